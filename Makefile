@@ -1,0 +1,36 @@
+# Everything here sets itself up: a clean clone needs only Python (>= 3.11) and make.
+PYTHON ?= python3
+# one environment a Python, so that `make test PYTHON=python3.12` leaves the other alone
+VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+OUT ?= runs/depthwise_separable_cnn
+
+.PHONY: compare test lint format clean
+
+compare: $(VENV)/installed  ## train the three networks on the embedded digits and make the report
+	$(BIN)/jsep compare experiments/depthwise_separable_cnn.py --out $(OUT) --resume
+
+test: $(VENV)/installed-dev lint  ## everything that must hold: style, types, tests
+	$(BIN)/pytest -n 2
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv* runs build dist *.egg-info

@@ -1,0 +1,296 @@
+"""The command line: what is typed becomes values, and errors become sentences. The work is done below."""
+
+import dataclasses
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table as RichTable
+from tyro.conf import OmitArgPrefixes, Positional
+
+from jsep.errors import UserError, nearest
+
+console = Console(soft_wrap=True, highlight=False)
+
+HELP = """\
+jsep: efficient convolutional networks in JAX and Flax.
+
+  jsep models [PATTERN]         list the networks: parameters, multiply-accumulates, where the facts come from
+  jsep show MODEL               one network layer by layer
+  jsep train [MODEL]            train it into a run folder; --resume goes on
+  jsep eval RUN                 accuracy and loss of a run's checkpoint
+  jsep compare [EXPERIMENT]     train an experiment's networks and make a report of them
+
+Every command explains itself: jsep train --help.
+A first look: jsep show separable_cnn, then jsep compare.
+"""
+
+
+def models(pattern: Positional[str] = "*") -> None:
+    """List the networks that match a wildcard.
+
+    Args:
+        pattern: A shell wildcard, such as '*separable*'.
+    """
+    from jsep.costs import count
+    from jsep.models import create_model, list_models, model_info
+
+    names = list_models(pattern)
+    if not names:
+        raise UserError(f"No network matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
+    table = RichTable("model", "input", box=None, pad_edge=False)
+    for heading in ("parameters", "MACs"):
+        table.add_column(heading, justify="right")
+    for heading in ("facts", "what it is"):
+        table.add_column(heading)
+    for name in names:
+        info = model_info(name)
+        costs = count(create_model(name), info.input_shape)
+        size = _size(info.input_shape)
+        table.add_row(name, size, f"{costs.params:,}", f"{costs.macs:,}", info.certainty, info.summary)
+    _print_table(table)
+
+
+def show(
+    model: Positional[str],
+    options: tuple[str, ...] = (),
+    input: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
+) -> None:
+    """Print the layers of a network with their parameters, MACs and FLOPs, for one image.
+
+    Args:
+        model: Registered name; `jsep models` lists them.
+        options: Options of the network, such as width=0.25.
+        input: Height, width and channels; the published input unless said.
+        num_classes: Size of the logits; the published number unless said.
+    """
+    from jsep.costs import count
+    from jsep.models import create_model, model_info
+    from jsep.train import Recipe
+
+    info = model_info(model)
+    shape = input or info.input_shape
+    if min(shape) < 1:
+        raise UserError(f"--input {_size(shape)}: height, width and channels must be at least 1")
+    if num_classes is not None and num_classes < 1:
+        raise UserError(f"--num-classes {num_classes}: it must be at least 1")
+    network = create_model(model, num_classes=num_classes, **Recipe(options=options).model_options)
+    costs = count(network, shape)
+    table = RichTable("layer", "kind", box=None, pad_edge=False)
+    for heading in ("output", "parameters", "MACs", "FLOPs"):
+        table.add_column(heading, justify="right")
+    for row in costs.rows:
+        work = [f"{row.cost.macs:,}", f"{row.cost.flops:,}"] if row.cost else ["not counted"] * 2
+        table.add_row(row.path, row.kind, _size(row.output), f"{row.params:,}", *work)
+    table.add_section()
+    totals = (f"{total:,}" for total in (costs.params, costs.macs, costs.flops))
+    table.add_row("total", "", "", *totals, style="bold")
+    console.print(f"{info.name}: {info.summary}")
+    console.print(f"source     {info.paper} ({info.certainty})")
+    console.print(f"input      {_size(shape)}")
+    console.print(f"options    {', '.join(info.options) or 'none'}")
+    for what, figure in info.published.items():
+        console.print(f"published  {what}: {figure}")
+    console.print()
+    _print_table(table)
+    console.print("\nOne image. FLOPs as a profiler counts them: 2 a MAC, and bias, pooling and batch-norm elements.")
+
+
+def train(argv: Sequence[str]) -> None:
+    """Train one network; with --resume the run's own config is the default of every flag."""
+    from jsep.train import RunConfig
+    from jsep.train import train as run
+    from jsep.train.run import RunFolder
+
+    @dataclasses.dataclass(frozen=True)
+    class Train:
+        """Train one network into a run folder.
+
+        The folder holds config.json, metrics.jsonl, TensorBoard events, checkpoints/ and results.csv.
+        Ctrl-C saves, and --resume goes on.
+        """
+
+        config: OmitArgPrefixes[RunConfig]
+        out: Path = Path("runs/run")
+        """The run folder."""
+        resume: bool = False
+        """Go on with the run in --out; its own config holds where no flag says otherwise."""
+
+    def parse(default: RunConfig) -> Train:
+        return tyro.cli(Train, prog="jsep train", default=Train(default), args=argv)
+
+    args = parse(RunConfig())
+    if args.resume:
+        args = parse(RunFolder.open(args.out).config())
+    result = run(args.config, args.out, resume=args.resume, console=console)
+    console.print(
+        f"{result.model}: accuracy {result.accuracy:.2%} "
+        f"(best {result.best_accuracy:.2%}, epoch {result.best_epoch}), "
+        f"{result.train_seconds:.1f} s of training. The run is in {args.out}"
+    )
+
+
+def evaluate(
+    run: Positional[Path],
+    checkpoint: str = "best",
+    data: str | None = None,
+    data_dir: Path | None = None,
+    batch_size: int | None = None,
+) -> None:
+    """Evaluate a run's checkpoint on every test image, once.
+
+    Args:
+        run: The run folder.
+        checkpoint: best, last, or a step.
+        data: Another data set with the same number of classes; the run's own unless said.
+        data_dir: Where TFDS keeps its data sets.
+        batch_size: Images a step.
+    """
+    from jsep.train import evaluate_run
+
+    given = {"data": data, "data_dir": data_dir, "batch_size": batch_size}
+    changes = {key: value for key, value in given.items() if value is not None}
+    found = evaluate_run(run, checkpoint=checkpoint, **changes)
+    console.print(
+        f"{found['model']} at step {found['step']} on the {found['images']:,} test images of {found['data']}: "
+        f"accuracy {found['accuracy']:.2%}, loss {found['loss']:.4f} ({found['seconds']:.1f} s)"
+    )
+    if found["note"]:
+        console.print(found["note"])
+
+
+def compare(argv: Sequence[str]) -> None:
+    """Train the networks of an experiment file, whose values are the defaults of every flag."""
+    from jsep.compare import compare as run
+    from jsep.train import Comparison
+
+    named = bool(argv) and not argv[0].startswith("-")
+    path = find_experiment(argv[0] if named else "depthwise_separable_cnn")
+    experiment, lab_book = load_experiment(path)
+
+    @dataclasses.dataclass(frozen=True)
+    class Compare:
+        experiment: OmitArgPrefixes[Comparison]
+        out: Path = Path("runs") / path.stem
+        """Folder of the runs, results.csv, the figures and report.html."""
+        resume: bool = False
+        """Keep what --out holds already and go on with the rest."""
+
+    args = tyro.cli(
+        Compare,
+        prog="jsep compare [EXPERIMENT.py]",
+        description=f"Train the networks of an experiment and show them side by side.\n\n{path.name}: {lab_book}",
+        default=Compare(experiment),
+        args=argv[named:],
+    )
+    page = run(args.experiment, args.out, resume=args.resume, console=console)
+    console.print(f"The report: {page}")
+
+
+def find_experiment(name: str) -> Path:
+    """An experiment by path, or by name among those that come with jsep."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    package = Path(__file__).parent  # in a checkout the experiments lie beside it, in a wheel inside
+    folders = (package.parent / "experiments", package / "experiments")
+    shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.py"))}
+    if path.stem not in shipped:
+        raise UserError(f"There is no experiment {name!r}; {nearest(path.stem, shipped)}")
+    return shipped[path.stem]
+
+
+def load_experiment(path: Path) -> tuple[Any, str]:
+    """The value `experiment` of a Python file, and the file's docstring."""
+    from jsep.train import Comparison
+
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is no experiment: it must be a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the file's own code raises
+        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    experiment = getattr(module, "experiment", None)
+    if not isinstance(experiment, Comparison):
+        raise UserError(f"{path} is no experiment: it must define experiment = Comparison(...)")
+    return experiment, module.__doc__ or ""
+
+
+def _typed(function: Callable[..., None], name: str) -> Callable[[Sequence[str]], None]:
+    """A command whose flags are simply the function's parameters."""
+    return lambda argv: tyro.cli(function, prog=f"jsep {name}", args=argv)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "models": _typed(models, "models"),
+    "show": _typed(show, "show"),
+    "train": train,
+    "eval": _typed(evaluate, "eval"),
+    "compare": compare,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, 2 for input that cannot work, 1 for a diverged run, 130 for Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    _quiet()
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    from jsep.train import Diverged, Interrupted
+
+    try:
+        if argv[0] == "--version":
+            from jsep import __version__
+
+            print(f"jsep {__version__}")
+        elif argv[0] in COMMANDS:
+            COMMANDS[argv[0]](argv[1:])
+        else:
+            raise UserError(f"There is no command {argv[0]!r}; {nearest(argv[0], COMMANDS)}")
+    except UserError as error:
+        return _fail(error, 2)
+    except Diverged as error:
+        return _fail(error, 1)
+    except Interrupted as error:
+        return _fail(error, 130)
+    except KeyboardInterrupt:
+        return _fail("Stopped before anything was trained.", 130)
+    return 0
+
+
+def _fail(sentence: object, code: int) -> int:
+    print(f"jsep: {sentence}", file=sys.stderr)
+    return code
+
+
+def _quiet() -> None:
+    """Libraries' chatter is not ours: of absl, TensorFlow's readers and Orbax only errors are shown."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in ("absl", "orbax", "jax"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _print_table(table: RichTable) -> None:
+    """At its natural width where the output is no terminal: a cut figure is no figure."""
+    if not console.is_terminal:
+        Console(width=200, highlight=False).print(table)
+    else:
+        console.print(table)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+

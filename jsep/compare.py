@@ -1,0 +1,55 @@
+"""Several networks, several seeds, one report."""
+
+import dataclasses
+from pathlib import Path
+
+from rich.console import Console
+
+from jsep.errors import UserError
+from jsep.report import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_report, write_rows
+from jsep.train import Comparison, RunConfig, train
+from jsep.train.loop import curve, prepare
+from jsep.train.run import RunFolder
+
+
+def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console) -> Path:
+    """Train every network with every seed under `out`, and return the path of the report.
+
+    results.csv, curves.csv, the figures and report.html are renewed after each run. With `resume` a finished run of the
+    same config is kept and an unfinished one goes on.
+    """
+    runs = experiment.runs()
+    folders = [out / f"{config.model}-seed{config.seed}" for config in runs]
+    if not resume and any((folder / "config.json").exists() for folder in folders):
+        raise UserError(f"{out} already holds runs: keep them with --resume, or choose another --out")
+    notes = {prepare(config).dataset.note for config in runs[:: experiment.seeds]} - {""}
+    results: list[Result] = []
+    curves: list[CurvePoint] = []
+    page = out / "report.html"
+    for number, (config, folder) in enumerate(zip(runs, folders, strict=True), start=1):
+        console.print(f"[bold]{config.model}[/], seed {config.seed} (run {number} of {len(runs)})")
+        results.append(_finished(config, folder) or train(config, folder, resume=resume, console=console))
+        curves.extend(curve(RunFolder.open(folder), config))
+        write_rows(out / RESULTS_CSV, results)
+        write_rows(out / CURVES_CSV, curves)
+        page = write_report(
+            out,
+            title=experiment.title,
+            notes=sorted(notes),
+            published=[{"model": row.name, **row.figures} for row in experiment.published],
+        )
+    return page
+
+
+def _finished(config: RunConfig, folder: Path) -> Result | None:
+    """The result of a run that is over, if it is of this config."""
+    if not (folder / RESULTS_CSV).exists():
+        return None
+    kept = RunFolder.open(folder).config()
+    if kept != config:
+        fields = [f.name for f in dataclasses.fields(config) if getattr(kept, f.name) != getattr(config, f.name)]
+        raise UserError(
+            f"{folder} was trained with another {', '.join(fields)}: choose another --out, or delete it to train anew"
+        )
+    (result,) = read_rows(folder / RESULTS_CSV, Result)
+    return result

@@ -1,0 +1,143 @@
+"""Convolutions. Parameters are named and shaped as those of `flax.linen.Conv`."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.typing import Dtype, Initializer
+from jaxtyping import Array, Float
+
+from jsep import ops
+from jsep.ops.conv import Padding, pair
+
+_default_init = nn.initializers.lecun_normal()
+
+
+class Conv(nn.Module):
+    """Dense (or, with `groups`, grouped) convolution: (n, h, w, c) -> (n, h2, w2, features)."""
+
+    features: int
+    kernel_size: int | Sequence[int] = 3
+    strides: int | Sequence[int] = 1
+    padding: Padding = "TORCH"
+    dilation: int | Sequence[int] = 1
+    groups: int = 1
+    use_bias: bool = True
+    kernel_init: Initializer = _default_init
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
+        if x.shape[-1] % self.groups or self.features % self.groups:
+            raise ValueError(
+                f"{self.name}: groups={self.groups} must divide the {x.shape[-1]} input channels "
+                f"and the {self.features} features"
+            )
+        shape = (*pair(self.kernel_size), x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        y = ops.conv(
+            x,
+            kernel,
+            strides=pair(self.strides),
+            padding=self.padding,
+            dilation=pair(self.dilation),
+            groups=self.groups,
+        )
+        return _with_bias(self, y)
+
+
+class PointwiseConv(nn.Module):
+    """1x1 convolution: (n, h, w, c) -> (n, h / strides, w / strides, features)."""
+
+    features: int
+    strides: int | Sequence[int] = 1
+    use_bias: bool = True
+    kernel_init: Initializer = _default_init
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
+        shape = (1, 1, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        return _with_bias(self, ops.pointwise_conv(x, kernel, strides=pair(self.strides)))
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution with `multiplier` filters a channel: (n, h, w, c) -> (n, h2, w2, c * multiplier).
+
+    The default initializer draws with the fan of one group, k * k.
+    """
+
+    kernel_size: int | Sequence[int] = 3
+    strides: int | Sequence[int] = 1
+    padding: Padding = "TORCH"
+    dilation: int | Sequence[int] = 1
+    multiplier: int = 1
+    use_bias: bool = True
+    kernel_init: Initializer = _default_init
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 cm"]:
+        shape = (*pair(self.kernel_size), 1, x.shape[-1] * self.multiplier)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        y = ops.depthwise_conv(
+            x,
+            kernel,
+            strides=pair(self.strides),
+            padding=self.padding,
+            dilation=pair(self.dilation),
+        )
+        return _with_bias(self, y)
+
+
+class SeparableConv(nn.Module):
+    """Depthwise convolution, then pointwise, nothing between: (n, h, w, c) -> (n, h2, w2, features).
+
+    The depthwise part has no bias and carries the stride; the bias, if any, belongs to the pointwise part
+    (Keras's SeparableConv2D).
+    """
+
+    features: int
+    kernel_size: int | Sequence[int] = 3
+    strides: int | Sequence[int] = 1
+    padding: Padding = "TORCH"
+    use_bias: bool = True
+    depthwise_init: Initializer = _default_init
+    pointwise_init: Initializer = _default_init
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
+        x = DepthwiseConv(
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            use_bias=False,
+            kernel_init=self.depthwise_init,
+            dtype=self.dtype,
+            name="depthwise",
+        )(x)
+        return PointwiseConv(
+            self.features,
+            use_bias=self.use_bias,
+            kernel_init=self.pointwise_init,
+            dtype=self.dtype,
+            name="pointwise",
+        )(x)
+
+
+def _with_bias(layer: Conv | PointwiseConv | DepthwiseConv, y: Array) -> Array:
+    if not layer.use_bias:
+        return y
+    bias = layer.param("bias", layer.bias_init, (y.shape[-1],), layer.param_dtype)
+    return y + bias.astype(y.dtype).reshape(1, 1, 1, -1)

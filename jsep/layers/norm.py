@@ -1,0 +1,40 @@
+"""Batch normalisation."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from jsep import ops
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, with running statistics in `batch_stats`.
+
+    momentum: the share of the running statistics that is kept (0.9 is PyTorch's 0.1).
+    axis_name: the mapped axis whose devices share their statistics; none outside `pmap`.
+    Statistics are at least float32. The running variance is the biased one, as in Flax; PyTorch keeps n / (n - 1) of it.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch c"], *, train: bool) -> Float[Array, "*batch c"]:
+        shape = (x.shape[-1],)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        if train:
+            mean, var = ops.batch_moments(x, None if self.is_initializing() else self.axis_name)
+            if not self.is_initializing():
+                keep = self.momentum
+                running_mean.value = keep * running_mean.value + (1 - keep) * mean
+                running_var.value = keep * running_var.value + (1 - keep) * var
+        else:
+            mean, var = running_mean.value, running_var.value
+        (x,) = nn.dtypes.promote_dtype(x, dtype=self.dtype)
+        return ops.batch_norm(x, mean, var, scale, bias, self.epsilon)

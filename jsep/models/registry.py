@@ -1,0 +1,119 @@
+"""Names to networks: one decorator, wildcards, and errors that name the nearest."""
+
+import dataclasses
+import fnmatch
+import typing
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import flax.linen as nn
+
+from jsep.errors import UserError, nearest
+
+Certainty = Literal["certain", "third-party", "reconstructed"]
+
+_registry: dict[str, "ModelInfo"] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a registered name.
+
+    input_shape: (height, width, channels) of one image. normalization: what the published network was fed.
+    published: figures as their source prints them; of this very architecture, never of a look-alike.
+    reference: the PyTorch network that outputs are checked against.
+    certainty: whether the architecture was read in a primary source, in a third party's code, or reconstructed.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    summary: str
+    paper: str
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    normalization: str
+    certainty: Certainty
+    published: Mapping[str, str]
+    reference: str | None
+
+    @property
+    def options(self) -> list[str]:
+        """The options that `create_model` takes for this name beside num_classes, dtype and axis_name."""
+        module = typing.get_type_hints(self.build)["return"]
+        return [f.name for f in dataclasses.fields(module) if f.metadata.get("option")]
+
+
+def option(default: object) -> typing.Any:
+    """A field of a network that a user may set by name."""
+    return dataclasses.field(default=default, metadata={"option": True})
+
+
+def register(
+    *,
+    paper: str,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    normalization: str,
+    certainty: Certainty,
+    published: Mapping[str, str] | None = None,
+    reference: str | None = None,
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Register a function named like the network, annotated with its module, that fills in what the name fixes."""
+
+    def enter(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        name = build.__name__
+        if name in _registry:
+            raise ValueError(f"model {name} is registered twice")
+        _registry[name] = ModelInfo(
+            name=name,
+            build=build,
+            summary=(build.__doc__ or "").strip().splitlines()[0],
+            paper=paper,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            normalization=normalization,
+            certainty=certainty,
+            published=published or {},
+            reference=reference,
+        )
+        return build
+
+    return enter
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Registered names that match a shell wildcard, sorted.
+
+    >>> list_models("*separable*")
+    ['keras_separable_cnn', 'separable_cnn']
+    """
+    return fnmatch.filter(sorted(_registry), pattern)
+
+
+def model_info(name: str) -> ModelInfo:
+    """The registry's entry; an unknown name is a `UserError` that suggests the nearest."""
+    if name not in _registry:
+        raise UserError(f"There is no model {name!r}; {nearest(name, _registry)}")
+    return _registry[name]
+
+
+def create_model(name: str, *, num_classes: int | None = None, **options: object) -> nn.Module:
+    """Build the Linen module of a registered name.
+
+    Args:
+        name: see `list_models`.
+        num_classes: size of the logits; the published number unless said.
+        **options: `dtype` (compute), `axis_name` (devices that share batch statistics) and the family's own.
+
+    >>> model = create_model("separable_cnn", width=0.25)
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    >>> model.apply(variables, jnp.ones((2, 32, 32, 3))).shape
+    (2, 10)
+    """
+    info = model_info(name)
+    known = {"dtype", "axis_name", *info.options}
+    for key in options:
+        if key not in known:
+            raise UserError(f"{name} has no option {key!r}; {nearest(key, known)}")
+    classes = info.num_classes if num_classes is None else num_classes
+    return info.build(num_classes=classes, **options)

@@ -1,0 +1,20 @@
+"""Ground floor: pure array functions, no Flax. NHWC activations, HWIO kernels."""
+
+from jsep.ops.conv import Padding, conv, depthwise_conv, explicit_padding, pointwise_conv
+from jsep.ops.dropout import dropout
+from jsep.ops.norm import batch_moments, batch_norm
+from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
+
+__all__ = [
+    "Padding",
+    "avg_pool",
+    "batch_moments",
+    "batch_norm",
+    "conv",
+    "depthwise_conv",
+    "dropout",
+    "explicit_padding",
+    "global_avg_pool",
+    "max_pool",
+    "pointwise_conv",
+]

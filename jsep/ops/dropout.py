@@ -1,0 +1,31 @@
+"""Dropout whose mask belongs to the example and not to the device that computes it."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+def dropout(
+    key: PRNGKeyArray, x: Float[Array, "n ..."], rate: float, *, axis_name: str | None = None
+) -> Float[Array, "n ..."]:
+    """Set a share `rate` of `x` to zero and scale the rest by 1 / (1 - rate).
+
+    Each example draws from a key of its own, folded from its place in the whole batch over the devices of
+    `axis_name`, so that a step does not depend on how many devices share it. A draw has 16 bits (the rate is met
+    to 1 / 65536): on a CPU random bits cost as much as a convolution, and half of them will do.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout rate {rate}: it must be at least 0 and less than 1")
+    if rate == 0 or x.size == 0:
+        return x
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * x.shape[0]
+    size = x[0].size
+
+    def bits(position: Array) -> Array:
+        words = jax.random.bits(jax.random.fold_in(key, position), (-(-size // 2),), jnp.uint32)
+        return lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
+
+    draws = jax.vmap(bits)(first + jnp.arange(x.shape[0])).reshape(x.shape)
+    dropped = round(rate * 2**16)
+    return jnp.where(draws >= dropped, x / (1 - dropped / 2**16), jnp.zeros_like(x))

@@ -1,0 +1,104 @@
+"""Checkpoints of a run. The one file that knows Orbax."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from jsep.errors import UserError
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run: the last `keep` ones and the one with the best accuracy.
+
+    A checkpoint holds the state as a tree of arrays, and a small JSON record. It is written beside its final name and
+    renamed when whole, so a killed process leaves only whole ones.
+    """
+
+    def __init__(self, run: Path, keep: int = 2):
+        self._folder = run.resolve() / "checkpoints"
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(keep),
+                checkpoint_managers.BestN(get_metric_fn=lambda m: m["accuracy"], n=1),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy,
+                best_fn=lambda metrics: metrics["accuracy"],
+                enable_async_checkpointing=True,
+            ),
+            item_names=("state", "record"),
+        )
+
+    def save(self, step: int, state: Any, record: dict[str, Any], accuracy: float) -> None:
+        """Start writing in the background; `close` waits for it."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+            ),
+            metrics={"accuracy": accuracy},
+            force=True,
+        )
+
+    def latest(self) -> int | None:
+        """The newest whole checkpoint's step."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """The step with the best accuracy among those kept."""
+        return self._manager.best_step()
+
+    def find(self, which: str) -> int:
+        """The step that "best", "last" or a number names."""
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise UserError(f"{self._folder} holds no whole checkpoint: train first")
+        named = {"best": self.best(), "last": self.latest()}
+        step = named[which] if which in named else int(which) if which.isdigit() else None
+        if step not in steps:
+            known = ", ".join(map(str, steps))
+            raise UserError(f"There is no checkpoint {which!r} in {self._folder}; there is best, last, {known}")
+        return step
+
+    def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+        """The state, placed as `like` is (arrays or shapes with shardings), and the record.
+
+        Raises:
+            UserError: the checkpoint is corrupt or belongs to another network.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            found = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
+                ),
+            )
+        except Exception as error:  # Orbax, TensorStore and the file system each raise their own
+            others = [str(s) for s in self._manager.all_steps() if s != step]
+            remedy = (
+                f"delete {self._folder / str(step)} to go on from step {others[-1]}"
+                if others
+                else "train again into a new folder"
+            )
+            raise UserError(
+                f"Checkpoint {self._folder / str(step)} cannot be read: it is corrupt or of another network "
+                f"({_first_line(error)}); {remedy}"
+            ) from error
+        return found["state"], found["record"]
+
+    def close(self) -> None:
+        """Wait until everything is on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

@@ -1,0 +1,186 @@
+"""What a run is: frozen values that a command line can override field by field and a run folder keeps as JSON."""
+
+import ast
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from jsep.errors import UserError, nearest
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The data, and how a network is trained on it."""
+
+    options: tuple[str, ...] = ()
+    """Options of the network, such as width=0.25; `jsep show MODEL` lists them."""
+
+    data: str = "mnist5k"
+    """Data set by name, or the path of a prepared TFDS directory."""
+    data_dir: Path | None = None
+    """Where TFDS keeps its data sets ($TFDS_DATA_DIR or ~/tensorflow_datasets unless said)."""
+    image_size: int = 0
+    """Bring images to this size; 0 keeps the data set's own."""
+    normalize: Literal["dataset", "unit"] = "dataset"
+    """dataset: subtract the training images' mean, divide by their standard deviation. unit: divide by 255 alone."""
+    crop: int = 0
+    """Pad by so many pixels and cut a random window (4 is usual for CIFAR)."""
+    flip: bool = False
+    """Mirror half of the training images."""
+
+    epochs: int = 15
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images a step, over all devices together."""
+    seed: int = 0
+    """Of initialisation, order, augmentation and dropout."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation; parameters and statistics stay float32."""
+    devices: int = 0
+    """Local devices to use; 0 takes all."""
+
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    """sgd is with Nesterov momentum."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Of sgd and rmsprop."""
+    weight_decay: float = 0.0
+    """Decoupled for adamw, else added to the gradient as PyTorch does."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all classes."""
+
+    schedule: Literal["constant", "cosine", "step", "exponential"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup_epochs: float = 0.0
+    """Linear rise from zero."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """step: at which shares of the run the rate is multiplied by --decay."""
+    decay: float = 0.1
+    """Factor of step and exponential."""
+    decay_epochs: float = 1.0
+    """exponential: epochs between two factors."""
+
+    keep: int = 2
+    """Checkpoints kept beside the best one."""
+
+    def __post_init__(self) -> None:
+        checks = [
+            (self.epochs >= 1, "epochs", "at least 1"),
+            (self.batch_size >= 1, "batch_size", "at least 1"),
+            (self.lr > 0, "lr", "greater than 0"),
+            (0 <= self.label_smoothing < 1, "label_smoothing", "at least 0 and less than 1"),
+            (0 <= self.momentum < 1, "momentum", "at least 0 and less than 1"),
+            (self.weight_decay >= 0, "weight_decay", "at least 0"),
+            (self.warmup_epochs >= 0, "warmup_epochs", "at least 0"),
+            (self.warmup_epochs < self.epochs, "warmup_epochs", f"less than epochs={self.epochs}"),
+            (all(0 < m < 1 for m in self.milestones), "milestones", "shares between 0 and 1"),
+            (self.decay_epochs > 0, "decay_epochs", "greater than 0"),
+            (0 < self.decay <= 1, "decay", "greater than 0 and at most 1"),
+            (self.crop >= 0, "crop", "at least 0"),
+            (self.image_size >= 0, "image_size", "at least 0"),
+            (self.devices >= 0, "devices", "at least 0"),
+            (self.seed >= 0, "seed", "at least 0"),
+            (self.keep >= 1, "keep", "at least 1"),
+        ]
+        for ok, field, rule in checks:
+            if not ok:
+                flag = field.replace("_", "-")
+                raise UserError(f"--{flag} {getattr(self, field)}: it must be {rule}")
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """`options` as keyword arguments; values are Python literals, or else strings."""
+        pairs = {}
+        for item in self.options:
+            key, equals, value = item.partition("=")
+            if not equals or not key:
+                raise UserError(f"--options {item}: write it as name=value, such as width=0.25")
+            try:
+                pairs[key] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                pairs[key] = value
+        return pairs
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Recipe):
+    """One network under one recipe."""
+
+    model: tyro.conf.Positional[str] = "separable_cnn"
+    """Registered name; `jsep models` lists them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """One row of published figures, shown apart from ours."""
+
+    name: str
+    figures: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Several networks under one recipe: what a file in experiments/ holds."""
+
+    title: tyro.conf.Fixed[str]
+    models: tuple[str, ...]
+    """The networks to train, in the order of the report."""
+    recipe: Recipe
+    seeds: int = 1
+    """Runs of each network, with seeds --seed, --seed + 1, ..."""
+    published: tyro.conf.Fixed[tuple[Published, ...]] = ()
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UserError(f"--seeds {self.seeds}: it must be at least 1")
+        if not self.models:
+            raise UserError("--models: name at least one network")
+        if len(set(self.models)) < len(self.models):
+            raise UserError(f"--models {' '.join(self.models)}: name each network once")
+
+    def runs(self) -> list[RunConfig]:
+        """Every network with every seed, seeds innermost."""
+        recipe = {f.name: getattr(self.recipe, f.name) for f in dataclasses.fields(self.recipe)}
+        return [
+            RunConfig(**recipe | {"seed": self.recipe.seed + i}, model=model)
+            for model in self.models
+            for i in range(self.seeds)
+        ]
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write as JSON, one field a line."""
+    text = json.dumps(dataclasses.asdict(config), indent=2, default=str)
+    path.write_text(text + "\n")
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read what `save_config` wrote.
+
+    Raises:
+        UserError: not JSON, or a field that this version does not know.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error})") from error
+    hints = typing.get_type_hints(RunConfig)
+    for key in values:
+        if key not in hints:
+            raise UserError(f"{path} has a field {key!r} that this jsep does not know; {nearest(key, hints)}")
+    return RunConfig(**{key: _typed(value, hints[key]) for key, value in values.items()})
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    """JSON has neither tuples nor paths."""
+    if isinstance(value, list):
+        return tuple(value)
+    if value is not None and isinstance(hint, types.UnionType) and Path in hint.__args__:
+        return Path(value)
+    return value

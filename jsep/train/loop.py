@@ -1,0 +1,313 @@
+"""The training loop: where pure steps meet files, clocks and people."""
+
+import contextlib
+import dataclasses
+import datetime
+import math
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from rich.console import Console
+
+from jsep.costs import Table, count
+from jsep.data import Dataset, Feed, load, make_feed
+from jsep.data.feed import steps_per_epoch
+from jsep.errors import UserError
+from jsep.models import create_model
+from jsep.report import CurvePoint, Result, write_rows
+from jsep.train.checkpoint import Checkpoints
+from jsep.train.config import RunConfig, save_config
+from jsep.train.metrics import Sums
+from jsep.train.parallel import AXIS, Devices
+from jsep.train.progress import Progress
+from jsep.train.run import MetricsLog, RunFolder
+from jsep.train.schedules import learning_rate, make_optimizer
+from jsep.train.state import create_state
+from jsep.train.step import make_eval_step, make_train_step
+
+CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
+
+
+class Interrupted(Exception):
+    """Ctrl-C; everything done so far is on disk."""
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A config made real: data, network and devices."""
+
+    config: RunConfig
+    dataset: Dataset
+    model: nn.Module
+    devices: Devices
+    training: Feed
+    testing: Feed
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if self.config.normalize == "dataset":
+            return self.dataset.mean, self.dataset.std
+        channels = self.dataset.image_shape[-1]
+        return (0.0,) * channels, (1.0,) * channels
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(self.training.size, self.config.batch_size)
+
+    def costs(self) -> Table:
+        return count(self.model, self.dataset.image_shape)
+
+
+def prepare(config: RunConfig) -> Setup:
+    """Check everything that can be wrong before anything is written."""
+    devices = Devices(config.devices)
+    devices.check_batch(config.batch_size)
+    options = config.model_options
+    create_model(config.model, **options)  # a mistyped name should not wait for the data
+    dataset = load(config.data, config.data_dir, config.image_size)
+    model = create_model(
+        config.model,
+        num_classes=len(dataset.class_names),
+        dtype=jax.numpy.dtype(config.dtype),
+        axis_name=AXIS,
+        **options,
+    )
+    setup = Setup(
+        config,
+        dataset,
+        model,
+        devices,
+        make_feed(dataset.train, dataset),
+        make_feed(dataset.test, dataset),
+    )
+    setup.steps_per_epoch  # noqa: B018  (refuses a batch larger than the data)
+    setup.costs()  # refuses images that the network cannot take
+    return setup
+
+
+def train(config: RunConfig, out: Path, *, resume: bool = False, console: Console) -> Result:
+    """Train one network into the run folder `out` and return its row of results.csv.
+
+    With `resume` an existing folder goes on from its newest checkpoint, bit for bit as if it had never stopped.
+
+    Raises:
+        UserError: the input cannot work. Interrupted: Ctrl-C, after saving. Diverged: the loss is not finite.
+    """
+    setup = prepare(config)
+    existing = resume and (out / "config.json").exists()
+    folder = RunFolder.open(out) if existing else RunFolder.create(out, config)
+    save_config(config, folder.config_path)
+    checkpoints = Checkpoints(out, config.keep)
+    try:
+        return _train(setup, folder, checkpoints, console)
+    finally:
+        checkpoints.close()
+
+
+def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: Console) -> Result:
+    config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
+    rate = learning_rate(config, epoch_steps)
+    optimizer = make_optimizer(config, rate)
+    state = devices.replicate(
+        create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
+    )
+    step, seconds, compile_seconds = 0, 0.0, 0.0
+    newest = checkpoints.latest()
+    if newest is not None:
+        state, record = checkpoints.restore(newest, state)
+        step, seconds = newest, record["seconds"]
+        compile_seconds = record["compile_seconds"]
+        console.print(f"Going on from step {step} (epoch {step / epoch_steps:.2f}).")
+    folder.rewind(step)
+    log = MetricsLog(folder, step)
+    constants = devices.replicate(setup.training.constants)
+    batches = setup.training.training(config.batch_size, config.seed, step)
+    step_fn = make_train_step(
+        setup.model,
+        optimizer,
+        setup.training.fetch,
+        setup.statistics,
+        axis_name=AXIS,
+        steps_per_epoch=epoch_steps,
+        seed=config.seed,
+        crop=config.crop,
+        flip=config.flip,
+        label_smoothing=config.label_smoothing,
+    )
+    evaluate = make_evaluation(setup)
+    total = config.epochs * epoch_steps
+    progress = Progress(console, total, step, config.batch_size)
+
+    def save(accuracy: float) -> None:
+        record = {"seconds": seconds, "compile_seconds": compile_seconds}
+        checkpoints.save(step, state, record, accuracy)
+
+    started = time.perf_counter()
+    if step < total:
+        batch = next(batches)
+        run_step = devices.train_step(step_fn, state, constants, batch)
+        compile_seconds += time.perf_counter() - started
+    with progress, contextlib.closing(log):
+        try:
+            while step < total:
+                started = time.perf_counter()
+                losses = []
+                # up to the next look at the losses or the end of the epoch, whichever comes first
+                stop = min(step + CHECK_EVERY, (step // epoch_steps + 1) * epoch_steps)
+                for at in range(step, stop):
+                    state, loss = run_step(state, constants, batch)
+                    step = at + 1
+                    losses.append(loss)
+                    batch = next(batches)
+                _check_finite(np.asarray(jax.device_get(losses)), step, checkpoints.latest(), folder)
+                seconds += time.perf_counter() - started
+                progress.advance(step, float(losses[-1]))
+                if step % epoch_steps:
+                    continue
+                epoch = step // epoch_steps
+                trained = jax.device_get(state.epoch_sums).means()
+                tested = evaluate(_variables(state))
+                line = {
+                    "epoch": epoch,
+                    "step": step,
+                    "train_loss": trained["loss"],
+                    "train_accuracy": trained["accuracy"],
+                    "val_loss": tested["loss"],
+                    "val_accuracy": tested["accuracy"],
+                    "learning_rate": float(rate(step - 1)),
+                    "seconds": seconds,
+                }
+                log.write(line)
+                progress.epoch(epoch, config.epochs, line)
+                save(tested["accuracy"])
+        except KeyboardInterrupt:
+            if checkpoints.latest() != step:
+                save(-1.0)  # not evaluated, so never the best
+            checkpoints.close()
+            raise Interrupted(
+                f"Stopped at step {step}; saved. Go on with: jsep train --resume --out {folder.path}"
+            ) from None
+    result = _result(setup, folder, seconds, compile_seconds)
+    write_rows(folder.path / "results.csv", [result])
+    return result
+
+
+def make_evaluation(setup: Setup) -> Any:
+    """A function from variables to the mean loss and accuracy over every test image once."""
+    devices, feed = setup.devices, setup.testing
+    constants = devices.replicate(feed.constants)
+    batch_size = -(-setup.config.batch_size // len(devices.devices)) * len(devices.devices)
+    step = devices.eval_step(
+        make_eval_step(setup.model, feed.fetch, setup.statistics, axis_name=AXIS)
+    )
+
+    def evaluate(variables: Any) -> dict[str, float]:
+        parts = [
+            step(variables, constants, batch, mask) for batch, mask in feed.evaluation(batch_size)
+        ]
+        totals = jax.tree.map(lambda *s: np.sum(s, dtype=np.float64), *jax.device_get(parts))
+        return totals.means()
+
+    return evaluate
+
+
+def evaluate_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> dict[str, Any]:
+    """Evaluate a checkpoint ("best", "last" or a step) of a run folder; `changes` replace fields of its config.
+
+    Raises:
+        UserError: no run, no checkpoint, or data that does not fit the network.
+    """
+    folder = RunFolder.open(out)
+    config = dataclasses.replace(folder.config(), **changes)
+    setup = prepare(config)
+    optimizer = make_optimizer(config, learning_rate(config, setup.steps_per_epoch))
+    state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
+    checkpoints = Checkpoints(out, config.keep)
+    try:
+        step = checkpoints.find(checkpoint)
+        state, _ = checkpoints.restore(step, setup.devices.replicate(state))
+    finally:
+        checkpoints.close()
+    started = time.perf_counter()
+    found = make_evaluation(setup)(_variables(state))
+    return {
+        "run": str(out),
+        "model": config.model,
+        "data": setup.dataset.name,
+        "step": step,
+        "images": setup.testing.size,
+        **found,
+        "seconds": time.perf_counter() - started,
+        "note": setup.dataset.note,
+    }
+
+
+def curve(folder: RunFolder, config: RunConfig) -> list[CurvePoint]:
+    """The epochs of a run, for curves.csv."""
+    fields = {f.name for f in dataclasses.fields(CurvePoint)} - {"model", "seed"}
+    return [
+        CurvePoint(model=config.model, seed=config.seed, **{k: line[k] for k in fields})
+        for line in folder.metrics()
+    ]
+
+
+def _variables(state: Any) -> dict[str, Any]:
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _check_finite(
+    losses: np.ndarray, step: int, last_good: int | None, folder: RunFolder
+) -> None:
+    bad = ~np.isfinite(losses)
+    if not bad.any():
+        return
+    at = step - len(losses) + int(np.argmax(bad)) + 1
+    saved = (
+        f"the last good checkpoint is step {last_good} in {folder.path / 'checkpoints'}"
+        if last_good is not None
+        else "there is no earlier checkpoint"
+    )
+    raise Diverged(
+        f"The loss is {losses[bad][0]} at step {at}; {saved}. Likely causes: the learning rate is too high "
+        "(lower --lr or add --warmup-epochs), a label outside the classes, or bfloat16 where float32 is needed."
+    )
+
+
+def _result(setup: Setup, folder: RunFolder, seconds: float, compile_seconds: float) -> Result:
+    config, table = setup.config, setup.costs()
+    lines = folder.metrics()
+    last, best = lines[-1], max(lines, key=lambda line: line["val_accuracy"])
+    images = config.epochs * setup.steps_per_epoch * config.batch_size
+    return Result(
+        model=config.model,
+        seed=config.seed,
+        dataset=setup.dataset.name,
+        options=" ".join(config.options),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        accuracy=last["val_accuracy"],
+        loss=last["val_loss"],
+        best_accuracy=best["val_accuracy"],
+        best_epoch=best["epoch"],
+        params=table.params,
+        macs=table.macs,
+        flops=table.flops,
+        train_seconds=seconds,
+        compile_seconds=compile_seconds,
+        images_per_second=images / seconds if seconds else math.nan,
+        device=setup.devices.kind,
+        devices=len(setup.devices.devices),
+        jax=jax.__version__,
+        python=platform.python_version(),
+        date=datetime.date.today().isoformat(),
+    )

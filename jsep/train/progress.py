@@ -1,0 +1,55 @@
+"""What a person sees while a network trains."""
+
+from types import TracebackType
+from typing import Any
+
+from rich import progress
+from rich.console import Console
+
+
+class Progress:
+    """A bar with images per second and time left on a terminal, one line an epoch everywhere."""
+
+    def __init__(self, console: Console, total: int, done: int, batch_size: int):
+        self._console, self._batch_size = console, batch_size
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TextColumn("{task.fields[loss]}"),
+            progress.TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("steps", total=total, completed=done, rate="", loss="")
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int, loss: float) -> None:
+        """`step` steps are done."""
+        speed = self._bar.tasks[0].speed
+        rate = f"{speed * self._batch_size:,.0f} images/s" if speed else ""
+        self._bar.update(self._task, completed=step, rate=rate, loss=f"loss {loss:.3f}")
+
+    def epoch(self, epoch: int, epochs: int, line: dict[str, Any]) -> None:
+        """An epoch ended."""
+        width = len(str(epochs))
+        self._console.print(
+            f"epoch {epoch:{width}}/{epochs}  "
+            f"train loss {line['train_loss']:.4f} acc {line['train_accuracy']:.2%}  "
+            f"val loss {line['val_loss']:.4f} acc {line['val_accuracy']:.2%}  "
+            f"{line['seconds']:.1f} s",
+            highlight=False,
+        )

@@ -1,0 +1,95 @@
+"""A run folder: config.json, metrics.jsonl, TensorBoard events, checkpoints/, results.csv."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from jsep.errors import UserError
+from jsep.train.config import RunConfig, load_config, save_config
+
+
+class RunFolder:
+    """The files of one run, except the checkpoints."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "RunFolder":
+        """Start a new run; a folder that already holds one is refused."""
+        folder = cls(path)
+        if folder.config_path.exists():
+            raise UserError(f"{path} already holds a run: go on with --resume, or choose another --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be made a run folder ({error.strerror})") from error
+        save_config(config, folder.config_path)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run; anything else is refused."""
+        folder = cls(path)
+        if not folder.config_path.is_file():
+            raise UserError(f"{path} is no run folder: there is no config.json in it; `jsep train --out {path}` makes one")
+        return folder
+
+    def config(self) -> RunConfig:
+        return load_config(self.config_path)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, one an epoch; a last line that a kill cut short is left out."""
+        return list(self._lines())
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self.metrics_path.exists():
+            return
+        for line in self.metrics_path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`: the checkpoint to go on from knows nothing of it."""
+        kept = [json.dumps(line) + "\n" for line in self._lines() if line["step"] <= step]
+        write_atomically(self.metrics_path, "".join(kept))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content in one move."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+class MetricsLog:
+    """Appends to metrics.jsonl and to the TensorBoard events."""
+
+    def __init__(self, folder: RunFolder, first_step: int):
+        self._file = folder.metrics_path.open("a")
+        self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first_step or None)
+
+    def write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for key, value in line.items():
+            if isinstance(value, float):
+                self._board.add_scalar(key, value, line["step"])
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()

@@ -1,0 +1,314 @@
+"""The report of a comparison: csv round trips, figures, and a page that needs nothing else."""
+
+import base64
+import dataclasses
+import html.parser
+import math
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from jsep.errors import UserError
+from jsep.report import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_report, write_rows
+from jsep.report.figures import _spread, _wrap, save_figures
+from jsep.report.results import mean_std
+
+FIGURES = ("validation_loss", "validation_accuracy", "parameters", "training_time", "flops")
+
+
+def result(model: str = "regular_cnn", seed: int = 0, **changes) -> Result:
+    row = Result(
+        model=model,
+        seed=seed,
+        dataset="cifar10",
+        options="width=0.5",
+        epochs=2,
+        batch_size=64,
+        accuracy=0.8,
+        loss=0.6,
+        best_accuracy=0.81,
+        best_epoch=1,
+        params=5_157_034,
+        macs=2_800_000_000,
+        flops=5_800_000_000,
+        train_seconds=800.0,
+        compile_seconds=12.5,
+        images_per_second=112.5,
+        device="cpu",
+        devices=1,
+        jax="0.10.2",
+        python="3.11.9",
+        date="2026-01-02",
+    )
+    return dataclasses.replace(row, **changes)
+
+
+def points(model: str = "regular_cnn", seed: int = 0, losses=(1.5, 0.5)) -> list[CurvePoint]:
+    return [
+        CurvePoint(model, seed, epoch, loss, 0.5, loss, 0.4 + 0.1 * epoch + 0.01 * seed, 10.0 * epoch)
+        for epoch, loss in enumerate(losses, start=1)
+    ]
+
+
+def report(folder: Path, results: list[Result], curves: list[CurvePoint], **more) -> str:
+    write_rows(folder / RESULTS_CSV, results)
+    write_rows(folder / CURVES_CSV, curves)
+    path = write_report(folder, **{"title": "A comparison", **more})
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page, and the cells (or headings) of its table rows as `text|small text`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.bold: list[str] = []
+        self._inside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self._inside.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "small":
+            self.rows[-1][-1] += "|"
+
+    def handle_endtag(self, tag):
+        assert self._inside.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._inside:
+            self.text += data
+        if {"td", "th"} & set(self._inside):
+            self.rows[-1][-1] += data
+        if "strong" in self._inside:
+            self.bold.append(data)
+
+    def column(self, heading: str) -> list[str]:
+        at = [name.split("|")[0] for name in self.rows[0]].index(heading)
+        return [row[at] for row in self.rows[1:]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [result(), result('a,"b"\nç', 7, loss=math.inf, accuracy=1 / 3)],
+        [*points(losses=(1e-30, 2.0)), *points("ü", 3)],
+    ],
+    ids=["results", "curves"],
+)
+def test_rows_come_back_as_they_were(tmp_path, rows):
+    path = tmp_path / "rows.csv"
+    path.write_text("an older file")
+    write_rows(path, rows)
+    assert read_rows(path, type(rows[0])) == rows
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
+    assert path.read_text().splitlines()[0].split(",") == [field.name for field in dataclasses.fields(rows[0])]
+
+
+def test_nan_comes_back(tmp_path):
+    write_rows(tmp_path / "rows.csv", [result(loss=math.nan)])
+    assert math.isnan(read_rows(tmp_path / "rows.csv", Result)[0].loss)
+
+
+def test_columns_may_be_reordered_and_added(tmp_path):
+    path = tmp_path / "rows.csv"
+    write_rows(path, points())
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("\n".join(",".join([*reversed(line), "more"]) for line in lines), encoding="utf-8-sig")
+    assert read_rows(path, CurvePoint) == points()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("val_loss", "loss", r"lacks the column val_loss: run `jsep compare` again"),
+        (",0,1,", ",0,one,", r"line 2: 'one' in column epoch is not of type int; mend it"),
+        ("regular_cnn,", "", r"line 2: the row and the header differ in length; mend it"),
+        ("regular_cnn,", "regular_cnn,,", r"line 2: the row and the header differ in length; mend it"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_remedy(tmp_path, old, new, sentence):
+    path = tmp_path / "curves.csv"
+    write_rows(path, points())
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=sentence) as caught:
+        read_rows(path, CurvePoint)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_binary_and_empty_files_are_named(tmp_path):
+    missing, binary = tmp_path / "none.csv", tmp_path / "binary.csv"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path in (missing, binary):
+        with pytest.raises(UserError, match=rf"{re.escape(str(path))} cannot be read .*`jsep compare`"):
+            read_rows(path, Result)
+    with pytest.raises(UserError, match="at least one row"):
+        write_rows(missing, [])
+    write_rows(tmp_path / RESULTS_CSV, [result()])
+    write_rows(tmp_path / CURVES_CSV, points())
+    header = (tmp_path / RESULTS_CSV).read_text().splitlines()[0]
+    (tmp_path / RESULTS_CSV).write_text(header)
+    with pytest.raises(UserError, match=r"results\.csv has no rows"):
+        write_report(tmp_path, title="Empty")
+
+
+def test_mean_and_sample_standard_deviation():
+    assert mean_std([2, 4, 4, 4, 5, 5, 7, 9]) == (5, pytest.approx(math.sqrt(32 / 7)))
+    mean, std = mean_std([3.0])
+    assert mean == 3
+    assert math.isnan(std)
+    assert all(map(math.isnan, mean_std([1.0, math.inf])))
+
+
+def test_figures_are_the_same_bytes_when_made_again(tmp_path):
+    results = [result("a$x$", seed, train_seconds=60.0 + seed) for seed in range(2)]
+    curves = points("a$x$", 0) + points("a$x$", 1, losses=(1.4, 0.6))
+    first = save_figures(tmp_path / "1", results, curves)
+    again = save_figures(tmp_path / "2", results, curves)
+    assert tuple(picture.svg.stem for picture in first) == FIGURES
+    for one, two in zip(first, again, strict=True):
+        assert one.svg.read_bytes() == two.svg.read_bytes()
+        assert b"<dc:date>" not in one.svg.read_bytes()
+        assert one.svg.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert len({picture.svg.read_bytes() for picture in first}) == 5
+
+
+def test_figures_say_what_they_show(tmp_path):
+    results = [
+        result("a", 0, train_seconds=60.0),
+        result("a", 1, train_seconds=84.0),
+        result("b", 0, params=801_226, flops=1_000_000_000, train_seconds=30.0),
+    ]
+    curves = points("a", 0) + points("a", 1, losses=(1.5, 0.7)) + points("b", 0)
+    loss, accuracy, params, time, flops = (picture.alt for picture in save_figures(tmp_path, results, curves))
+    assert "a 0.6 nats at epoch 2; b 0.5 nats at epoch 2" in loss
+    assert "a 60.5 % at epoch 2; b 60 % at epoch 2" in accuracy
+    assert "a 5.157 M; b 0.801 M" in params
+    deviation = statistics.stdev([1, 1.4])
+    assert f"a 1.200 ± {deviation:.3f} min; b 0.500 min" in time
+    assert "a 1.485 TFLOP; b 0.256 TFLOP" in flops
+
+
+def test_eight_models_one_epoch_and_nothing_finite(tmp_path):
+    models = [f"a_very_long_name_of_a_separable_network_{i}" for i in range(8)]
+    nothing = dict.fromkeys(("accuracy", "loss", "train_seconds"), math.nan)
+    pictures = save_figures(
+        tmp_path,
+        [result(model, **nothing) for model in models],
+        [point for model in models for point in points(model, losses=(math.nan,))],
+    )
+    assert pictures[0].alt.count(" nan nats at epoch 1") == 8
+    assert pictures[3].alt.count(" nan s") == 8
+
+
+def test_labels_stay_apart_and_close():
+    heights = [0.1] * 4
+    centres = _spread([0.5, 0.98, 0.97, 0.1], heights)
+    assert centres == pytest.approx([0.5, 0.95, 0.85, 0.1])
+    assert _spread([0.3], [0.1]) == [0.3]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("regular_cnn", ["regular_cnn"]),
+        ("separable_cnn_wide", ["separable_cnn_", "wide"]),
+        ("x" * 20, ["x" * 14, "x" * 6]),
+        ("regular_" + "x" * 40 + "_the_end", ["regular_xxxxxx", "xx…xxx_the_end"]),
+    ],
+)
+def test_names_are_set_in_two_lines(name, lines):
+    assert _wrap(name).split("\n") == lines
+
+
+def test_table_has_means_deviations_ratios_and_the_best_in_bold(tmp_path):
+    results = [
+        result("a", 0, accuracy=0.80, loss=0.5, train_seconds=1200.0),
+        result("a", 1, accuracy=0.82, loss=0.5, train_seconds=1300.0),
+        result("a", 2, accuracy=0.87, loss=0.5, train_seconds=1400.0),
+        result("b", 0, accuracy=0.79, loss=0.7, train_seconds=625.0, params=2_423_806, flops=232_000_000),
+    ]
+    curves = points("a", 0) + points("a", 1) + points("a", 2) + points("b", 0)
+    page = Page(report(tmp_path, results, curves))
+    # By hand: deviations -3, -1, +4 of the mean 83, so the variance is 26 / 2.
+    assert page.column("Accuracy") == ["83.00|± 3.61", "79.00"]
+    assert page.column("Training time") == ["1,300.0|± 100.0", "625.0|48 %"]
+    assert page.column("Parameters") == ["5,157,034", "2,423,806|47 %"]
+    assert page.column("FLOPs") == ["5,800,000,000", "232,000,000|4.0 %"]
+    assert page.column("Loss") == ["0.5000", "0.7000"]
+    assert {"83.00", "0.5000", "2,423,806", "232,000,000", "625.0"} <= set(page.bold)
+    assert not {"79.00", "0.7000", "5,157,034", "1,300.0"} & set(page.bold)
+    assert "a and b, trained on cifar10 for 2 epochs in batches of 64, with 1 and 3 seeds each." in page.text
+
+
+def test_a_diverged_seed_shows_and_is_never_best(tmp_path):
+    page = Page(
+        report(
+            tmp_path,
+            [result("a", 0), result("a", 1, loss=math.nan), result("b", 0, loss=9.0)],
+            points("a", 0) + points("a", 1, losses=(1.5, math.nan)) + points("b", 0),
+        )
+    )
+    assert page.column("Loss") == ["NaN", "9.0000"]
+    assert "9.0000" in page.bold
+    assert "NaN" not in page.bold
+
+
+def test_page_needs_nothing_else(tmp_path):
+    text = report(tmp_path, [result()], points())
+    page = Page(text)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    for image, name in zip(images, FIGURES, strict=True):
+        kind, data = (image["src"] or "").split(",")
+        assert kind == "data:image/svg+xml;base64"
+        assert base64.b64decode(data) == (tmp_path / "figures" / f"{name}.svg").read_bytes()
+        assert "regular_cnn" in (image["alt"] or "")
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "url(" not in text
+    assert ("html", {"lang": "en"}) in page.tags
+    for fact in ("width=0.5", "cpu", "0.10.2", "3.11.9", "2026-01-02"):
+        assert fact in page.text
+    assert "Published" not in text
+    assert "Notes" not in text
+    assert "±" not in page.text
+    assert not page.bold
+
+
+def test_notes_and_published_figures(tmp_path):
+    published = [{"Model": "Regular", "Parameters": "5.157 M"}, {"Model": "Both", "Time": "1 h"}]
+    page = Page(report(tmp_path, [result()], points(), notes=["Lossy images."], published=published))
+    assert "Published figures (paper-size networks, not this run)" in page.text
+    assert page.rows[-3:] == [["Model", "Parameters", "Time"], ["Regular", "5.157 M", ""], ["Both", "", "1 h"]]
+    assert "Lossy images." in page.text
+
+
+def test_hostile_text_stays_text(tmp_path):
+    evil = """<script>alert('"&amp;')</script>"""
+    words = dict.fromkeys(("dataset", "options", "device", "jax", "python", "date"), evil)
+    text = report(
+        tmp_path,
+        [result(evil, **words), result("b")],
+        points(evil),
+        title=evil,
+        notes=[evil],
+        published=[{evil: evil, "x": evil}],
+    )
+    page = Page(text)
+    assert "<script" not in text
+    assert page.text.count(evil) >= 12
+    assert any(tag == "img" and evil in (attributes["alt"] or "") for tag, attributes in page.tags)
