@@ -169,7 +169,7 @@ def evaluate(
 def compare(argv: Sequence[str]) -> None:
     """Train the networks of an experiment file, whose values are the defaults of every flag."""
     from jsep.compare import compare as run
-    from jsep.train import Comparison
+    from jsep.train import Recipe
 
     named = bool(argv) and not argv[0].startswith("-")
     path = find_experiment(argv[0] if named else "depthwise_separable_cnn")
@@ -177,7 +177,11 @@ def compare(argv: Sequence[str]) -> None:
 
     @dataclasses.dataclass(frozen=True)
     class Compare:
-        experiment: OmitArgPrefixes[Comparison]
+        recipe: OmitArgPrefixes[Recipe] = experiment.recipe
+        models: tuple[str, ...] = experiment.models
+        """The networks to train, in the order of the report."""
+        seeds: int = experiment.seeds
+        """Runs of each network, with seeds --seed, --seed + 1, ..."""
         out: Path = Path("runs") / path.stem
         """Folder of the runs, results.csv, the figures and report.html."""
         resume: bool = False
@@ -187,10 +191,10 @@ def compare(argv: Sequence[str]) -> None:
         Compare,
         prog="jsep compare [EXPERIMENT.py]",
         description=f"Train the networks of an experiment and show them side by side.\n\n{path.name}: {lab_book}",
-        default=Compare(experiment),
         args=argv[named:],
     )
-    page = run(args.experiment, args.out, resume=args.resume, console=console)
+    chosen = dataclasses.replace(experiment, recipe=args.recipe, models=args.models, seeds=args.seeds)
+    page = run(chosen, args.out, resume=args.resume, console=console)
     console.print(f"The report: {page}")
 
 
@@ -242,7 +246,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 2 for input that cannot work, 1 for a diverged run, 130 for Ctrl-C."""
+    """Run one command. The exit code: 0; 2 for input that cannot work; 1 for a diverged run; 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     _quiet()
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -292,5 +296,3 @@ def _print_table(table: RichTable) -> None:
 
 def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
-
-

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jsep.errors import UserError
+from jsep.models import model_info
 from jsep.report import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_report, write_rows
 from jsep.train import Comparison, RunConfig, train
 from jsep.train.loop import curve, prepare
@@ -36,7 +37,7 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
             out,
             title=experiment.title,
             notes=sorted(notes),
-            published=[{"model": row.name, **row.figures} for row in experiment.published],
+            published=[{"model": name, **figures} for name in experiment.models if (figures := model_info(name).published)],
         )
     return page
 

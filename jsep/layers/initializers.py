@@ -10,9 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, PRNGKeyArray
 
 
-def keras_glorot_depthwise(
-    key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
-) -> Array:
+def keras_glorot_depthwise(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
     """Glorot uniform as Keras draws a depthwise kernel, for a (kh, kw, 1, c) kernel of multiplier 1.
 
     Keras keeps the kernel as (kh, kw, c, 1) and takes both fans from that shape, so the limit is

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
@@ -13,7 +14,7 @@ class BatchNorm(nn.Module):
 
     momentum: the share of the running statistics that is kept (0.9 is PyTorch's 0.1).
     axis_name: the mapped axis whose devices share their statistics; none outside `pmap`.
-    Statistics are at least float32. The running variance is the biased one, as in Flax; PyTorch keeps n / (n - 1) of it.
+    Statistics are at least float32. The running variance is biased, as in Flax; PyTorch's is n / (n - 1) times it.
     """
 
     momentum: float = 0.9
@@ -36,5 +37,5 @@ class BatchNorm(nn.Module):
                 running_var.value = keep * running_var.value + (1 - keep) * var
         else:
             mean, var = running_mean.value, running_var.value
-        (x,) = nn.dtypes.promote_dtype(x, dtype=self.dtype)
+        (x,) = promote_dtype(x, dtype=self.dtype)
         return ops.batch_norm(x, mean, var, scale, bias, self.epsilon)

@@ -4,6 +4,8 @@ Source: the repository MU-PING/Depthwise-separable-CNN (notebook, 2022-02-15), r
 SAME padding, biases, Glorot initialisation, and batch norm with momentum 0.99 and epsilon 1e-3 after each pooling.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.typing import Dtype
@@ -66,18 +68,12 @@ class SeparableCNN(nn.Module):
         for stage, base in enumerate((512, 256, 128), start=1):
             width = max(1, round(base * self.width))
             for place in (2 * stage - 1, 2 * stage):
-                conv = _keras_conv(
-                    width, place in self.separable, "SAME", self.dtype, f"conv{place}"
-                )
+                conv = _keras_conv(width, place in self.separable, "SAME", self.dtype, f"conv{place}")
                 x = nn.relu(conv(x))
                 if place % 2:
                     x = Dropout(0.35, self.axis_name)(x, train=train)
             x = MaxPool(name=f"pool{stage}")(x)  # (n, h, w, c) -> (n, h / 2, w / 2, c)
-            x = BatchNorm(
-                self.momentum, 1e-3, self.axis_name, self.dtype, name=f"norm{stage}"
-            )(
-                x, train=train
-            )
+            x = BatchNorm(self.momentum, 1e-3, self.axis_name, self.dtype, name=f"norm{stage}")(x, train=train)
             stages[f"stage{stage}"] = x
             x = Dropout(0.3, self.axis_name)(x, train=train)
         x = x.reshape(x.shape[0], -1)  # (n, h, w, c) -> (n, h * w * c)
@@ -141,7 +137,7 @@ _comparison = {
         "FLOPs of a batch of 256, e11": "14.914",
     },
 )
-def regular_cnn(**fields: object) -> SeparableCNN:
+def regular_cnn(**fields: Any) -> SeparableCNN:
     """Six dense convolutions: "RegularConv"."""
     return SeparableCNN(separable=(), **fields)
 
@@ -155,7 +151,7 @@ def regular_cnn(**fields: object) -> SeparableCNN:
         "FLOPs of a batch of 256, e11": "3.217",
     },
 )
-def both_cnn(**fields: object) -> SeparableCNN:
+def both_cnn(**fields: Any) -> SeparableCNN:
     """Every second convolution depthwise separable: "BothConv"."""
     return SeparableCNN(separable=(2, 4, 6), **fields)
 
@@ -169,7 +165,7 @@ def both_cnn(**fields: object) -> SeparableCNN:
         "FLOPs of a batch of 256, e11": "1.699",
     },
 )
-def separable_cnn(**fields: object) -> SeparableCNN:
+def separable_cnn(**fields: Any) -> SeparableCNN:
     """All six convolutions depthwise separable: "SeparableConv"."""
     return SeparableCNN(separable=(1, 2, 3, 4, 5, 6), **fields)
 
@@ -181,6 +177,6 @@ def separable_cnn(**fields: object) -> SeparableCNN:
     normalization="unit",
     certainty="certain",
 )
-def keras_separable_cnn(**fields: object) -> KerasSeparableCNN:
+def keras_separable_cnn(**fields: Any) -> KerasSeparableCNN:
     """Six separable convolutions without padding, global pooling, one hidden layer."""
     return KerasSeparableCNN(**fields)

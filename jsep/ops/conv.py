@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jsep.ops.precision import accumulation_dtype
+
 Padding = Literal["TORCH", "SAME", "VALID"] | int | Sequence[tuple[int, int]]
 Lowering = Literal["auto", "taps", "xla"]
 Pair = tuple[int, int]
@@ -31,7 +33,11 @@ def pair(value: int | Sequence[int]) -> Pair:
 
 
 def explicit_padding(
-    padding: Padding, size: Pair, kernel_size: Pair, strides: Pair = (1, 1), dilation: Pair = (1, 1)
+    padding: Padding,
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    strides: Pair = (1, 1),
+    dilation: Pair = (1, 1),
 ) -> tuple[Pair, Pair]:
     """Padding as ((top, bottom), (left, right)).
 
@@ -119,9 +125,7 @@ def depthwise_conv(
         return _depthwise_taps(x, kernel, strides, pads, dilation)
 
     def xla(x: Array, kernel: Array) -> Array:
-        return conv(
-            x, kernel, strides=strides, padding=pads, dilation=dilation, groups=x.shape[-1]
-        )
+        return conv(x, kernel, strides=strides, padding=pads, dilation=dilation, groups=x.shape[-1])
 
     match lowering:
         case "taps":
@@ -132,16 +136,18 @@ def depthwise_conv(
             return lax.platform_dependent(x, kernel, cpu=taps, default=xla)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _depthwise_taps(
-    x: Array, kernel: Array, strides: Pair, pads: tuple[Pair, Pair], dilation: Pair
-) -> Array:
+def _sum_of_taps(x: Array, kernel: Array, strides: Pair, pads: tuple[Pair, Pair], dilation: Pair) -> Array:
     """Pad once, then sum over the k*k taps of (shifted slice) * (tap vector): one pass on a CPU."""
     x = _repeat_channels(x, kernel)
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     slices = _tap_slices(padded.shape, kernel.shape, strides, dilation)
     vectors = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])  # (kh, kw, 1, c) -> (kh * kw, 1, 1, 1, c)
     return sum(padded[:, *at] * vectors[i] for i, at in enumerate(slices))  # type: ignore[return-value]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _depthwise_taps(x: Array, kernel: Array, strides: Pair, pads: tuple[Pair, Pair], dilation: Pair) -> Array:
+    return _sum_of_taps(x, kernel, strides, pads, dilation)
 
 
 def _depthwise_taps_fwd(
@@ -154,15 +160,14 @@ def _depthwise_taps_bwd(
     strides: Pair, pads: tuple[Pair, Pair], dilation: Pair, saved: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    plain = _depthwise_taps.__wrapped__
-    _, transpose = jax.vjp(lambda x: plain(x, kernel, strides, pads, dilation), x)
+    _, transpose = jax.vjp(lambda x: _sum_of_taps(x, kernel, strides, pads, dilation), x)
     (dx,) = transpose(g)
 
     # XLA reduces over (n, h, w) badly inside a fusion, so: add up over the images one by one, elementwise, and
     # reduce over (h, w) once at the end
     padded = jnp.pad(_repeat_channels(x, kernel), ((0, 0), *pads, (0, 0)))
     slices = _tap_slices(padded.shape, kernel.shape, strides, dilation)
-    accumulate = jnp.promote_types(g.dtype, jnp.float32)
+    accumulate = accumulation_dtype(g.dtype)
 
     def add(sums: tuple[Array, ...], one: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
         image, grad = (a.astype(accumulate) for a in one)

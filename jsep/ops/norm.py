@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jsep.ops.precision import accumulation_dtype
+
 
 def batch_moments(
     x: Float[Array, "*batch c"], axis_name: str | None = None
@@ -13,7 +15,7 @@ def batch_moments(
     At least float32 whatever the dtype of `x`; the variance is E[x^2] - E[x]^2, never below zero.
     Every device must hold the same number of examples.
     """
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(accumulation_dtype(x.dtype))
     axes = tuple(range(x.ndim - 1))
     mean, square = jnp.mean(x, axes), jnp.mean(lax.square(x), axes)
     if axis_name is not None:

@@ -1,13 +1,12 @@
 """State, step, devices, loop, checkpoints: everything between an experiment's config and its results."""
 
-from jsep.train.config import Comparison, Published, Recipe, RunConfig
+from jsep.train.config import Comparison, Recipe, RunConfig
 from jsep.train.loop import Diverged, Interrupted, evaluate_run, train
 
 __all__ = [
     "Comparison",
     "Diverged",
     "Interrupted",
-    "Published",
     "Recipe",
     "RunConfig",
     "evaluate_run",

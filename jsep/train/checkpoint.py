@@ -39,9 +39,7 @@ class Checkpoints:
         """Start writing in the background; `close` waits for it."""
         self._manager.save(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
-            ),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)),
             metrics={"accuracy": accuracy},
             force=True,
         )
@@ -76,9 +74,7 @@ class Checkpoints:
         try:
             found = self._manager.restore(
                 step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()
-                ),
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()),
             )
         except Exception as error:  # Orbax, TensorStore and the file system each raise their own
             others = [str(s) for s in self._manager.all_steps() if s != step]

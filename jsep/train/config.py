@@ -5,13 +5,13 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
 from jsep.errors import UserError, nearest
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -117,24 +117,13 @@ class RunConfig(Recipe):
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
-    """One row of published figures, shown apart from ours."""
-
-    name: str
-    figures: Mapping[str, str]
-
-
-@dataclasses.dataclass(frozen=True)
 class Comparison:
     """Several networks under one recipe: what a file in experiments/ holds."""
 
-    title: tyro.conf.Fixed[str]
+    title: str
     models: tuple[str, ...]
-    """The networks to train, in the order of the report."""
     recipe: Recipe
     seeds: int = 1
-    """Runs of each network, with seeds --seed, --seed + 1, ..."""
-    published: tyro.conf.Fixed[tuple[Published, ...]] = ()
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -147,10 +136,9 @@ class Comparison:
     def runs(self) -> list[RunConfig]:
         """Every network with every seed, seeds innermost."""
         recipe = {f.name: getattr(self.recipe, f.name) for f in dataclasses.fields(self.recipe)}
+        first_seed = recipe.pop("seed")
         return [
-            RunConfig(**recipe | {"seed": self.recipe.seed + i}, model=model)
-            for model in self.models
-            for i in range(self.seeds)
+            RunConfig(model=model, seed=first_seed + i, **recipe) for model in self.models for i in range(self.seeds)
         ]
 
 

@@ -6,7 +6,6 @@ import datetime
 import math
 import platform
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,10 @@ from rich.console import Console
 from jsep.costs import Table, count
 from jsep.data import Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
-from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.report import CurvePoint, Result, write_rows
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig, save_config
-from jsep.train.metrics import Sums
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.progress import Progress
 from jsep.train.run import MetricsLog, RunFolder
@@ -118,9 +115,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
     config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
     rate = learning_rate(config, epoch_steps)
     optimizer = make_optimizer(config, rate)
-    state = devices.replicate(
-        create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
-    )
+    state = devices.replicate(create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed))
     step, seconds, compile_seconds = 0, 0.0, 0.0
     newest = checkpoints.latest()
     if newest is not None:
@@ -153,10 +148,9 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
         checkpoints.save(step, state, record, accuracy)
 
     started = time.perf_counter()
-    if step < total:
-        batch = next(batches)
-        run_step = devices.train_step(step_fn, state, constants, batch)
-        compile_seconds += time.perf_counter() - started
+    batch = next(batches)
+    run_step = devices.train_step(step_fn, state, constants, batch)
+    compile_seconds += time.perf_counter() - started
     with progress, contextlib.closing(log):
         try:
             while step < total:
@@ -184,7 +178,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
                     "train_accuracy": trained["accuracy"],
                     "val_loss": tested["loss"],
                     "val_accuracy": tested["accuracy"],
-                    "learning_rate": float(rate(step - 1)),
+                    "learning_rate": float(np.asarray(rate(step - 1))),
                     "seconds": seconds,
                 }
                 log.write(line)
@@ -207,14 +201,10 @@ def make_evaluation(setup: Setup) -> Any:
     devices, feed = setup.devices, setup.testing
     constants = devices.replicate(feed.constants)
     batch_size = -(-setup.config.batch_size // len(devices.devices)) * len(devices.devices)
-    step = devices.eval_step(
-        make_eval_step(setup.model, feed.fetch, setup.statistics, axis_name=AXIS)
-    )
+    step = devices.eval_step(make_eval_step(setup.model, feed.fetch, setup.statistics, axis_name=AXIS))
 
     def evaluate(variables: Any) -> dict[str, float]:
-        parts = [
-            step(variables, constants, batch, mask) for batch, mask in feed.evaluation(batch_size)
-        ]
+        parts = [step(variables, constants, batch, mask) for batch, mask in feed.evaluation(batch_size)]
         totals = jax.tree.map(lambda *s: np.sum(s, dtype=np.float64), *jax.device_get(parts))
         return totals.means()
 
@@ -256,8 +246,7 @@ def curve(folder: RunFolder, config: RunConfig) -> list[CurvePoint]:
     """The epochs of a run, for curves.csv."""
     fields = {f.name for f in dataclasses.fields(CurvePoint)} - {"model", "seed"}
     return [
-        CurvePoint(model=config.model, seed=config.seed, **{k: line[k] for k in fields})
-        for line in folder.metrics()
+        CurvePoint(model=config.model, seed=config.seed, **{k: line[k] for k in fields}) for line in folder.metrics()
     ]
 
 
@@ -265,9 +254,7 @@ def _variables(state: Any) -> dict[str, Any]:
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
-def _check_finite(
-    losses: np.ndarray, step: int, last_good: int | None, folder: RunFolder
-) -> None:
+def _check_finite(losses: np.ndarray, step: int, last_good: int | None, folder: RunFolder) -> None:
     bad = ~np.isfinite(losses)
     if not bad.any():
         return

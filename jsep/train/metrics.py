@@ -27,9 +27,7 @@ class Sums:
         return {"loss": float(self.loss) / count, "accuracy": float(self.correct) / count}
 
 
-def cross_entropy(
-    logits: Float[Array, "n k"], labels: Int[Array, " n"], smoothing: float = 0.0
-) -> Float[Array, " n"]:
+def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"], smoothing: float = 0.0) -> Float[Array, " n"]:
     """Softmax cross-entropy of each example against smoothed one-hot targets."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return optax.softmax_cross_entropy(logits, targets)

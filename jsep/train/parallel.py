@@ -72,9 +72,7 @@ class Devices:
 
     def eval_step(self, step: EvalStep) -> Callable[[Any, Any, Any, Any], Any]:
         """Map an evaluation step over these devices."""
-        mapped = jax.pmap(
-            step, axis_name=AXIS, in_axes=(None, None, 0, 0), out_axes=None, devices=self.devices
-        )
+        mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, 0), out_axes=None, devices=self.devices)
 
         def run(variables: Any, constants: Any, batch: Any, mask: Any) -> Any:
             found = mapped(variables, constants, self._split(batch), self._split(mask))

@@ -44,7 +44,9 @@ class RunFolder:
         """An existing run; anything else is refused."""
         folder = cls(path)
         if not folder.config_path.is_file():
-            raise UserError(f"{path} is no run folder: there is no config.json in it; `jsep train --out {path}` makes one")
+            raise UserError(
+                f"{path} is no run folder: there is no config.json in it; `jsep train --out {path}` makes one"
+            )
         return folder
 
     def config(self) -> RunConfig:

@@ -15,7 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
-from jsep.data import Feed, augment, normalize
+from jsep.data import augment, normalize
 from jsep.train.metrics import Sums, cross_entropy, sums
 from jsep.train.state import TrainState
 
@@ -88,7 +88,7 @@ def make_eval_step(
 
     def step(variables: Any, constants: Any, batch: Any, mask: Float[Array, " n"]) -> Sums:
         images, labels = fetch(constants, batch)
-        logits = model.apply(variables, normalize(images, *statistics), train=False)
+        logits: Any = model.apply(variables, normalize(images, *statistics), train=False)
         return lax.psum(sums(cross_entropy(logits, labels), logits, labels, mask), axis_name)
 
     return step

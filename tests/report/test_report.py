@@ -174,8 +174,8 @@ def test_mean_and_sample_standard_deviation():
 
 
 def test_figures_are_the_same_bytes_when_made_again(tmp_path):
-    results = [result("a$x$", seed, train_seconds=60.0 + seed) for seed in range(2)]
-    curves = points("a$x$", 0) + points("a$x$", 1, losses=(1.4, 0.6))
+    results = [result(r"a$\x$", seed, train_seconds=60.0 + seed) for seed in range(2)]
+    curves = points(r"a$\x$", 0) + points(r"a$\x$", 1, losses=(1.4, 0.6))
     first = save_figures(tmp_path / "1", results, curves)
     again = save_figures(tmp_path / "2", results, curves)
     assert tuple(picture.svg.stem for picture in first) == FIGURES

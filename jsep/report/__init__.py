@@ -1,0 +1,6 @@
+"""The report of a comparison: two csv files in, five figures and one HTML page out."""
+
+from jsep.report.page import write_report
+from jsep.report.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
+
+__all__ = ["CURVES_CSV", "RESULTS_CSV", "CurvePoint", "Result", "read_rows", "write_report", "write_rows"]

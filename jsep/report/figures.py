@@ -1,0 +1,235 @@
+"""The five figures of a comparison: two kinds of curves and three kinds of bars.
+
+They are those of the published comparison (github.com/MU-PING/Depthwise-separable-CNN):
+validation loss and accuracy over epochs, parameters, training time, and FLOPs per batch.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jsep.report.results import CurvePoint, Result, by_model, mean_std
+
+_BATCH = 256  # the batch of the published FLOPs figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; pale yellow comes last. Line
+# style and marker differ as well, so that the curves can be told apart in black and white.
+_STYLES = (
+    ("#0072B2", "-", "o"),
+    ("#D55E00", "--", "s"),
+    ("#009E73", "-.", "^"),
+    ("#CC79A7", ":", "D"),
+    ("#E69F00", (0, (6, 1.5)), "v"),
+    ("#56B4E9", (0, (4, 1, 1, 1, 1, 1)), "P"),
+    ("#000000", (0, (1, 2.5)), "X"),
+    ("#F0E442", (0, (8, 3)), "*"),
+)
+_INK, _RULE = "#222222", "#DDDDDD"
+_RC = {
+    "svg.hashsalt": "jsep",  # the same figure gives the same bytes
+    "text.parse_math": False,  # a "$" in a model's name is a dollar
+    "font.size": 9.5,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": "#888888",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.7,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+}
+_WIDTH = 5.0  # inches
+_LINE = 0.165  # inches per line of text
+
+_SI = tuple((1000.0**power, prefix) for power, prefix in enumerate(("", "k", "M", "G", "T", "P")))
+_FLOP = tuple((factor, f"{prefix}FLOP") for factor, prefix in _SI)
+_TIME = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A saved figure: `svg` has a PNG of the same name beside it; `alt` tells it in words."""
+
+    alt: str
+    caption: str
+    svg: Path
+
+
+def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[CurvePoint]) -> list[Picture]:
+    """Draw the five figures of at least one result, and save each in `folder` as PNG and SVG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    models = dict.fromkeys([*by_model(results), *by_model(curves)])
+    styles = {model: _STYLES[i % len(_STYLES)] for i, model in enumerate(models)}
+    epochs, seconds = "On the validation images.", "Without compilation and evaluation."
+    if any(len(rows) > 1 for rows in by_model(results).values()):
+        epochs += " The mean over the seeds; the band spans the lowest to the highest."
+        seconds += " The mean over the seeds ± their sample standard deviation."
+    weights = "Trainable parameters of each network."
+    work = "One forward pass. A multiply-accumulate counts as two operations; bias, pooling and "
+    work += "batch norm count one per element."
+
+    def save(name: str, title: str, caption: str, drawn: tuple[Figure, list[str]]) -> Picture:
+        figure, told = drawn
+        figure.text(0.02, 1 - 0.1 / figure.get_figheight(), title, va="top", weight="bold", size=11)
+        for kind, metadata in (("png", None), ("svg", {"Date": None})):
+            figure.savefig(folder / f"{name}.{kind}", dpi=150, metadata=metadata)
+        return Picture(f"{title}: {'; '.join(told)}.", caption, folder / f"{name}.svg")
+
+    # The "default" style keeps a reader's own matplotlibrc from changing the figures.
+    with matplotlib.style.context(["default", _RC]):
+        loss = _curves(curves, styles, lambda row: row.val_loss, "cross-entropy", "nats")
+        accuracy = _curves(curves, styles, lambda row: 100 * row.val_accuracy, "accuracy", "%")
+        params = _bars(results, styles, lambda row: row.params, _SI, "trainable parameters")
+        time = _bars(results, styles, lambda row: row.train_seconds, _TIME, "training time")
+        flops = _bars(results, styles, lambda row: _BATCH * row.flops, _FLOP, "FLOPs per batch")
+        return [
+            save("validation_loss", "Validation loss", epochs, loss),
+            save("validation_accuracy", "Validation accuracy", epochs, accuracy),
+            save("parameters", "Parameters", weights, params),
+            save("training_time", "Training time", seconds, time),
+            save("flops", f"FLOPs for a batch of {_BATCH} images", work, flops),
+        ]
+
+
+def _curves(
+    rows: Sequence[CurvePoint],
+    styles: Mapping[str, tuple],
+    value: Callable[[CurvePoint], float],
+    axis: str,
+    unit: str,
+) -> tuple[Figure, list[str]]:
+    """Draw the mean of `value` over the seeds at each epoch, named at its end."""
+    height = 3.6
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.add_axes((0.14, 0.135, 0.57, 0.74))
+    axes.set(xlabel="epoch", ylabel=f"{axis} ({unit})")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.margins(x=0.03)
+    ends: dict[str, tuple[float, float, str]] = {}
+    told = []
+    for model, points in by_model(rows).items():
+        colour, line, marker = styles[model]
+        epochs = sorted({point.epoch for point in points})
+        seeds = [[value(point) for point in points if point.epoch == epoch] for epoch in epochs]
+        means = [mean_std(values)[0] for values in seeds]
+        if any(len(values) > 1 for values in seeds):
+            shown = [math.isfinite(mean) for mean in means]
+            low, high = [min(values) for values in seeds], [max(values) for values in seeds]
+            # The outline is all there is to see of the band of a single epoch.
+            outline = 0.6 if len(epochs) > 1 else 4
+            axes.fill_between(epochs, low, high, where=shown, color=colour, alpha=0.18, linewidth=outline)
+        axes.plot(
+            epochs,
+            means,
+            color=colour,
+            linestyle=line,
+            marker=marker,
+            markevery=max(1, len(epochs) // 8),
+            markersize=5,
+            markeredgecolor=_INK,
+            markeredgewidth=0.4,
+            linewidth=1.6,
+        )
+        finite = [pair for pair in zip(epochs, means, strict=True) if math.isfinite(pair[1])]
+        x, y = finite[-1] if finite else (math.nan, math.nan)
+        ends[model if x == epochs[-1] else f"{model} (NaN)"] = x, y, colour
+        told.append(f"{model} {means[-1]:.4g} {unit} at epoch {epochs[-1]}")
+    _name_ends(axes, ends, line_height=_LINE / (0.74 * height))
+    return figure, told
+
+
+def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]], line_height: float) -> None:
+    """Write each curve's name to the right of the axes, near its end but clear of the others.
+
+    `ends` maps the names to epoch, value and colour; `line_height` is a fraction of the axes'.
+    """
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    names = [_wrap(name) for name in ends]
+    heights = [(name.count("\n") + 1.15) * line_height for name in names]
+    wishes = [0.5 if math.isnan(y) else (y - low) / (high - low) for _, y, _ in ends.values()]
+    places = _spread(wishes, heights)
+    for name, (x, y, colour), place in zip(names, ends.values(), places, strict=True):
+        if not math.isnan(y):
+            line = {"arrowstyle": "-", "color": colour, "lw": 0.8}
+            axes.annotate("", (x, y), (1.05, place), textcoords="axes fraction", arrowprops=line)
+        axes.text(1.06, place, name, transform=axes.transAxes, va="center", linespacing=1.05)
+
+
+def _spread(wishes: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Centres of labels of these heights, close to the wished ones, without overlap, below 1."""
+    order = sorted(range(len(wishes)), key=lambda i: wishes[i])
+    centres = list(wishes)
+    for below, above in pairwise(order):
+        gap = (heights[below] + heights[above]) / 2
+        centres[above] = max(centres[above], centres[below] + gap)
+    ceiling = 1.0
+    for i in reversed(order):
+        centres[i] = min(centres[i], ceiling - heights[i] / 2)
+        ceiling = centres[i] - heights[i] / 2
+    return centres
+
+
+def _bars(
+    rows: Sequence[Result],
+    styles: Mapping[str, tuple],
+    value: Callable[[Result], float],
+    units: Sequence[tuple[float, str]],
+    axis: str,
+) -> tuple[Figure, list[str]]:
+    """Draw the mean of `value` over the seeds as a bar, with its sample standard deviation."""
+    groups = by_model(rows)
+    height = 1.05 + 0.42 * len(groups)
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.add_axes((0.27, 0.55 / height, 0.43, 1 - 0.95 / height))
+    stats = [mean_std([value(row) for row in group]) for group in groups.values()]
+    reach = max(math.fsum(x for x in pair if math.isfinite(x)) for pair in stats)
+    factor, unit = max((unit for unit in units if unit[0] <= reach), default=units[0])
+    decimals = max(0, 4 - len(str(int(reach / factor))))  # four digits in the longest bar's label
+    told = []
+    for y, (model, (mean, std)) in enumerate(zip(groups, stats, strict=True)):
+        text = _number(mean / factor, decimals)
+        # NaN is drawn as an empty bar, or one without a whisker; the label says what it is.
+        length, whisker = (0 if math.isnan(x) else x / factor for x in (mean, std))
+        axes.barh(y, length, height=0.6, color=styles[model][0])
+        if whisker:
+            axes.errorbar(length, y, xerr=whisker, fmt="none", color=_INK, lw=1, capsize=3)
+            text += f" ± {_number(whisker, decimals)}"
+        text = f"{text} {unit}".strip()
+        place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(text, (length + whisker, y), **place)
+        told.append(f"{model} {text}")
+    axes.set_yticks(range(len(groups)), [_wrap(model) for model in groups], color=_INK)
+    axes.set_ylim(len(groups) - 0.5, -0.5)  # the first model on top
+    axes.set_xlim(0, 1.02 * reach / factor or 1)
+    axes.set_xlabel(f"{axis} ({unit})" if unit else axis)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.yaxis.grid(False)
+    axes.tick_params(axis="y", length=0)
+    return figure, told
+
+
+def _number(value: float, decimals: int) -> str:
+    """A number with these decimals, or more where they would leave little of it."""
+    return f"{value:.2g}" if 0 < value < 0.1 else f"{value:.{decimals}f}"
+
+
+def _wrap(name: str, width: int = 14) -> str:
+    """Set a name in at most two lines, cut behind a separator if one is in reach."""
+    if len(name) > 2 * width:
+        name = f"{name[: 2 * width - 12]}…{name[-11:]}"
+    if len(name) <= width:
+        return name
+    cuts = [i for i in range(len(name) - width, width + 1) if i and name[i - 1] in "_-./ "]
+    cut = cuts[-1] if cuts else width
+    return f"{name[:cut]}\n{name[cut:]}"

@@ -1,0 +1,231 @@
+"""The page of a comparison: one HTML file that needs nothing else."""
+
+import base64
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from jsep.errors import UserError
+from jsep.report.figures import Picture, save_figures
+from jsep.report.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, by_model, mean_std, read_rows
+
+
+class _Column(NamedTuple):
+    heading: str
+    unit: str
+    value: Callable[[Result], float]
+    form: str
+    best: Callable[[Iterable[float]], float]
+    ratio: bool = False
+
+
+_COLUMNS = (
+    _Column("Accuracy", "%", lambda row: 100 * row.accuracy, ".2f", max),
+    _Column("Loss", "nats", lambda row: row.loss, ".4f", min),
+    _Column("Best accuracy", "%", lambda row: 100 * row.best_accuracy, ".2f", max),
+    _Column("Parameters", "", lambda row: row.params, ",.0f", min, ratio=True),
+    _Column("MACs", "per image", lambda row: row.macs, ",.0f", min),
+    _Column("FLOPs", "per image", lambda row: row.flops, ",.0f", min, ratio=True),
+    _Column("Training time", "s", lambda row: row.train_seconds, ",.1f", min, ratio=True),
+    _Column("Throughput", "images/s", lambda row: row.images_per_second, ",.1f", max),
+)
+
+_CSS = """
+:root { color-scheme: light dark; --paper: #fbfbfa; --ink: #1d2129; --muted: #646b76;
+  --rule: #e2e3e6; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #15181d; --ink: #e4e6ea; --muted: #9aa2ae; --rule: #2d323a; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+main { max-width: 70rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1, p, li, dd, th { overflow-wrap: anywhere; }
+h1 { margin: 0 0 .5rem; font-size: 1.8rem; line-height: 1.2; font-weight: 650; }
+h2 { margin: 2.75rem 0 .75rem; font-size: 1.15rem; font-weight: 650; }
+p { margin: 0; max-width: 46rem; }
+.muted, small, .caption, dt, figcaption { color: var(--muted); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem;
+  font-variant-numeric: tabular-nums; }
+.caption { margin-top: .6rem; font-size: .85rem; }
+th, td { padding: .5rem 0 .5rem 1.25rem; text-align: right; vertical-align: top;
+  border-bottom: 1px solid var(--rule); }
+td { white-space: nowrap; }
+th:first-child { padding-left: 0; text-align: left; min-width: 7rem; max-width: 14rem; }
+thead th { font-weight: 600; vertical-align: bottom; line-height: 1.3; overflow-wrap: normal; }
+tbody th { font-weight: 500; position: sticky; left: 0; background: var(--paper); }
+small { display: block; font-size: .8rem; font-weight: 400; white-space: nowrap; }
+.figures { columns: 2 27rem; column-gap: 1.5rem; }
+figure { margin: 0; padding-bottom: 1.5rem; break-inside: avoid; }
+figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px;
+  border: 1px solid var(--rule); }
+figcaption { font-size: .85rem; margin-top: .4rem; }
+ul { margin: 0; padding-left: 1.2rem; max-width: 46rem; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.25rem;
+  margin: 0; font-size: .92rem; }
+dd { margin: 0; }
+"""
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    published: Sequence[Mapping[str, str]] = (),
+) -> Path:
+    """Turn `folder`'s results.csv and curves.csv into `folder`/report.html, and return its path.
+
+    The figures are also saved in `folder`/figures. `published` is a table of other figures to
+    show apart, one mapping of heading to cell per row. Raises UserError when a csv file is
+    missing, empty or malformed.
+    """
+    results = read_rows(folder / RESULTS_CSV, Result)
+    curves = read_rows(folder / CURVES_CSV, CurvePoint)
+    for name, rows in ((RESULTS_CSV, results), (CURVES_CSV, curves)):
+        if not rows:
+            raise UserError(f"{folder / name} has no rows: run `jsep compare` again to fill it")
+    pictures = save_figures(folder / "figures", results, curves)
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    parts = [
+        f"<h1>{escape(title)}</h1>\n<p class='muted'>{escape(_summary(results))}</p>",
+        _section("Results", _results_table(results)),
+        _section("Notes", f"<ul>{items}</ul>") if notes else "",
+        _section("Figures", f"<div class='figures'>{''.join(map(_figure, pictures))}</div>"),
+        _section("Published figures (paper-size networks, not this run)", _published(published)) if published else "",
+        _section("How this was made", _origin(results)),
+    ]
+    page = folder / "report.html"
+    # The content policy makes sure that nothing is ever fetched or run.
+    page.write_text(
+        f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{escape(title)}</title>
+<style>{_CSS}</style>
+</head>
+<body>
+<main>
+{"".join(parts)}</main>
+</body>
+</html>
+""",
+        encoding="utf-8",
+    )
+    return page
+
+
+def _summary(results: Sequence[Result]) -> str:
+    groups = by_model(results)
+    seeds = sorted({len(rows) for rows in groups.values()})
+    epochs, batch = _distinct(results, "epochs"), _distinct(results, "batch_size")
+    return (
+        f"{_and(list(groups))}, trained on {_and(_distinct(results, 'dataset'))} "
+        f"for {_and(epochs)} epoch{'s' * (epochs != ['1'])} in batches of {_and(batch)}, "
+        f"with {_and(list(map(str, seeds)))} seed{'s' * (seeds != [1])}"
+        f"{' each' * (len(groups) > 1)}."
+    )
+
+
+def _results_table(results: Sequence[Result]) -> str:
+    groups = by_model(results)
+    head = "".join(f"<th scope='col'>{column.heading}{_small(column.unit)}</th>" for column in _COLUMNS)
+    columns = [_cells(column, list(groups.values())) for column in _COLUMNS]
+    body = "".join(
+        f"<tr><th scope='row'>{escape(model)}</th>{''.join(cells)}</tr>\n"
+        for model, cells in zip(groups, zip(*columns, strict=True), strict=True)
+    )
+    caption = "On the validation images, after the last epoch unless it says best. "
+    if len(results) > len(groups):
+        caption += "Means over the seeds, ± the sample standard deviation. "
+    if len(groups) > 1:
+        caption += "Bold: the best of a column. "
+        caption += f"Small percentages: relative to {next(iter(groups))}."
+    table = _table("Results", f"<th scope='col'>Model</th>{head}", body)
+    return f"{table}\n<p class='caption'>{escape(caption)}</p>"
+
+
+def _cells(column: _Column, groups: Sequence[Sequence[Result]]) -> list[str]:
+    """One table column: the mean of each group, its deviation, its ratio to the first group."""
+    stats = [mean_std([column.value(row) for row in group]) for group in groups]
+    shown = [f"{mean:{column.form}}".replace("nan", "NaN") for mean, _ in stats]
+    finite = [mean for mean, _ in stats if math.isfinite(mean)]
+    # Compared as shown, so that of two equal-looking numbers both or neither are bold.
+    best = f"{column.best(finite):{column.form}}" if finite and len(groups) > 1 else None
+    first = stats[0][0]
+    cells = []
+    for i, (mean, std) in enumerate(stats):
+        below = []
+        if std > 0:
+            below.append(f"± {std:{column.form}}")
+        if column.ratio and i and first > 0 and math.isfinite(mean):
+            percent = 100 * mean / first
+            below.append(f"{percent:,.{0 if percent >= 10 else 1}f} %")
+        number = f"<strong>{shown[i]}</strong>" if shown[i] == best else shown[i]
+        cells.append(f"<td>{number}{_small(' · '.join(below))}</td>")
+    return cells
+
+
+def _published(rows: Sequence[Mapping[str, str]]) -> str:
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    head = "".join(f"<th scope='col'>{escape(heading)}</th>" for heading in headings)
+    body = ""
+    for row in rows:
+        first, *others = (escape(row.get(heading, "")) for heading in headings)
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        body += f"<tr><th scope='row'>{first}</th>{cells}</tr>\n"
+    return _table("Published figures", head, body)
+
+
+def _figure(picture: Picture) -> str:
+    data = base64.b64encode(picture.svg.read_bytes()).decode("ascii")
+    return (
+        f'<figure><img alt="{escape(picture.alt)}" src="data:image/svg+xml;base64,{data}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>\n"
+    )
+
+
+def _origin(results: Sequence[Result]) -> str:
+    dates = sorted(row.date for row in results)
+    facts = {
+        "Dataset": _distinct(results, "dataset"),
+        "Options": [options or "none" for options in _distinct(results, "options")],
+        "Seeds": [", ".join(_distinct(results, "seed"))],
+        "Device": _distinct(results, "device"),
+        "Devices": _distinct(results, "devices"),
+        "JAX": _distinct(results, "jax"),
+        "Python": _distinct(results, "python"),
+        "Date": [" to ".join(dict.fromkeys((dates[0], dates[-1])))],
+    }
+    rows = (f"<dt>{name}</dt><dd>{'<br>'.join(map(escape, values))}</dd>" for name, values in facts.items())
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def _section(heading: str, body: str) -> str:
+    return f"<section>\n<h2>{heading}</h2>\n{body}\n</section>\n"
+
+
+def _table(label: str, head: str, body: str) -> str:
+    # The container scrolls, not the page; a tab stop lets the keyboard scroll it.
+    return (
+        f"<div class='scroll' role='region' aria-label='{label}' tabindex='0'><table>\n"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
+    )
+
+
+def _small(text: str) -> str:
+    return f"<small>{text}</small>" if text else ""
+
+
+def _distinct(results: Sequence[Result], name: str) -> list[str]:
+    return list(dict.fromkeys(str(getattr(row, name)) for row in results))
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

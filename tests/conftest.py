@@ -1,0 +1,67 @@
+"""Strict arrays, eight simulated devices, and a tiny prepared TFDS directory."""
+
+import io
+import os
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+from pathlib import Path  # noqa: E402
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+CLASSES = ("dark", "bright")
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace: dict) -> None:
+    """What the examples in docstrings may use without importing it."""
+    import jax.numpy as jnp
+
+    import jsep
+    from jsep.train import RunConfig
+
+    doctest_namespace.update(jax=jax, jnp=jnp, create_model=jsep.create_model, RunConfig=RunConfig)
+
+
+@pytest.fixture(scope="session")
+def tiny_tfds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared TFDS directory `tiny/1.0.0`: 48 + 20 images of 8x8x3 in two classes, told apart by brightness."""
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path_factory.mktemp("tfds")
+
+    class Tiny(tfds.core.GeneratorBasedBuilder):
+        pkg_dir_path = folder  # no package is looked for on disk
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            features = tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(8, 8, 3), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=list(CLASSES)),
+                }
+            )
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):  # type: ignore[no-untyped-def]
+            return {"train": self._generate_examples(48, 0), "test": self._generate_examples(20, 1)}
+
+        def _generate_examples(self, number: int, seed: int):  # type: ignore[no-untyped-def]
+            rng = np.random.default_rng(seed)
+            for i in range(number):
+                label = i % 2
+                pixels = rng.integers(0, 100, (8, 8, 3), np.uint8) + np.uint8(120 * label)
+                png = io.BytesIO()
+                Image.fromarray(pixels).save(png, "png")
+                yield i, {"image": io.BytesIO(png.getvalue()), "label": label}
+
+    builder = Tiny(data_dir=str(folder), file_format="array_record")
+    builder.download_and_prepare()
+    return Path(builder.data_dir)

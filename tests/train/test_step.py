@@ -1,0 +1,71 @@
+"""One step on eight devices is the step on one."""
+
+import itertools
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jsep.data import ResidentFeed, load
+from jsep.errors import UserError
+from jsep.models import create_model
+from jsep.train.parallel import AXIS, Devices
+from jsep.train.state import create_state
+from jsep.train.step import make_eval_step, make_train_step
+
+
+def run(number: int, steps: int, model: nn.Module | None = None, **changes):
+    dataset = load("mnist5k")
+    model = model or create_model("both_cnn", width=1 / 32, axis_name=AXIS)
+    optimizer = optax.sgd(0.01, 0.9, nesterov=True)
+    devices, feed = Devices(number), ResidentFeed(dataset.train)
+    statistics = (dataset.mean, dataset.std)
+    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "crop": 2, "flip": True} | changes
+    step = make_train_step(model, optimizer, feed.fetch, statistics, **options)
+    state = devices.replicate(create_state(model, optimizer, dataset.image_shape, 0))
+    constants = devices.replicate(feed.constants)
+    batches = list(itertools.islice(feed.training(32, 0, 0), steps))
+    run_step = devices.train_step(step, state, constants, batches[0])
+    for batch in batches:
+        state, loss = run_step(state, constants, batch)
+    evaluate = devices.eval_step(make_eval_step(model, feed.fetch, statistics, axis_name=AXIS))
+    batch, mask = next(feed.evaluation(32))
+    found = evaluate({"params": state.params, "batch_stats": state.batch_stats}, constants, batch, mask)
+    return jax.device_get((state, found)), float(loss)
+
+
+def furthest(a, b) -> float:
+    """The largest difference of any array, relative to that array's largest value."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(np.max(np.abs(x - y)) / (np.max(np.abs(x)) + 1e-30)) for x, y in pairs)
+
+
+def test_eight_devices_train_as_one():
+    (one, one_found), _ = run(1, 20)
+    (eight, eight_found), _ = run(8, 20)
+    assert furthest(one.params, eight.params) < 1e-5
+    assert furthest(one.batch_stats, eight.batch_stats) < 1e-5
+    assert furthest(one_found, eight_found) < 1e-5
+    assert one.step == eight.step == 20
+
+
+def test_without_a_shared_axis_the_statistics_would_differ():
+    model = create_model("both_cnn", width=1 / 32)  # no axis_name: the trap
+    assert furthest(run(1, 2, model)[0][0].batch_stats, run(8, 2, model)[0][0].batch_stats) > 1e-3
+
+
+@pytest.mark.parametrize("changes", [{"label_smoothing": 0.2}, {"crop": 0}, {"flip": False}, {"seed": 1}])
+def test_every_option_changes_the_loss(changes):
+    assert run(1, 1)[1] != run(1, 1, **changes)[1]
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    with pytest.raises(UserError, match="batch of 30 cannot be shared by 8 devices: take --batch-size 24"):
+        Devices(8).check_batch(30)
+
+
+def test_more_devices_than_there_are():
+    with pytest.raises(UserError, match="there are 8 here"):
+        Devices(9)
