@@ -27,6 +27,8 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
     results: list[Result] = []
     curves: list[CurvePoint] = []
     page = out / "report.html"
+    figures = {name: model_info(name).published for name in experiment.models}
+    published = [{"model": name, **figures[name]} for name in figures if figures[name]]
     for number, (config, folder) in enumerate(zip(runs, folders, strict=True), start=1):
         console.print(f"[bold]{config.model}[/], seed {config.seed} (run {number} of {len(runs)})")
         results.append(_finished(config, folder) or train(config, folder, resume=resume, console=console))
@@ -37,7 +39,7 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
             out,
             title=experiment.title,
             notes=sorted(notes),
-            published=[{"model": name, **figures} for name in experiment.models if (figures := model_info(name).published)],
+            published=published,
         )
     return page
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Input that cannot work. The message is one sentence with the remedy; the CLI prints it and exits with 2."""
 
 

@@ -11,8 +11,8 @@ def normalize(
 ) -> Float[Array, "n h w c"]:
     """uint8 images to float32: divided by 255, less the mean, by the standard deviation of each channel."""
     shape = (1, 1, 1, -1)
-    x = images.astype(jnp.float32) / 255
-    return (x - jnp.asarray(mean).reshape(shape)) / jnp.asarray(std).reshape(shape)
+    centre, scale = (jnp.asarray(value, jnp.float32).reshape(shape) for value in (mean, std))
+    return (images.astype(jnp.float32) / 255 - centre) / scale
 
 
 def augment(

@@ -7,7 +7,6 @@ SAME padding, biases, Glorot initialisation, and batch norm with momentum 0.99 a
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
@@ -23,6 +22,7 @@ from jsep.layers import (
 )
 from jsep.models.registry import option, register
 from jsep.ops.conv import Padding
+from jsep.ops.precision import accumulation_dtype
 
 _glorot = nn.initializers.glorot_uniform()
 
@@ -82,7 +82,7 @@ class SeparableCNN(nn.Module):
             if i < 3:
                 x = Dropout(0.4, self.axis_name)(x, train=train)
         x = nn.Dense(self.num_classes, kernel_init=_glorot, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(jnp.float32)
+        logits = x.astype(accumulation_dtype(x.dtype))
         return (logits, stages) if features else logits
 
 
@@ -115,7 +115,7 @@ class KerasSeparableCNN(nn.Module):
         x = GlobalAvgPool(name="pool3")(x)
         x = nn.relu(nn.Dense(32, kernel_init=_glorot, dtype=self.dtype, name="dense1")(x))
         x = nn.Dense(self.num_classes, kernel_init=_glorot, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(jnp.float32)
+        logits = x.astype(accumulation_dtype(x.dtype))
         return (logits, stages) if features else logits
 
 

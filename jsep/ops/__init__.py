@@ -1,7 +1,7 @@
 """Ground floor: pure array functions, no Flax. NHWC activations, HWIO kernels."""
 
 from jsep.ops.conv import Padding, conv, depthwise_conv, explicit_padding, pointwise_conv
-from jsep.ops.dropout import dropout
+from jsep.ops.dropout import batch_positions, dropout
 from jsep.ops.norm import batch_moments, batch_norm
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
 
@@ -10,6 +10,7 @@ __all__ = [
     "avg_pool",
     "batch_moments",
     "batch_norm",
+    "batch_positions",
     "conv",
     "depthwise_conv",
     "dropout",

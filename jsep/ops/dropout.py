@@ -3,7 +3,13 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+
+def batch_positions(number: int, axis_name: str | None) -> Int[Array, " n"]:
+    """The places of this device's examples in the whole batch over the devices of `axis_name`."""
+    first = jnp.int32(0) if axis_name is None else lax.axis_index(axis_name) * number
+    return first + jnp.arange(number, dtype=jnp.int32)
 
 
 def dropout(
@@ -19,13 +25,12 @@ def dropout(
         raise ValueError(f"dropout rate {rate}: it must be at least 0 and less than 1")
     if rate == 0 or x.size == 0:
         return x
-    first = 0 if axis_name is None else lax.axis_index(axis_name) * x.shape[0]
     size = x[0].size
 
     def bits(position: Array) -> Array:
         words = jax.random.bits(jax.random.fold_in(key, position), (-(-size // 2),), jnp.uint32)
         return lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
 
-    draws = jax.vmap(bits)(first + jnp.arange(x.shape[0])).reshape(x.shape)
+    draws = jax.vmap(bits)(batch_positions(x.shape[0], axis_name)).reshape(x.shape)
     dropped = round(rate * 2**16)
     return jnp.where(draws >= dropped, x / (1 - dropped / 2**16), jnp.zeros_like(x))

@@ -76,7 +76,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         seconds += " The mean over the seeds ± their sample standard deviation."
     weights = "Trainable parameters of each network."
     work = "One forward pass. A multiply-accumulate counts as two operations; bias, pooling and "
-    work += "batch norm count one per element."
+    work += "batch norm count by the element."
 
     def save(name: str, title: str, caption: str, drawn: tuple[Figure, list[str]]) -> Picture:
         figure, told = drawn

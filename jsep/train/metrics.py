@@ -29,7 +29,7 @@ class Sums:
 
 def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"], smoothing: float = 0.0) -> Float[Array, " n"]:
     """Softmax cross-entropy of each example against smoothed one-hot targets."""
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
     return optax.softmax_cross_entropy(logits, targets)
 
 
@@ -40,5 +40,7 @@ def sums(
     mask: Float[Array, " n"],
 ) -> Sums:
     """Masked sums; an example with mask 0 counts nowhere."""
-    correct = (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
-    return Sums(jnp.sum(losses * mask), jnp.sum(correct * mask), jnp.sum(mask))
+    real = mask > 0  # what is masked may be anything, even NaN
+    correct = real & (jnp.argmax(logits, -1).astype(labels.dtype) == labels)
+    losses = jnp.where(real, losses, 0)
+    return Sums(*(jnp.sum(part.astype(jnp.float32)) for part in (losses, correct, real)))

@@ -10,7 +10,7 @@ def learning_rate(config: RunConfig, steps_per_epoch: int) -> optax.Schedule:
 
     >>> rate = learning_rate(RunConfig(epochs=10, lr=0.4, schedule="step"), steps_per_epoch=5)
     >>> [round(float(rate(step)), 4) for step in (0, 24, 25, 49)]
-    [0.4, 0.4, 0.04, 0.04]
+    [0.4, 0.4, 0.04, 0.004]
     """
     total = config.epochs * steps_per_epoch
     warmup = round(config.warmup_epochs * steps_per_epoch)

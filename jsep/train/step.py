@@ -15,6 +15,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
+from jsep import ops
 from jsep.data import augment, normalize
 from jsep.train.metrics import Sums, cross_entropy, sums
 from jsep.train.state import TrainState
@@ -44,7 +45,7 @@ def make_train_step(
         # apart from the keys of initialisation, which uses the seed itself
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
         augment_key, dropout_key = jax.random.split(key)
-        positions = lax.axis_index(axis_name) * labels.shape[0] + jnp.arange(labels.shape[0])
+        positions = ops.batch_positions(labels.shape[0], axis_name)
         x = normalize(augment(augment_key, images, positions, crop=crop, flip=flip), *statistics)
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
@@ -62,7 +63,8 @@ def make_train_step(
         grad, (batch_stats, found) = jax.grad(loss_of, has_aux=True)(state.params)
         grad = lax.pmean(grad, axis_name)
         found = lax.psum(found, axis_name)
-        updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes integers and floats where a strict caller would not
+            updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
         new_epoch = state.step % steps_per_epoch == 0
         so_far = jax.tree.map(lambda s: jnp.where(new_epoch, 0, s), state.epoch_sums)
         state = TrainState(

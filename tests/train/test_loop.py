@@ -1,0 +1,126 @@
+"""Whole runs on a tiny data set: files, resuming, stopping, diverging, evaluating."""
+
+import dataclasses
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jsep.errors import UserError
+from jsep.report import Result, read_rows
+from jsep.train import Diverged, Interrupted, RunConfig, evaluate_run, loop, train
+from jsep.train.checkpoint import Checkpoints
+from jsep.train.progress import Progress
+from jsep.train.schedules import learning_rate, make_optimizer
+from jsep.train.state import create_state
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture
+def config(tiny_tfds) -> RunConfig:
+    return RunConfig(
+        model="both_cnn",
+        options=("width=0.02", "momentum=0.9"),
+        data=str(tiny_tfds),
+        flip=True,
+        epochs=3,
+        batch_size=16,
+        lr=0.003,
+        devices=1,
+    )
+
+
+def final_state(config, folder):
+    setup = loop.prepare(config)
+    optimizer = make_optimizer(config, learning_rate(config, setup.steps_per_epoch))
+    checkpoints = Checkpoints(folder)
+    like = setup.devices.replicate(create_state(setup.model, optimizer, setup.dataset.image_shape, 0))
+    state, _ = checkpoints.restore(checkpoints.find("last"), like)
+    checkpoints.close()
+    return jax.device_get(state)
+
+
+def same_bits(a, b) -> bool:
+    return jax.tree.all(jax.tree.map(lambda x, y: np.array_equal(x, y), a, b))
+
+
+class StopsAtFive(Progress):
+    """Presses Ctrl-C when five steps are done."""
+
+    def advance(self, step, loss):
+        if step == 5:
+            raise KeyboardInterrupt
+
+
+def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    result = train(config, whole, console=QUIET)
+    for name in ("config.json", "metrics.jsonl", "results.csv", "tensorboard", "checkpoints"):
+        assert (whole / name).exists()
+    (row,) = read_rows(whole / "results.csv", Result)
+    assert row == result
+    assert (row.model, row.dataset, row.epochs) == ("both_cnn", "tiny", 3)
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6, 9]
+
+    # stopped in the middle of the second epoch, after a look at the losses every two steps
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 2)
+        patch.setattr(loop, "Progress", StopsAtFive)
+        with pytest.raises(Interrupted, match=r"step 5; saved.*--resume --out"):
+            train(config, stopped, console=QUIET)
+    train(config, stopped, resume=True, console=QUIET)
+    assert same_bits(final_state(config, stopped), final_state(config, whole))
+    timeless = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+        for path in (whole / "metrics.jsonl", stopped / "metrics.jsonl")
+    ]
+    assert timeless[0] == timeless[1]
+
+    found = evaluate_run(whole, checkpoint="last")
+    assert found["images"] == 20
+    assert (found["accuracy"], found["loss"]) == (pytest.approx(row.accuracy), pytest.approx(row.loss))
+    with pytest.raises(UserError, match=r"no checkpoint 'first'.*best, last, "):
+        evaluate_run(whole, checkpoint="first")
+    with pytest.raises(UserError, match="already holds a run"):
+        train(config, whole, console=QUIET)
+
+    for file in (whole / "checkpoints" / "9" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    with pytest.raises(UserError, match=r"cannot be read: it is corrupt.*go on from step"):
+        evaluate_run(whole, checkpoint="last")
+
+
+def test_a_run_learns_and_its_evaluation_does_not_depend_on_the_batch(config, tmp_path):
+    longer = dataclasses.replace(config, options=("width=0.06", "momentum=0.9"), epochs=20, lr=0.01)
+    assert train(longer, tmp_path / "run", console=QUIET).best_accuracy > 0.9
+    one, odd = (evaluate_run(tmp_path / "run", batch_size=size) for size in (20, 7))
+    assert one["accuracy"] == odd["accuracy"]
+    assert one["loss"] == pytest.approx(odd["loss"], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_step_and_causes(tmp_path):
+    with pytest.raises(Diverged, match=r"at step 3; there is no earlier checkpoint.*--lr") as error:
+        loop._check_finite(np.array([1.0, np.nan, np.nan]), 4, None, loop.RunFolder(tmp_path))
+    assert "nan" in str(error.value)
+    with pytest.raises(Diverged, match="last good checkpoint is step"):
+        loop._check_finite(np.array([np.inf]), 9, 6, loop.RunFolder(tmp_path))
+
+
+def test_a_diverging_run_saves_no_state_that_is_not_finite(config, tmp_path):
+    wild = dataclasses.replace(config, optimizer="sgd", lr=1e30, epochs=4, schedule="constant")
+    with pytest.raises(Diverged):
+        train(wild, tmp_path / "run", console=QUIET)
+    checkpoints = Checkpoints(tmp_path / "run")
+    assert checkpoints.latest() is None
+    checkpoints.close()
+
+
+def test_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is no run folder"):
+        evaluate_run(tmp_path)
