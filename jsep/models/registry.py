@@ -37,10 +37,11 @@ class ModelInfo:
     reference: str | None
 
     @property
-    def options(self) -> list[str]:
-        """The options that `create_model` takes for this name beside num_classes, dtype and axis_name."""
+    def options(self) -> dict[str, typing.Any]:
+        """The options that `create_model` takes for this name beside num_classes, dtype and axis_name: their types."""
         module = typing.get_type_hints(self.build)["return"]
-        return [f.name for f in dataclasses.fields(module) if f.metadata.get("option")]
+        types = typing.get_type_hints(module)
+        return {f.name: types[f.name] for f in dataclasses.fields(module) if f.metadata.get("option")}
 
 
 def option(default: object) -> typing.Any:
@@ -97,6 +98,16 @@ def model_info(name: str) -> ModelInfo:
     return _registry[name]
 
 
+def _check_option(key: str, value: object, kind: typing.Any) -> None:
+    if typing.get_origin(kind) is Literal:
+        if value not in (choices := typing.get_args(kind)):
+            raise UserError(f"option {key}={value}: it must be {' or '.join(map(str, choices))}")
+    elif kind is bool and not isinstance(value, bool):
+        raise UserError(f"option {key}={value}: it must be True or False")
+    elif kind is float and not (isinstance(value, int | float) and value > 0):
+        raise UserError(f"option {key}={value}: it must be a number greater than 0")
+
+
 def create_model(name: str, *, num_classes: int | None = None, **options: object) -> nn.Module:
     """Build the Linen module of a registered name.
 
@@ -112,8 +123,10 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
     """
     info = model_info(name)
     known = {"dtype", "axis_name", *info.options}
-    for key in options:
+    for key, value in options.items():
         if key not in known:
             raise UserError(f"{name} has no option {key!r}; {nearest(key, known)}")
+        if key in info.options:
+            _check_option(key, value, info.options[key])
     classes = info.num_classes if num_classes is None else num_classes
     return info.build(num_classes=classes, **options)

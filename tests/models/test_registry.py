@@ -14,6 +14,12 @@ COUNTS = {
     "both_cnn": (2_410_442, 627_229_312),
     "separable_cnn": (1_094_373, 330_788_480),
     "keras_separable_cnn": (38_949, 20_317_676),
+    "mobilenet_v1": (4_231_976, 568_740_352),
+    "mobilenet_v1_075": (2_585_560, 325_400_448),
+    "mobilenet_v1_050": (1_331_592, 149_497_088),
+    "mobilenet_v1_025": (470_072, 41_030_272),
+    "mobilenet_v1_full_conv": (29_294_088, 4_867_293_184),
+    "mobilenet_v1_shallow": (2_887_976, 307_323_392),
 }
 
 
@@ -41,9 +47,10 @@ def test_logits_and_features(name):
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
 
 
-@pytest.mark.parametrize("name", COUNTS)
+# one network a family: a step's compilation is what takes time
+@pytest.mark.parametrize("name", ["both_cnn", "keras_separable_cnn", "mobilenet_v1_shallow"])
 def test_every_parameter_gets_a_gradient(name):
-    model = create_model(name, width=0.125)
+    model = create_model(name, width=0.0625)
     x = jax.random.normal(jax.random.key(1), (4, 32, 32, 1))
     variables = model.init(jax.random.key(0), x)
 
@@ -76,7 +83,21 @@ def test_a_wrong_option_suggests_the_nearest():
         create_model("regular_cnn", widht=0.5)
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"width": 0}, "greater than 0"), ({"act": "tanh"}, "relu or relu6"), ({"shallow": 1}, "True or False")],
+)
+def test_an_impossible_option_says_what_is_possible(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        create_model("mobilenet_v1", **options)
+
+
+def test_a_name_fixes_an_option_that_a_user_may_still_change():
+    assert create_model("mobilenet_v1_050").width == 0.5
+    assert create_model("mobilenet_v1_050", width=0.35).width == 0.35
+
+
+@pytest.mark.parametrize("name", ["regular_cnn", "keras_separable_cnn"])
 def test_images_too_small_are_refused(name):
     with pytest.raises(UserError, match="at least"):
         count(create_model(name), (7, 7, 3))

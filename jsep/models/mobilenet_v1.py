@@ -1,0 +1,118 @@
+"""MobileNet V1: depthwise 3x3, batch norm, ReLU, pointwise, batch norm, ReLU, thirteen times.
+
+Paper: Howard et al., arXiv 1704.04861, Table 1 (its last depthwise convolution is printed with stride 2, but the size
+stays: read stride 1). PyTorch's padding and batch-norm constants; the paper's ReLU (TF-slim, Keras, timm take ReLU6).
+"""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv
+from jsep.models.registry import Certainty, option, register
+from jsep.ops.precision import accumulation_dtype
+
+# (features, stride of the first, number of blocks): Table 1 from its second row on
+STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 2, 6), (1024, 2, 2))
+ACTIVATIONS = {"relu": nn.relu, "relu6": nn.relu6}
+
+
+class MobileNetV1(nn.Module):
+    """MobileNet V1 for any input size and number of classes.
+
+    width: multiplier of every layer's features. input: "imagenet" has a stem of stride 2, "cifar" one of stride 1 for
+    32x32 images. shallow: without the five blocks of 512 features at stride 1. full_conv: a dense 3x3 convolution,
+    batch norm and ReLU in place of each block.
+    """
+
+    num_classes: int = 1000
+    width: float = option(1.0)
+    input: Literal["imagenet", "cifar"] = option("imagenet")
+    act: Literal["relu", "relu6"] = option("relu")
+    shallow: bool = option(False)
+    full_conv: bool = option(False)
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
+        """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
+        act = ACTIVATIONS[self.act]
+
+        def normalized(x: Array, layer: nn.Module, name: str) -> Array:
+            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")
+            return act(norm(layer(x), train=train))
+
+        common = {"use_bias": False, "dtype": self.dtype}
+        stem_stride = 2 if self.input == "imagenet" else 1
+        x = normalized(x, Conv(int(32 * self.width), 3, stem_stride, name="stem", **common), "stem")
+        stages = {}
+        for stage, (base, first_stride, blocks) in enumerate(STAGES, start=1):
+            width = int(base * self.width)
+            for block in range(1 if self.shallow and base == 512 else blocks):
+                stride = first_stride if block == 0 else 1
+                name = f"stage{stage}_block{block + 1}"
+                if self.full_conv:
+                    x = normalized(x, Conv(width, 3, stride, name=f"{name}_conv", **common), f"{name}_conv")
+                    continue
+                depthwise = DepthwiseConv(3, stride, name=f"{name}_depthwise", **common)
+                x = normalized(x, depthwise, f"{name}_depthwise")
+                pointwise = PointwiseConv(width, name=f"{name}_pointwise", **common)
+                x = normalized(x, pointwise, f"{name}_pointwise")
+            stages[f"stage{stage}"] = x
+        x = GlobalAvgPool(name="pool")(x)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
+        logits = x.astype(accumulation_dtype(x.dtype))
+        return (logits, stages) if features else logits
+
+
+def _paper(top1: str, macs: str, params: str) -> dict[str, Any]:
+    certainty: Certainty = "certain"
+    return {
+        "paper": "arXiv 1704.04861",
+        "input_shape": (224, 224, 3),
+        "num_classes": 1000,
+        "normalization": "imagenet",
+        "certainty": certainty,
+        "published": {"ImageNet top-1, %": top1, "MACs": macs, "parameters": params},
+    }
+
+
+@register(**_paper("70.6", "569 M", "4.2 M"), reference="pytorchcv:mobilenet_w1")
+def mobilenet_v1(**fields: Any) -> MobileNetV1:
+    """MobileNet V1 at full width."""
+    return MobileNetV1(**fields)
+
+
+@register(**_paper("68.4", "325 M", "2.6 M"), reference="pytorchcv:mobilenet_w3d4")
+def mobilenet_v1_075(**fields: Any) -> MobileNetV1:
+    """MobileNet V1 at three quarters of the width."""
+    return MobileNetV1(**{"width": 0.75} | fields)
+
+
+@register(**_paper("63.7", "149 M", "1.3 M"), reference="pytorchcv:mobilenet_wd2")
+def mobilenet_v1_050(**fields: Any) -> MobileNetV1:
+    """MobileNet V1 at half the width."""
+    return MobileNetV1(**{"width": 0.5} | fields)
+
+
+@register(**_paper("50.6", "41 M", "0.5 M"), reference="pytorchcv:mobilenet_wd4")
+def mobilenet_v1_025(**fields: Any) -> MobileNetV1:
+    """MobileNet V1 at a quarter of the width."""
+    return MobileNetV1(**{"width": 0.25} | fields)
+
+
+@register(**_paper("71.7", "4866 M", "29.3 M"))
+def mobilenet_v1_full_conv(**fields: Any) -> MobileNetV1:
+    """MobileNet V1's shape with dense convolutions."""
+    return MobileNetV1(**{"full_conv": True} | fields)
+
+
+@register(**_paper("65.3", "307 M", "2.9 M"))
+def mobilenet_v1_shallow(**fields: Any) -> MobileNetV1:
+    """MobileNet V1 without the five blocks of 512 features at stride 1."""
+    return MobileNetV1(**{"shallow": True} | fields)
