@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jsep import layers
-from jsep.ops.conv import pair
+from jsep.ops.geometry import pair
 
 Shape = tuple[int, ...]
 

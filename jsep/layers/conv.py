@@ -9,7 +9,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from jsep import ops
-from jsep.ops.conv import Padding, pair
+from jsep.ops.geometry import Padding, pair
 
 _default_init = nn.initializers.lecun_normal()
 

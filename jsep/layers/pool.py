@@ -4,7 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jsep import ops
-from jsep.ops.conv import Padding
+from jsep.ops.geometry import Padding
 
 
 class MaxPool(nn.Module):

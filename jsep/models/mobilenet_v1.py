@@ -43,11 +43,11 @@ class MobileNetV1(nn.Module):
         """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
         act = ACTIVATIONS[self.act]
 
-        def normalized(x: Array, layer: nn.Module, name: str) -> Array:
+        def normalized(x: Array, layer: Conv | DepthwiseConv | PointwiseConv, name: str) -> Array:
             norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")
             return act(norm(layer(x), train=train))
 
-        common = {"use_bias": False, "dtype": self.dtype}
+        common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
         stem_stride = 2 if self.input == "imagenet" else 1
         x = normalized(x, Conv(int(32 * self.width), 3, stem_stride, name="stem", **common), "stem")
         stages = {}
@@ -91,28 +91,33 @@ def mobilenet_v1(**fields: Any) -> MobileNetV1:
 @register(**_paper("68.4", "325 M", "2.6 M"), reference="pytorchcv:mobilenet_w3d4")
 def mobilenet_v1_075(**fields: Any) -> MobileNetV1:
     """MobileNet V1 at three quarters of the width."""
-    return MobileNetV1(**{"width": 0.75} | fields)
+    fields.setdefault("width", 0.75)
+    return MobileNetV1(**fields)
 
 
 @register(**_paper("63.7", "149 M", "1.3 M"), reference="pytorchcv:mobilenet_wd2")
 def mobilenet_v1_050(**fields: Any) -> MobileNetV1:
     """MobileNet V1 at half the width."""
-    return MobileNetV1(**{"width": 0.5} | fields)
+    fields.setdefault("width", 0.5)
+    return MobileNetV1(**fields)
 
 
 @register(**_paper("50.6", "41 M", "0.5 M"), reference="pytorchcv:mobilenet_wd4")
 def mobilenet_v1_025(**fields: Any) -> MobileNetV1:
     """MobileNet V1 at a quarter of the width."""
-    return MobileNetV1(**{"width": 0.25} | fields)
+    fields.setdefault("width", 0.25)
+    return MobileNetV1(**fields)
 
 
 @register(**_paper("71.7", "4866 M", "29.3 M"))
 def mobilenet_v1_full_conv(**fields: Any) -> MobileNetV1:
     """MobileNet V1's shape with dense convolutions."""
-    return MobileNetV1(**{"full_conv": True} | fields)
+    fields.setdefault("full_conv", True)
+    return MobileNetV1(**fields)
 
 
 @register(**_paper("65.3", "307 M", "2.9 M"))
 def mobilenet_v1_shallow(**fields: Any) -> MobileNetV1:
     """MobileNet V1 without the five blocks of 512 features at stride 1."""
-    return MobileNetV1(**{"shallow": True} | fields)
+    fields.setdefault("shallow", True)
+    return MobileNetV1(**fields)

@@ -21,7 +21,7 @@ from jsep.layers import (
     keras_glorot_depthwise,
 )
 from jsep.models.registry import option, register
-from jsep.ops.conv import Padding
+from jsep.ops.geometry import Padding
 from jsep.ops.precision import accumulation_dtype
 
 _glorot = nn.initializers.glorot_uniform()

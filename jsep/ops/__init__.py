@@ -1,7 +1,9 @@
 """Ground floor: pure array functions, no Flax. NHWC activations, HWIO kernels."""
 
-from jsep.ops.conv import Padding, conv, depthwise_conv, explicit_padding, pointwise_conv
+from jsep.ops.conv import conv, pointwise_conv
+from jsep.ops.depthwise import depthwise_conv
 from jsep.ops.dropout import batch_positions, dropout
+from jsep.ops.geometry import Padding, explicit_padding
 from jsep.ops.norm import batch_moments, batch_norm
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
 

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jsep.ops.conv import Padding, Pair, explicit_padding, pair
+from jsep.ops.geometry import Padding, Pair, explicit_padding, pair
 
 
 def max_pool(

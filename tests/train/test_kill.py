@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 KILLS = int(os.environ.get("JSEP_KILLS", "2"))
-EPOCHS = 30 * KILLS  # enough that it is not over before the last kill
+EPOCHS = 10 * KILLS  # enough that it is not over before the last kill
 
 # trains in a process of its own and writes the final state down, array by array
 PROGRAM = """

@@ -1,0 +1,52 @@
+"""Padding, strides and sizes."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jax import lax
+
+Pair = tuple[int, int]
+Padding = Literal["TORCH", "SAME", "VALID"] | int | Sequence[tuple[int, int]]
+
+
+def pair(value: int | Sequence[int]) -> Pair:
+    """One number for both spatial axes, or one for each."""
+    if isinstance(value, int):
+        return value, value
+    height, width = value
+    return height, width
+
+
+def explicit_padding(
+    padding: Padding,
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    strides: Pair = (1, 1),
+    dilation: Pair = (1, 1),
+) -> tuple[Pair, Pair]:
+    """Padding as ((top, bottom), (left, right)).
+
+    `"TORCH"` pads `dilation * (k // 2)` on both sides, as PyTorch's networks do; `"SAME"` pads as TensorFlow does,
+    which for stride 2 on an even size differs from it; `"VALID"` pads nothing; a number pads all sides alike.
+
+    >>> explicit_padding("TORCH", (32, 32), (3, 3), (2, 2))
+    ((1, 1), (1, 1))
+    >>> explicit_padding("SAME", (32, 32), (3, 3), (2, 2))
+    ((0, 1), (0, 1))
+    """
+    if isinstance(padding, int):
+        return (padding, padding), (padding, padding)
+    if isinstance(padding, str):
+        match padding:
+            case "VALID":
+                return (0, 0), (0, 0)
+            case "TORCH":
+                height, width = (d * (k // 2) for k, d in zip(kernel_size, dilation, strict=True))
+                return (height, height), (width, width)
+            case "SAME":
+                span = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+                rows, columns = lax.padtype_to_pads(size, span, strides, "SAME")
+                return rows, columns
+        raise ValueError(f'padding {padding!r}: use "TORCH", "SAME", "VALID", a number or pairs')
+    (top, bottom), (left, right) = padding
+    return (top, bottom), (left, right)
