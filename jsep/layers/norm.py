@@ -29,13 +29,13 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
-        if train:
-            mean, var = ops.batch_moments(x, None if self.is_initializing() else self.axis_name)
-            if not self.is_initializing():
-                keep = self.momentum
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_var.value = keep * running_var.value + (1 - keep) * var
-        else:
-            mean, var = running_mean.value, running_var.value
         (x,) = promote_dtype(x, dtype=self.dtype)
-        return ops.batch_norm(x, mean, var, scale, bias, self.epsilon)
+        if not train:
+            return ops.batch_norm(x, running_mean.value, running_var.value, scale, bias, self.epsilon)
+        axis_name = None if self.is_initializing() else self.axis_name
+        y, mean, var = ops.batch_norm_train(x, scale, bias, self.epsilon, axis_name)
+        if not self.is_initializing():
+            keep = self.momentum
+            running_mean.value = keep * running_mean.value + (1 - keep) * mean
+            running_var.value = keep * running_var.value + (1 - keep) * var
+        return y

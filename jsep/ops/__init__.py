@@ -4,7 +4,7 @@ from jsep.ops.conv import conv, pointwise_conv
 from jsep.ops.depthwise import depthwise_conv
 from jsep.ops.dropout import batch_positions, dropout
 from jsep.ops.geometry import Padding, explicit_padding
-from jsep.ops.norm import batch_moments, batch_norm
+from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "avg_pool",
     "batch_moments",
     "batch_norm",
+    "batch_norm_train",
     "batch_positions",
     "conv",
     "depthwise_conv",

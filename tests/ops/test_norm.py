@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jsep import ops
 
@@ -33,3 +34,28 @@ def test_a_normalised_batch_has_mean_bias_and_deviation_scale():
     y = ops.batch_norm(x, *ops.batch_moments(x), jnp.array([2.0]), jnp.array([-1.0]), 0.0)
     np.testing.assert_allclose(y.mean(), -1, atol=1e-4)
     np.testing.assert_allclose(y.std(), 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_the_gradient_of_training_is_that_of_autodiff(devices):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, g = (jnp.asarray(rng.normal(1, 2, (devices, 8 // devices, 3, 3, 2))) for _ in range(2))
+        scale, bias = jnp.asarray([1.5, -0.5]), jnp.asarray([0.1, 0.2])
+
+        def plain(x, scale, bias):
+            return ops.batch_norm(x, *ops.batch_moments(x, "batch"), scale, bias, 1e-3)
+
+        def ours(x, scale, bias):
+            return ops.batch_norm_train(x, scale, bias, 1e-3, "batch")[0]
+
+        def gradients(function):
+            def one(x, g):
+                y, transpose = jax.vjp(function, x, scale, bias)
+                dx, dscale, dbias = transpose(g)
+                return y, dx, jax.lax.psum(dscale, "batch"), jax.lax.psum(dbias, "batch")
+
+            return jax.vmap(one, axis_name="batch")(x, g)
+
+        for found, expected in zip(gradients(ours), gradients(plain), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-12)
