@@ -72,8 +72,7 @@ def show(
         num_classes: Size of the logits; the published number unless said.
     """
     from jsep.costs import count
-    from jsep.models import create_model, model_info
-    from jsep.train import Recipe
+    from jsep.models import create_model, model_info, parse_options
 
     info = model_info(model)
     shape = input or info.input_shape
@@ -81,7 +80,7 @@ def show(
         raise UserError(f"--input {_size(shape)}: height, width and channels must be at least 1")
     if num_classes is not None and num_classes < 1:
         raise UserError(f"--num-classes {num_classes}: it must be at least 1")
-    network = create_model(model, num_classes=num_classes, **Recipe(options=options).model_options)
+    network = create_model(model, num_classes=num_classes, **parse_options(options))
     costs = count(network, shape)
     table = RichTable("layer", "kind", box=None, pad_edge=False)
     for heading in ("output", "parameters", "MACs", "FLOPs"):

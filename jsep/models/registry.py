@@ -1,9 +1,10 @@
 """Names to networks: one decorator, wildcards, and errors that name the nearest."""
 
+import ast
 import dataclasses
 import fnmatch
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -96,6 +97,24 @@ def model_info(name: str) -> ModelInfo:
     if name not in _registry:
         raise UserError(f"There is no model {name!r}; {nearest(name, _registry)}")
     return _registry[name]
+
+
+def parse_options(items: Sequence[str]) -> dict[str, typing.Any]:
+    """Options as typed on a command line; values are Python literals, or else strings.
+
+    >>> parse_options(["width=0.5", "act=relu6"])
+    {'width': 0.5, 'act': 'relu6'}
+    """
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise UserError(f"--options {item}: write it as name=value, such as width=0.25")
+        try:
+            pairs[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            pairs[key] = value
+    return pairs
 
 
 def _check_option(key: str, value: object, kind: typing.Any) -> None:

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jsep.ops.conv import conv
-from jsep.ops.geometry import Padding, Pair, explicit_padding, pair
+from jsep.ops.geometry import Padding, Pair, explicit_padding, pad, pair, tap_slices
 from jsep.ops.precision import accumulation_dtype
 
 Lowering = Literal["auto", "taps", "xla"]
@@ -80,8 +80,8 @@ def _by_platform(x: Array, kernel: Array, geometry: _Geometry) -> Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _taps(x: Array, kernel: Array, geometry: _Geometry) -> Array:
     """Pad once, then sum over the k*k taps of (shifted slice) * (tap vector): one pass."""
-    padded = _pad(_repeat_channels(x, kernel), geometry.pads)
-    slices = _tap_slices(padded.shape, kernel.shape, geometry)
+    padded = pad(_repeat_channels(x, kernel), geometry.pads)
+    slices = tap_slices(padded.shape, kernel.shape, geometry.strides, geometry.dilation)
     return sum(padded[:, *at] * vector for at, vector in zip(slices, _tap_vectors(kernel), strict=True))  # type: ignore[return-value]
 
 
@@ -105,7 +105,7 @@ def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: _
     """
     n, height, width, channels = shape
     rows, columns = (_residues(axis, shape, kernel.shape, g.shape, geometry) for axis in (0, 1))
-    padded = _pad(g, (rows.pads, columns.pads))
+    padded = pad(g, (rows.pads, columns.pads))
     vectors = kernel.reshape(*kernel.shape[:2], 1, 1, 1, -1)
 
     def plane(row_taps: list[tuple[int, int]], column_taps: list[tuple[int, int]]) -> Array:
@@ -148,8 +148,8 @@ def _kernel_gradient(x: Array, kernel: Array, g: Array, geometry: _Geometry) -> 
 
     XLA reduces over (n, h, w) badly inside a fusion: a plain sum of products is eight times slower.
     """
-    padded = _pad(_repeat_channels(x, kernel), geometry.pads)
-    slices = _tap_slices(padded.shape, kernel.shape, geometry)
+    padded = pad(_repeat_channels(x, kernel), geometry.pads)
+    slices = tap_slices(padded.shape, kernel.shape, geometry.strides, geometry.dilation)
     dtype = accumulation_dtype(g.dtype)
 
     def add(sums: tuple[Array, ...], one: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
@@ -161,12 +161,6 @@ def _kernel_gradient(x: Array, kernel: Array, g: Array, geometry: _Geometry) -> 
     return jnp.stack([jnp.sum(s, (0, 1)) for s in sums]).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _pad(x: Array, pads: tuple[Pair, Pair]) -> Array:
-    """Pad height and width; a negative padding cuts."""
-    config = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)]
-    return lax.pad(x, jnp.zeros((), x.dtype), config)
-
-
 def _repeat_channels(x: Array, kernel: Array) -> Array:
     """(n, h, w, c) -> (n, h, w, c * multiplier)"""
     multiplier = kernel.shape[-1] // x.shape[-1]
@@ -176,14 +170,3 @@ def _repeat_channels(x: Array, kernel: Array) -> Array:
 def _tap_vectors(kernel: Array) -> Array:
     """(kh, kw, 1, c) -> (kh * kw, 1, 1, 1, c)"""
     return kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
-
-
-def _tap_slices(padded: Sequence[int], kernel: Sequence[int], geometry: _Geometry) -> list[tuple[slice, slice]]:
-    """For each tap, row by row, the rows and columns of the padded input that it multiplies."""
-
-    def along(axis: int) -> list[slice]:
-        k, stride, spread = kernel[axis], geometry.strides[axis], geometry.dilation[axis]
-        size = max(0, (padded[axis + 1] - (k - 1) * spread - 1) // stride + 1)
-        return [slice(at, at + max(0, (size - 1) * stride + 1), stride) for at in range(0, k * spread, spread)]
-
-    return list(itertools.product(along(0), along(1)))

@@ -1,9 +1,12 @@
 """Padding, strides and sizes."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
+import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
 Pair = tuple[int, int]
 Padding = Literal["TORCH", "SAME", "VALID"] | int | Sequence[tuple[int, int]]
@@ -50,3 +53,22 @@ def explicit_padding(
         raise ValueError(f'padding {padding!r}: use "TORCH", "SAME", "VALID", a number or pairs')
     (top, bottom), (left, right) = padding
     return (top, bottom), (left, right)
+
+
+def pad(x: Array, pads: tuple[Pair, Pair]) -> Array:
+    """Pad height and width; a negative padding cuts."""
+    config = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)]
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def tap_slices(
+    padded: Sequence[int], kernel: Sequence[int], strides: Pair, dilation: Pair
+) -> list[tuple[slice, slice]]:
+    """For each tap of a kernel, row by row, the rows and columns of the padded input (n, h, w, c) that it meets."""
+
+    def along(axis: int) -> list[slice]:
+        k, stride, spread = kernel[axis], strides[axis], dilation[axis]
+        size = max(0, (padded[axis + 1] - (k - 1) * spread - 1) // stride + 1)
+        return [slice(at, at + max(0, (size - 1) * stride + 1), stride) for at in range(0, k * spread, spread)]
+
+    return list(itertools.product(along(0), along(1)))

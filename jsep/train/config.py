@@ -1,6 +1,5 @@
 """What a run is: frozen values that a command line can override field by field and a run folder keeps as JSON."""
 
-import ast
 import dataclasses
 import json
 import types
@@ -92,20 +91,6 @@ class Recipe:
             if not ok:
                 flag = field.replace("_", "-")
                 raise UserError(f"--{flag} {getattr(self, field)}: it must be {rule}")
-
-    @property
-    def model_options(self) -> dict[str, Any]:
-        """`options` as keyword arguments; values are Python literals, or else strings."""
-        pairs = {}
-        for item in self.options:
-            key, equals, value = item.partition("=")
-            if not equals or not key:
-                raise UserError(f"--options {item}: write it as name=value, such as width=0.25")
-            try:
-                pairs[key] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                pairs[key] = value
-        return pairs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rich.console import Console
 from jsep.costs import Table, count
 from jsep.data import Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
-from jsep.models import create_model
+from jsep.models import create_model, parse_options
 from jsep.report import CurvePoint, Result, write_rows
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig, save_config
@@ -69,7 +69,7 @@ def prepare(config: RunConfig) -> Setup:
     """Check everything that can be wrong before anything is written."""
     devices = Devices(config.devices)
     devices.check_batch(config.batch_size)
-    options = config.model_options
+    options = parse_options(config.options)
     create_model(config.model, **options)  # a mistyped name should not wait for the data
     dataset = load(config.data, config.data_dir, config.image_size)
     model = create_model(

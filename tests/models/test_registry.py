@@ -7,6 +7,7 @@ import pytest
 from jsep import create_model, list_models, model_info
 from jsep.costs import count
 from jsep.errors import UserError
+from jsep.models import parse_options
 
 # name: trainable parameters and MACs of the published network, exact
 COUNTS = {
@@ -90,6 +91,11 @@ def test_a_wrong_option_suggests_the_nearest():
 def test_an_impossible_option_says_what_is_possible(options, sentence):
     with pytest.raises(UserError, match=sentence):
         create_model("mobilenet_v1", **options)
+
+
+def test_options_are_written_as_name_and_value():
+    with pytest.raises(UserError, match="name=value"):
+        parse_options(["width"])
 
 
 def test_a_name_fixes_an_option_that_a_user_may_still_change():

@@ -1,5 +1,7 @@
 """Every lowering against `lax.conv_general_dilated` in float64, forward and both gradients."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from jax import lax
 
 from jsep import ops
 
-FEW = settings(max_examples=12, deadline=None)  # each one compiles
+FEW = settings(max_examples=int(os.environ.get("JSEP_EXAMPLES", "10")), deadline=None)  # each one compiles
 
 
 def reference(x, kernel, strides, padding, dilation):
@@ -68,6 +70,28 @@ def test_depthwise_taps_equal_lax(size, kernel_size, strides, dilation, padding,
             np.testing.assert_allclose(found, expected, atol=1e-11)
 
 
+@FEW
+@given(
+    size=st.tuples(st.integers(5, 8), st.integers(5, 8)),
+    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    strides=pairs,
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    channels=st.integers(1, 5),
+)
+def test_dense_conv_equals_lax_for_few_channels_and_more(size, kernel_size, strides, dilation, channels):
+    with jax.enable_x64(True):
+        x, kernel = normal(0, 2, *size, channels), normal(1, *kernel_size, channels, 3)
+
+        @jax.jit
+        def both(x, kernel):
+            expected, transpose = jax.vjp(lambda x, k: reference(x, k, strides, "TORCH", dilation), x, kernel)
+            found, our_transpose = jax.vjp(lambda x, k: ops.conv(x, k, strides=strides, dilation=dilation), x, kernel)
+            return (found, *our_transpose(found)), (expected, *transpose(expected))
+
+        for found, expected in zip(*both(x, kernel), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
 @pytest.mark.parametrize("lowering", ["auto", "taps", "xla"])
 def test_depthwise_lowerings_agree_under_vmap_and_jit(lowering):
     x, kernel = normal(0, 3, 2, 6, 6, 4).astype(jnp.float32), normal(1, 3, 3, 1, 4).astype(jnp.float32)
@@ -101,6 +125,35 @@ def test_torch_and_same_padding_differ_at_stride_two_on_an_even_map():
     torch, same = (ops.conv(x, kernel, strides=2, padding=p) for p in ("TORCH", "SAME"))
     assert torch.shape == same.shape
     assert float(jnp.max(jnp.abs(torch - same))) > 0.1
+
+
+@pytest.mark.parametrize("lowering", ["auto", "taps", "xla"])
+@pytest.mark.parametrize("shape", [(0, 4, 4, 2), (2, 1, 1, 2)])
+def test_empty_batches_and_single_positions(lowering, shape):
+    x, kernel = jnp.ones(shape), jnp.ones((3, 3, 1, 2))
+    y, transpose = jax.vjp(lambda x, k: ops.depthwise_conv(x, k, lowering=lowering), x, kernel)
+    dx, dkernel = transpose(jnp.ones_like(y))
+    assert (y.shape, dx.shape, dkernel.shape) == (shape, shape, kernel.shape)
+    assert ops.conv(x, jnp.ones((3, 3, 2, 5))).shape == (*shape[:3], 5)
+
+
+def test_bfloat16_sums_its_kernel_gradient_in_float32():
+    x, kernel = jnp.ones((64, 8, 8, 2), jnp.bfloat16), jnp.ones((1, 1, 1, 2), jnp.bfloat16)
+    gradient = jax.grad(lambda k: ops.depthwise_conv(x, k, lowering="taps").astype(jnp.float32).sum())(kernel)
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(gradient.astype(jnp.float32), jnp.full((1, 1, 1, 2), 4096.0))
+
+
+def test_forward_mode_is_there_for_the_xla_lowering_alone():
+    x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 2))
+    jax.jvp(lambda x: ops.depthwise_conv(x, kernel, lowering="xla"), (x,), (x,))
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(lambda x: ops.depthwise_conv(x, kernel, lowering="taps"), (x,), (x,))
+
+
+def test_a_kernel_that_is_not_depthwise_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(kh, kw, 1, 4 \* multiplier\)"):
+        ops.depthwise_conv(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 4, 4)))
 
 
 def test_unknown_padding_is_refused():

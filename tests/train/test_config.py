@@ -35,12 +35,6 @@ def test_impossible_values_name_their_flag(field, value):
         Recipe(**{field: value})
 
 
-def test_options_are_literals_or_strings():
-    assert Recipe(options=("width=0.5", "act=relu")).model_options == {"width": 0.5, "act": "relu"}
-    with pytest.raises(UserError, match="name=value"):
-        Recipe(options=("width",)).model_options  # noqa: B018
-
-
 def test_a_comparison_is_every_network_with_every_seed():
     runs = Comparison("t", ("regular_cnn", "both_cnn"), Recipe(seed=3, lr=0.5), seeds=2).runs()
     assert [(run.model, run.seed) for run in runs] == [
