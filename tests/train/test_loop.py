@@ -124,3 +124,13 @@ def test_a_diverging_run_saves_no_state_that_is_not_finite(config, tmp_path):
 def test_no_run_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="is no run folder"):
         evaluate_run(tmp_path)
+
+
+def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
+    from jsep.data import catalog
+
+    monkeypatch.setattr(catalog, "RESIDENT_LIMIT", 0)
+    short = dataclasses.replace(config, epochs=1, flip=False)
+    result = train(short, tmp_path / "run", console=QUIET)
+    assert 0 <= result.accuracy <= 1
+    assert evaluate_run(tmp_path / "run")["images"] == 20
