@@ -26,6 +26,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep train [MODEL]            train it into a run folder; --resume goes on
   jsep eval RUN                 accuracy and loss of a run's checkpoint
   jsep compare [EXPERIMENT]     train an experiment's networks and make a report of them
+  jsep bench [MODEL]            its speed beside plain Flax and PyTorch
 
 Every command explains itself: jsep train --help.
 A first look: jsep show separable_cnn, then jsep compare.
@@ -197,6 +198,16 @@ def compare(argv: Sequence[str]) -> None:
     console.print(f"The report: {page}")
 
 
+def bench(argv: Sequence[str]) -> None:
+    """Race a network, or single convolutions, against plain Flax and PyTorch."""
+    from jsep.bench import BenchConfig
+    from jsep.bench import bench as run
+
+    config = tyro.cli(BenchConfig, prog="jsep bench", args=argv)
+    run(config, console)
+    console.print(f"The figures: {config.out / 'bench.csv'}, {config.out / 'bench.png'}")
+
+
 def find_experiment(name: str) -> Path:
     """An experiment by path, or by name among those that come with jsep."""
     path = Path(name)
@@ -241,6 +252,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "eval": _typed(evaluate, "eval"),
     "compare": compare,
+    "bench": bench,
 }
 
 

@@ -6,7 +6,18 @@ from pathlib import Path
 import jsep
 
 PACKAGE = Path(jsep.__file__).parent
-FLOORS = {"ops": 0, "layers": 1, "models": 2, "costs": 3, "data": 3, "report": 3, "train": 4, "compare": 5, "cli": 6}
+FLOORS = {
+    "ops": 0,
+    "layers": 1,
+    "models": 2,
+    "costs": 3,
+    "data": 3,
+    "report": 3,
+    "bench": 4,
+    "train": 4,
+    "compare": 5,
+    "cli": 6,
+}
 
 
 def imports(path: Path) -> set[str]:

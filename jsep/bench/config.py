@@ -1,0 +1,115 @@
+"""What a benchmark is: frozen values that a command line can override field by field."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from jsep.bench.case import Case
+from jsep.errors import UserError, nearest
+from jsep.models import model_info
+from jsep.models.registry import parse_options
+
+CONTENDERS = ("jsep", "xla", "torch", "torch.compile")
+TASKS = ("train", "infer")
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Measure a network, or single convolutions, beside plain Flax and PyTorch."""
+
+    model: Positional[str] = "mobilenet_v1"
+    """Registered name; `jsep models` lists them."""
+    options: tuple[str, ...] = ()
+    """Options of the network, such as input=cifar."""
+    input_shape: tuple[int, int, int] | None = None
+    """Height, width and channels of the images; the published input unless said."""
+    batch_size: int = 64
+    """Images a step."""
+
+    op: Literal["none", "depthwise", "pointwise", "dense"] = "none"
+    """Measure this convolution instead of a network, for all --shapes, --kernels and --strides."""
+    shapes: tuple[str, ...] = ()
+    """Inputs of the convolution as batch x height x width x channels, such as 32x32x32x128."""
+    kernels: tuple[int, ...] = (3,)
+    """Kernel sizes; a pointwise convolution has 1."""
+    strides: tuple[int, ...] = (1,)
+    """Strides of the convolution."""
+    features: int = 0
+    """Channels of the convolution's output; 0 takes as many as the input has."""
+
+    tasks: tuple[str, ...] = TASKS
+    """train: a whole step, or forward and both gradients of a convolution. infer: the forward pass."""
+    dtypes: tuple[str, ...] = ("float32",)
+    """Of the computation: float32, bfloat16."""
+    contenders: tuple[str, ...] = CONTENDERS
+    """jsep; xla: the same with every convolution as Flax lowers it; torch and torch.compile: in channels_last."""
+    rounds: int = 5
+    """The contenders take turns this many times."""
+    iterations: int = 3
+    """Measurements of each contender a round."""
+    out: Path = Path("runs/bench")
+    """Folder of bench.csv, bench.png and bench.svg."""
+
+    def __post_init__(self) -> None:
+        checks = [
+            (self.rounds >= 1, "rounds", "at least 1"),
+            (self.iterations >= 1, "iterations", "at least 1"),
+            (self.batch_size >= 1, "batch_size", "at least 1"),
+            (self.features >= 0, "features", "at least 0"),
+        ]
+        for ok, field, rule in checks:
+            if not ok:
+                raise UserError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be {rule}")
+        for flag, known in (("tasks", TASKS), ("dtypes", DTYPES), ("contenders", CONTENDERS)):
+            _check_list(flag, getattr(self, flag))
+            for word in getattr(self, flag):
+                if word not in known:
+                    raise UserError(f"--{flag} {word}: there is no such thing; {nearest(word, known)}")
+        for flag in ("kernels", "strides"):
+            _check_list(flag, getattr(self, flag))
+            if min(getattr(self, flag)) < 1:
+                raise UserError(f"--{flag} {min(getattr(self, flag))}: it must be at least 1")
+        if self.input_shape and min(self.input_shape) < 1:
+            size = "x".join(map(str, self.input_shape))
+            raise UserError(f"--input-shape {size}: height, width and channels must be at least 1")
+        if (self.op == "none") == bool(self.shapes):
+            raise UserError("--op and --shapes belong together, such as --op depthwise --shapes 32x32x32x128")
+
+    def cases(self) -> list[Case]:
+        """Everything there is to measure, tasks innermost."""
+        if self.op == "none":
+            info = model_info(self.model)
+            shape, options = self.input_shape or info.input_shape, parse_options(self.options)
+            return [
+                Case(task, dtype, self.batch_size, shape, self.model, options, info.num_classes)
+                for dtype, task in itertools.product(self.dtypes, self.tasks)
+            ]
+        kernels = (1,) if self.op == "pointwise" else self.kernels
+        cases = []
+        for dtype, text, kernel, stride, task in itertools.product(
+            self.dtypes, self.shapes, kernels, self.strides, self.tasks
+        ):
+            batch_size, height, width, channels = _shape(text)
+            features = self.features or channels
+            if self.op == "depthwise" and features % channels:
+                raise UserError(f"--features {features}: a depthwise one has a multiple of the {channels} channels")
+            convolution = {"op": self.op, "kernel_size": kernel, "stride": stride, "features": features}
+            cases.append(Case(task, dtype, batch_size, (height, width, channels), **convolution))
+        return cases
+
+
+def _check_list(flag: str, values: Sequence[Any]) -> None:
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"--{flag} {' '.join(map(str, values))}: name at least one, and each once")
+
+
+def _shape(text: str) -> list[int]:
+    sizes = text.split("x")
+    if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise UserError(f"--shapes {text}: write batch x height x width x channels, such as 32x32x32x128")
+    return [int(size) for size in sizes]

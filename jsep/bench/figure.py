@@ -1,0 +1,55 @@
+"""The figure of a benchmark: horizontal bars of milliseconds, one panel a case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jsep.bench.config import CONTENDERS
+from jsep.report.figures import _INK, _RC, _STYLES
+
+if TYPE_CHECKING:
+    from jsep.bench.run import Row
+
+COLOURS: dict[str, str] = dict(zip(CONTENDERS, (colour for colour, *_ in _STYLES), strict=False))
+WIDTH, BAR, GAP = 7.0, 0.27, 0.75  # inches: the figure, a bar, and what a panel needs beside its bars
+
+
+def save_figure(folder: Path, rows: Sequence[Row]) -> None:
+    """Save bench.png and bench.svg in `folder`. Each case has its own scale; whiskers are the 10-90 % spread."""
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        panels.setdefault(row.case, []).append(row)
+    heights = [len(panel) * BAR for panel in panels.values()]
+    total = sum(heights) + GAP * len(panels) + 0.1
+    with matplotlib.style.context(["default", _RC]):
+        figure = Figure(figsize=(WIDTH, total))
+        top = total
+        for (case, panel), height in zip(panels.items(), heights, strict=True):
+            top -= height + GAP
+            disturbed = " (disturbed)" if any(row.disturbed for row in panel) else ""
+            axes = figure.add_axes((0.16, (top + 0.45) / total, 0.53, height / total))
+            figure.text(0.02, (top + height + 0.51) / total, case + disturbed, weight="bold")
+            for y, row in enumerate(panel):
+                place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+                if row.ms is None or row.ms_p10 is None or row.ms_p90 is None:
+                    axes.annotate("not measured", (0, y), color="#666666", style="italic", **place)
+                    continue
+                axes.barh(y, row.ms, height=0.7, color=COLOURS[row.contender])
+                spread = [[row.ms - row.ms_p10], [row.ms_p90 - row.ms]]
+                axes.errorbar(row.ms, y, xerr=spread, fmt="none", color=_INK, lw=1, capsize=2)
+                ratio = "" if row.ratio is None or row.contender == "jsep" else f" ({row.ratio:.2f} x jsep)"
+                axes.annotate(f"{row.ms:.4g} ms{ratio}", (row.ms_p90, y), **place)
+            axes.set_yticks(range(len(panel)), [row.contender for row in panel], color=_INK)
+            axes.set_ylim(len(panel) - 0.5, -0.5)  # the first contender on top
+            axes.set_xlim(0, max([row.ms_p90 for row in panel if row.ms_p90], default=1))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+            axes.yaxis.grid(False)
+            axes.tick_params(axis="y", length=0)
+        for kind, metadata in (("png", None), ("svg", {"Date": None})):
+            figure.savefig(folder / f"bench.{kind}", dpi=150, metadata=metadata)

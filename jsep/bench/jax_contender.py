@@ -1,0 +1,110 @@
+"""The contenders jsep and xla: one compiled function on one device, nothing donated."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jsep.bench.case import Case
+from jsep.bench.plain import plain_convolutions
+from jsep.layers import Conv, DepthwiseConv, PointwiseConv
+from jsep.models import create_model
+
+Built = tuple[Callable[[], Any], float, str]
+
+
+def network(case: Case) -> nn.Module:
+    """What a case measures; a convolution is a network of one layer."""
+    size, stride, features = case.kernel_size, case.stride, case.features
+    match case.op:
+        case "depthwise":
+            return DepthwiseConv(size, stride, multiplier=features // case.input_shape[-1], use_bias=False)
+        case "pointwise":
+            return PointwiseConv(features, stride, use_bias=False)
+        case "dense":
+            return Conv(features, size, stride, use_bias=False)
+    return create_model(case.model, dtype=jnp.dtype(case.dtype), **case.options)
+
+
+def build(case: Case, contender: str) -> Built:
+    """A call that runs one iteration to its end, the seconds of compilation, and the device."""
+    function, state = _operation(case) if case.op else _model(case)
+    start = time.perf_counter()
+    with plain_convolutions() if contender == "xla" else contextlib.nullcontext():
+        compiled = jax.jit(function).lower(*state).compile()
+    seconds = time.perf_counter() - start
+
+    def run() -> None:
+        nonlocal state
+        state = jax.block_until_ready(compiled(*state))
+
+    def call() -> None:
+        jax.block_until_ready(compiled(*state))
+
+    trains = case.task == "train" and not case.op
+    return run if trains else call, seconds, jax.devices()[0].device_kind
+
+
+def matmul_gflops(dtype: str) -> float:
+    """What this machine reaches in a product of two 1024x1024 matrices: the median of nine."""
+    size = 1024
+    x = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(dtype))
+    product = jax.jit(jnp.matmul)
+    product(x, x).block_until_ready()
+    seconds = []
+    for _ in range(9):
+        start = time.perf_counter()
+        product(x, x).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / float(np.median(seconds)) / 1e9
+
+
+def _operation(case: Case) -> tuple[Callable, tuple]:
+    layer, dtype = network(case), jnp.dtype(case.dtype)
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (case.batch_size, *case.input_shape), dtype)
+    params = jax.tree.map(lambda p: p.astype(dtype), layer.init(keys[1], x[:1]))
+
+    def forward(params: Any, x: Any) -> Any:
+        return layer.apply(params, x)
+
+    def both(params: Any, x: Any, g: Any) -> Any:
+        y, transpose = jax.vjp(forward, params, x)
+        return y, transpose(g)
+
+    if case.task == "infer":
+        return forward, (params, x)
+    y = jax.eval_shape(forward, params, x)
+    return both, (params, x, jax.random.normal(keys[2], y.shape, dtype))
+
+
+def _model(case: Case) -> tuple[Callable, tuple]:
+    model = network(case)
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jax.random.normal(keys[0], (case.batch_size, *case.input_shape))
+    labels = jax.random.randint(keys[1], (case.batch_size,), 0, case.num_classes)
+    variables = jax.jit(model.init)(keys[2], x[:1])
+    if case.task == "infer":
+        return lambda variables, x: model.apply(variables, x, train=False), (variables, x)
+    optimizer = optax.sgd(1e-3, momentum=0.9)
+
+    def step(variables: Any, opt_state: Any, x: Any, labels: Any, key: Any) -> Any:
+        params = variables["params"]
+
+        def loss_of(params: Any) -> Any:
+            logits, updated = model.apply(
+                {**variables, "params": params}, x, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+            )
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated
+
+        (_, updated), grad = jax.value_and_grad(loss_of, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grad, opt_state, params)
+        return {**updated, "params": optax.apply_updates(params, updates)}, opt_state, x, labels, key
+
+    return step, (variables, optimizer.init(variables["params"]), x, labels, keys[3])

@@ -1,0 +1,307 @@
+"""The race: one process a contender, rounds in turn, and what comes of them."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jsep.bench.case import Case
+from jsep.bench.config import BenchConfig
+from jsep.bench.figure import save_figure
+from jsep.bench.jax_contender import network
+from jsep.costs import count
+from jsep.report import write_rows
+
+WORKER = Path(__file__).with_name("worker.py")
+BUSY = 0.1  # share of the cores that others may take before the figures are called disturbed
+TICKS = 0.1  # seconds by which the system's count of a case may be wrong: it samples a hundred times a second
+CASE_FIELDS = ("task", "model", "op", "kernel_size", "stride", "features", "batch_size", "dtype")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender at one case: a row of bench.csv. What was not measured is None, and `note` says why.
+
+    ms: the median of all iterations, with the 10th and 90th percentiles. ratio: time over jsep's, the median over the
+    rounds of the ratio of their medians. gflops: 2 * MACs (three times as many for training) a second, in 1e9;
+    matmul_gflops: of a 1024x1024 product in the same run. peak_mb: of the process, compilation included.
+    foreign_cores: how many cores, at least, other processes kept busy meanwhile. Turns do not even that out: PyTorch's
+    threads wait for each other at every operation, so one busy neighbour can slow it a hundred times as much as us.
+    """
+
+    case: str
+    contender: str
+    task: str
+    model: str
+    options: str
+    op: str
+    kernel_size: int
+    stride: int
+    features: int
+    batch_size: int
+    input_shape: str
+    dtype: str
+    rounds: int
+    iterations: int
+    ms: float | None
+    ms_p10: float | None
+    ms_p90: float | None
+    ratio: float | None
+    images_per_second: float | None
+    gflops: float | None
+    matmul_gflops: float | None
+    compile_seconds: float | None
+    first_call_seconds: float | None
+    peak_mb: float | None
+    foreign_cores: float | None
+    macs: int
+    device: str
+    processor: str
+    cores: int
+    jax: str
+    torch: str
+    python: str
+    date: str
+    note: str
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes took so much of the machine that the figures are not to be trusted."""
+        return (self.foreign_cores or 0.0) > BUSY * self.cores
+
+
+class WorkerFailed(Exception):
+    """A contender that cannot go on, in one sentence."""
+
+
+class Worker:
+    """The process of one contender, which answers each line with one line."""
+
+    def __init__(self, job: Mapping[str, Any], log: IO[str]):
+        self._process = subprocess.Popen(
+            [sys.executable, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        self._line = json.dumps(job)
+
+    def build(self) -> dict[str, Any]:
+        return self._ask(self._line)
+
+    def round(self, iterations: int) -> dict[str, Any]:
+        return self._ask(f"round {iterations}")
+
+    def finish(self) -> dict[str, Any]:
+        return self._ask(None)
+
+    def stop(self) -> None:
+        with contextlib.suppress(BrokenPipeError), self._process:  # waits and closes the pipes
+            self._process.kill()
+
+    def _ask(self, line: str | None) -> dict[str, Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin
+        assert stdout
+        with contextlib.suppress(BrokenPipeError):  # a dead worker answers with nothing, below
+            if line is None:
+                stdin.close()
+            else:
+                print(line, file=stdin, flush=True)
+        answer = stdout.readline()
+        if not answer:
+            raise WorkerFailed(f"its process ended with code {self._process.wait()}: bench.log has its last words")
+        values = json.loads(answer)
+        if "error" in values:
+            raise WorkerFailed(values["error"])
+        return values
+
+
+def bench(config: BenchConfig, console: Console) -> list[Row]:
+    """Measure every case with every contender; write bench.csv, bench.png and bench.svg in `config.out`.
+
+    Raises:
+        UserError: the input cannot work. A contender that fails is no error: its row says why.
+    """
+    cases = config.cases()
+    tables = [count(network(case), case.input_shape) for case in cases]  # refuses what cannot be built, before any work
+    config.out.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    with (config.out / "bench.log").open("w") as log:
+        for case, table in zip(cases, tables, strict=True):
+            found = _race(case, table.params, config, log, console)
+            new = _rows(case, case.batch_size * table.macs, found, config)
+            _print(case, new, console)
+            rows += new
+            write_rows(config.out / "bench.csv", rows)  # type: ignore[type-var]  # any dataclass will do
+    save_figure(config.out, rows)
+    return rows
+
+
+@dataclass
+class _Found:
+    """What a contender has answered so far: its facts, and each round."""
+
+    facts: dict[str, Any]
+    rounds: list[dict[str, Any]]
+    note: str = ""
+
+    @property
+    def seconds(self) -> list[list[float]]:
+        return [one["seconds"] for one in self.rounds]
+
+    @property
+    def foreign_cores(self) -> float | None:
+        if not self.rounds or self.rounds[0]["foreign"] is None:
+            return None
+        seconds, wall = (sum(one[key] for one in self.rounds) for key in ("foreign", "wall"))
+        return max(0.0, seconds - TICKS) / wall
+
+
+def _race(case: Case, params: int, config: BenchConfig, log: IO[str], console: Console) -> dict[str, _Found]:
+    found = {contender: _Found({}, []) for contender in config.contenders}
+    workers: dict[str, Worker] = {}
+
+    with contextlib.ExitStack() as stack, console.status(str(case)) as status:
+
+        def turn(contender: str, doing: str) -> None:
+            """One turn of a contender that has not failed yet."""
+            worker, mine = workers[contender], found[contender]
+            if mine.note:
+                return
+            status.update(f"{case}: {contender}, {doing}")
+            try:
+                match doing:
+                    case "building":
+                        mine.facts |= worker.build()
+                    case "finishing":
+                        mine.facts |= worker.finish()
+                    case _:
+                        mine.rounds.append(worker.round(config.iterations))
+            except WorkerFailed as error:
+                mine.note = str(error)
+
+        for contender in config.contenders:  # one builds after the other, so that none disturbs another's compilation
+            worker = Worker({"contender": contender, "case": asdict(case), "params": params}, log)
+            workers[contender] = worker
+            stack.callback(worker.stop)
+            turn(contender, "building")
+        for i in range(config.rounds):
+            for contender in config.contenders:
+                turn(contender, f"round {i + 1} of {config.rounds}")
+        for contender in config.contenders:
+            turn(contender, "finishing")
+    return found
+
+
+def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfig) -> list[Row]:
+    work = 2 * macs * (3 if case.task == "train" else 1)
+    ours = found.get("jsep", _Found({}, [], "absent"))
+    about: dict[str, Any] = {
+        "case": str(case),
+        "options": " ".join(f"{key}={value}" for key, value in case.options.items()),
+        "input_shape": "x".join(map(str, case.input_shape)),
+        **{key: getattr(case, key) for key in CASE_FIELDS},
+        "rounds": config.rounds,
+        "iterations": config.iterations,
+        "matmul_gflops": ours.facts.get("matmul_gflops"),
+        "macs": macs,
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
+        "jax": _version("jax"),
+        "torch": _version("torch"),
+        "python": platform.python_version(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    rows = []
+    for contender, its in found.items():
+        facts, note = its.facts, its.note
+        median = low = high = ratio = None
+        if not note:
+            low, median, high = (float(t) for t in np.percentile(np.concatenate(its.seconds), (10, 50, 90)))
+            if facts["device"] == ours.facts.get("device") and not ours.note:
+                pairs = zip(its.seconds, ours.seconds, strict=True)
+                ratio = float(np.median([np.median(theirs) / np.median(base) for theirs, base in pairs]))
+            elif not ours.note:
+                note = "another device than jsep's: no ratio"
+        rows.append(
+            Row(
+                contender=contender,
+                ms=median and 1e3 * median,
+                ms_p10=low and 1e3 * low,
+                ms_p90=high and 1e3 * high,
+                ratio=ratio,
+                images_per_second=None if case.op or not median else case.batch_size / median,
+                gflops=median and work / median / 1e9,
+                compile_seconds=facts.get("compile_seconds"),
+                first_call_seconds=facts.get("first_call_seconds"),
+                peak_mb=facts.get("peak_mb"),
+                foreign_cores=its.foreign_cores,
+                device=facts.get("device", ""),
+                note=note,
+                **about,
+            )
+        )
+    return rows
+
+
+def _print(case: Case, rows: Sequence[Row], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, title=str(case), title_justify="left", title_style="bold")
+    table.add_column("", min_width=13)
+    widths = {"ms": 9, "10-90 %": 17, "x jsep": 6, "images/s": 8, "GFLOP/s": 7, "compile s": 9, "peak MB": 7}
+    for heading, width in widths.items():
+        table.add_column(heading, justify="right", min_width=width)
+    table.add_column("", overflow="fold")
+    for row in rows:
+        if row.ms is None:
+            table.add_row(row.contender, *["-"] * len(widths), row.note)
+            continue
+        table.add_row(
+            row.contender,
+            f"{row.ms:,.2f}",
+            f"{row.ms_p10:,.2f}-{row.ms_p90:,.2f}",
+            _shown(row.ratio, ".2f"),
+            _shown(row.images_per_second, ",.0f"),
+            _shown(row.gflops, ",.1f"),
+            _shown(row.compile_seconds, ".1f"),
+            _shown(row.peak_mb, ",.0f"),
+            row.note,
+        )
+    # at its natural width where the output is no terminal: a cut figure is no figure
+    wide = Console(file=console.file, width=200, quiet=console.quiet, highlight=False)
+    (console if console.is_terminal else wide).print(table)
+    if rate := rows[0].matmul_gflops:
+        console.print(f"a 1024x1024 product in {case.dtype}, in the same run: {rate:,.0f} GFLOP/s")
+    if any(row.disturbed for row in rows):
+        foreign = max(row.foreign_cores or 0.0 for row in rows)
+        console.print(f"Disturbed: other processes kept {foreign:.1f} cores busy. Measure again on a quiet machine.")
+    console.print()
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    """What JAX calls cpu, by the name that the system has for it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,52 @@
+"""PyTorch twins of jsep's networks, to race against: the same layers, parameters and padding."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class MobileNetV1(nn.Sequential):
+    """MobileNet V1 (arXiv 1704.04861, Table 1); a `stem_stride` of 1 is the form for 32x32 images."""
+
+    def __init__(self, num_classes: int = 1000, width: float = 1.0, stem_stride: int = 2):
+        widths = [int(width * base) for base in (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)]
+        strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
+        channels = int(32 * width)
+        layers = _conv_norm_relu(3, channels, 3, stem_stride)
+        for features, stride in zip(widths, strides, strict=True):
+            layers += _conv_norm_relu(channels, channels, 3, stride, groups=channels)
+            layers += _conv_norm_relu(channels, features, 1)
+            channels = features
+        super().__init__(*layers, _GlobalAvgPool(), nn.Linear(channels, num_classes))
+
+
+class _GlobalAvgPool(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def _conv_norm_relu(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+
+def _mobilenet_v1(num_classes: int, width: float = 1.0, input: str = "imagenet") -> nn.Module:
+    return MobileNetV1(num_classes, width, stem_stride=1 if input == "cifar" else 2)
+
+
+TWINS: dict[str, Callable[..., nn.Module]] = {"mobilenet_v1": _mobilenet_v1}
+
+
+def twin(name: str, num_classes: int, params: int, **options: object) -> nn.Module:
+    """The PyTorch network of a registered name; one whose number of parameters is another is no twin."""
+    if name not in TWINS:
+        raise LookupError(f"{name} has no PyTorch twin")
+    try:
+        network = TWINS[name](num_classes, **options)
+    except TypeError as error:
+        raise LookupError(f"{name} has no PyTorch twin with {' '.join(options)}") from error
+    found = sum(parameter.numel() for parameter in network.parameters())
+    if found != params:
+        raise LookupError(f"the PyTorch twin of {name} has {found:,} parameters and not {params:,}")
+    return network.to(memory_format=torch.channels_last)

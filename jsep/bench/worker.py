@@ -1,0 +1,99 @@
+"""One contender in a process of its own. The parent starts this file as a script.
+
+In comes a job, one line of JSON, then "round N" as often as it likes, then the end of input. Out goes one line of JSON
+for each: what building and the first call cost, the seconds of N iterations, the peak of memory. An `error` is last.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints belongs to the log
+
+    def answer(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    try:
+        job = json.loads(sys.stdin.readline())
+        run, compile_seconds, device = _build(job)
+        first, second = _seconds(run), _seconds(run)
+        # some compile before the first call, some within it
+        compile_seconds += max(0.0, first - second)
+        answer(compile_seconds=compile_seconds, first_call_seconds=first, device=device)
+        for line in sys.stdin:
+            start, own, all_busy = time.perf_counter(), time.process_time(), _busy_seconds()
+            seconds = [_seconds(run) for _ in range(int(line.removeprefix("round ")))]
+            wall, own, now_busy = time.perf_counter() - start, time.process_time() - own, _busy_seconds()
+            foreign = None if all_busy is None or now_busy is None else now_busy - all_busy - own
+            answer(seconds=seconds, wall=wall, foreign=foreign)
+        peak = _peak_mb()
+        rate = None
+        if job["contender"] == "jsep":
+            from jsep.bench.jax_contender import matmul_gflops
+
+            rate = matmul_gflops(job["case"]["dtype"])
+        answer(peak_mb=peak, matmul_gflops=rate)
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "torch"
+        words = str(error).strip().splitlines() or ["no message"]
+        plain = isinstance(error, LookupError) and not isinstance(error, KeyError)
+        sentence = words[0] if plain else f"{type(error).__name__}: {words[0]}"
+        answer(error="torch is not installed: pip install 'jsep[torch]'" if missing else sentence)
+
+
+def _build(job: dict[str, Any]) -> tuple[Callable[[], Any], float, str]:
+    sys.path[0] = str(PACKAGE.parent)  # instead of this file's folder
+    if job["contender"].startswith("torch"):
+        # packages without their __init__, which import JAX: PyTorch's memory is to be its own
+        for name, folder in (("jsep", PACKAGE), ("jsep.bench", PACKAGE / "bench")):
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__path__ = [str(folder)]
+        from jsep.bench import torch_contender
+        from jsep.bench.case import Case
+
+        return torch_contender.build(Case.from_json(job["case"]), job["contender"], job["params"])
+    from jsep.bench import jax_contender
+    from jsep.bench.case import Case
+
+    return jax_contender.build(Case.from_json(job["case"]), job["contender"])
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _busy_seconds() -> float | None:
+    """Of all cores together since the machine started, where the system tells."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+    user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split(maxsplit=9)[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mb() -> float:
+    """Of this process. On Linux `getrusage` begins with what the parent held when it started us; status does not."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+if __name__ == "__main__":
+    main()
