@@ -281,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         return _fail(error, 130)
     except KeyboardInterrupt:
-        return _fail("Stopped before anything was trained.", 130)
+        return _fail("Stopped.", 130)
     return 0
 
 

@@ -1,4 +1,6 @@
 """The contenders torch and torch.compile, in channels_last. On CUDA where PyTorch has it, as JAX does."""
+# torch is an extra, and not where types are checked
+# pyright: reportMissingImports=false
 
 from collections.abc import Callable
 from typing import Any

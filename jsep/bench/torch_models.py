@@ -1,4 +1,6 @@
 """PyTorch twins of jsep's networks, to race against: the same layers, parameters and padding."""
+# torch is an extra, and not where types are checked
+# pyright: reportMissingImports=false
 
 from collections.abc import Callable
 
