@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jsep.bench.config import CONTENDERS
-from jsep.report.figures import _INK, _RC, _STYLES
+from jsep.report.figures import INK, RC, STYLES
 
 if TYPE_CHECKING:
     from jsep.bench.run import Row
 
-COLOURS: dict[str, str] = dict(zip(CONTENDERS, (colour for colour, *_ in _STYLES), strict=False))
+COLOURS: dict[str, str] = dict(zip(CONTENDERS, (colour for colour, *_ in STYLES), strict=False))
 WIDTH, BAR, GAP = 7.0, 0.27, 0.75  # inches: the figure, a bar, and what a panel needs beside its bars
 
 
@@ -27,7 +27,7 @@ def save_figure(folder: Path, rows: Sequence[Row]) -> None:
         panels.setdefault(row.case, []).append(row)
     heights = [len(panel) * BAR for panel in panels.values()]
     total = sum(heights) + GAP * len(panels) + 0.1
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", RC]):
         figure = Figure(figsize=(WIDTH, total))
         top = total
         for (case, panel), height in zip(panels.items(), heights, strict=True):
@@ -42,10 +42,10 @@ def save_figure(folder: Path, rows: Sequence[Row]) -> None:
                     continue
                 axes.barh(y, row.ms, height=0.7, color=COLOURS[row.contender])
                 spread = [[row.ms - row.ms_p10], [row.ms_p90 - row.ms]]
-                axes.errorbar(row.ms, y, xerr=spread, fmt="none", color=_INK, lw=1, capsize=2)
+                axes.errorbar(row.ms, y, xerr=spread, fmt="none", color=INK, lw=1, capsize=2)
                 ratio = "" if row.ratio is None or row.contender == "jsep" else f" ({row.ratio:.2f} x jsep)"
                 axes.annotate(f"{row.ms:.4g} ms{ratio}", (row.ms_p90, y), **place)
-            axes.set_yticks(range(len(panel)), [row.contender for row in panel], color=_INK)
+            axes.set_yticks(range(len(panel)), [row.contender for row in panel], color=INK)
             axes.set_ylim(len(panel) - 0.5, -0.5)  # the first contender on top
             axes.set_xlim(0, max([row.ms_p90 for row in panel if row.ms_p90], default=1))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5))

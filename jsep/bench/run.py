@@ -142,7 +142,7 @@ def bench(config: BenchConfig, console: Console) -> list[Row]:
             new = _rows(case, case.batch_size * table.macs, found, config)
             _print(case, new, console)
             rows += new
-            write_rows(config.out / "bench.csv", rows)  # type: ignore[type-var]  # any dataclass will do
+            write_rows(config.out / "bench.csv", rows)
     save_figure(config.out, rows)
     return rows
 

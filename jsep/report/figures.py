@@ -21,7 +21,7 @@ _BATCH = 256  # the batch of the published FLOPs figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; pale yellow comes last. Line
 # style and marker differ as well, so that the curves can be told apart in black and white.
-_STYLES = (
+STYLES = (
     ("#0072B2", "-", "o"),
     ("#D55E00", "--", "s"),
     ("#009E73", "-.", "^"),
@@ -31,13 +31,13 @@ _STYLES = (
     ("#000000", (0, (1, 2.5)), "X"),
     ("#F0E442", (0, (8, 3)), "*"),
 )
-_INK, _RULE = "#222222", "#DDDDDD"
-_RC = {
+INK, _RULE = "#222222", "#DDDDDD"
+RC = {
     "svg.hashsalt": "jsep",  # the same figure gives the same bytes
     "text.parse_math": False,  # a "$" in a model's name is a dollar
     "font.size": 9.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
     "axes.edgecolor": "#888888",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -69,7 +69,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
     """Draw the five figures of at least one result, and save each in `folder` as PNG and SVG."""
     folder.mkdir(parents=True, exist_ok=True)
     models = dict.fromkeys([*by_model(results), *by_model(curves)])
-    styles = {model: _STYLES[i % len(_STYLES)] for i, model in enumerate(models)}
+    styles = {model: STYLES[i % len(STYLES)] for i, model in enumerate(models)}
     epochs, seconds = "On the validation images.", "Without compilation and evaluation."
     if any(len(rows) > 1 for rows in by_model(results).values()):
         epochs += " The mean over the seeds; the band spans the lowest to the highest."
@@ -86,7 +86,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         return Picture(f"{title}: {'; '.join(told)}.", caption, folder / f"{name}.svg")
 
     # The "default" style keeps a reader's own matplotlibrc from changing the figures.
-    with matplotlib.style.context(["default", _RC]):
+    with matplotlib.style.context(["default", RC]):
         loss = _curves(curves, styles, lambda row: row.val_loss, "cross-entropy", "nats")
         accuracy = _curves(curves, styles, lambda row: 100 * row.val_accuracy, "accuracy", "%")
         params = _bars(results, styles, lambda row: row.params, _SI, "trainable parameters")
@@ -136,7 +136,7 @@ def _curves(
             marker=marker,
             markevery=max(1, len(epochs) // 8),
             markersize=5,
-            markeredgecolor=_INK,
+            markeredgecolor=INK,
             markeredgewidth=0.4,
             linewidth=1.6,
         )
@@ -203,13 +203,13 @@ def _bars(
         length, whisker = (0 if math.isnan(x) else x / factor for x in (mean, std))
         axes.barh(y, length, height=0.6, color=styles[model][0])
         if whisker:
-            axes.errorbar(length, y, xerr=whisker, fmt="none", color=_INK, lw=1, capsize=3)
+            axes.errorbar(length, y, xerr=whisker, fmt="none", color=INK, lw=1, capsize=3)
             text += f" ± {_number(whisker, decimals)}"
         text = f"{text} {unit}".strip()
         place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
         axes.annotate(text, (length + whisker, y), **place)
         told.append(f"{model} {text}")
-    axes.set_yticks(range(len(groups)), [_wrap(model) for model in groups], color=_INK)
+    axes.set_yticks(range(len(groups)), [_wrap(model) for model in groups], color=INK)
     axes.set_ylim(len(groups) - 0.5, -0.5)  # the first model on top
     axes.set_xlim(0, 1.02 * reach / factor or 1)
     axes.set_xlabel(f"{axis} ({unit})" if unit else axis)

@@ -68,8 +68,8 @@ class CurvePoint:
 Row = TypeVar("Row", Result, CurvePoint)
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows of one kind as csv; `path` holds the old or the new file, never half of one.
+def write_rows(path: Path, rows: Sequence[Any]) -> None:
+    """Write rows of one dataclass as csv; `path` holds the old or the new file, never half of one.
 
     Raises UserError when there is no row, since the columns would be unknown.
     """
