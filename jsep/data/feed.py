@@ -115,7 +115,7 @@ class StreamFeed:
     def evaluation(self, batch_size: int) -> Iterator[tuple[Batch, np.ndarray]]:
         def example(record: dict[str, Any]) -> tuple[np.ndarray, np.int32]:
             image = resize(_decode(record["image"]), round(self._image_size / 0.875))
-            return resize_to_centre(image, self._image_size), np.int32(record["label"])
+            return _centre(image, self._image_size), np.int32(record["label"])
 
         batches = grain.MapDataset.source(self._records).map(example).batch(batch_size)
         for images, labels in batches.to_iter_dataset(self._read_options):
@@ -125,7 +125,7 @@ class StreamFeed:
             yield (images, np.pad(labels, (0, missing))), mask.astype(np.float32)
 
 
-def resize_to_centre(image: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s c"]:
+def _centre(image: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s c"]:
     """The centre of an image, unscaled."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return np.ascontiguousarray(image[top : top + size, left : left + size])

@@ -38,15 +38,17 @@ def normal(seed: int, *shape: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+GEOMETRY = {
+    "size": st.tuples(st.integers(5, 8), st.integers(5, 8)),
+    "kernel_size": st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    "strides": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    "dilation": st.tuples(st.integers(1, 2), st.integers(1, 2)),
+}
 
 
 @FEW
 @given(
-    size=st.tuples(st.integers(5, 8), st.integers(5, 8)),
-    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    strides=pairs,
-    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    **GEOMETRY,
     padding=st.sampled_from(["TORCH", "SAME", "VALID"]),
     multiplier=st.integers(1, 2),
 )
@@ -72,10 +74,7 @@ def test_depthwise_taps_equal_lax(size, kernel_size, strides, dilation, padding,
 
 @FEW
 @given(
-    size=st.tuples(st.integers(5, 8), st.integers(5, 8)),
-    kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    strides=pairs,
-    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    **GEOMETRY,
     channels=st.integers(1, 5),
 )
 def test_dense_conv_equals_lax_for_few_channels_and_more(size, kernel_size, strides, dilation, channels):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from jsep.data import StreamFeed, catalog
 from jsep.errors import UserError
 from jsep.report import Result, read_rows
 from jsep.train import Diverged, Interrupted, RunConfig, evaluate_run, loop, train
@@ -127,10 +128,9 @@ def test_no_run_folder_is_refused(tmp_path):
 
 
 def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
-    from jsep.data import catalog
-
     monkeypatch.setattr(catalog, "RESIDENT_LIMIT", 0)
     short = dataclasses.replace(config, epochs=1, flip=False)
+    assert isinstance(loop.prepare(short).training, StreamFeed)
     result = train(short, tmp_path / "run", console=QUIET)
     assert 0 <= result.accuracy <= 1
     assert evaluate_run(tmp_path / "run")["images"] == 20
