@@ -84,7 +84,9 @@ def _taps(x: Array, kernel: Array, geometry: _Geometry) -> Array:
     """Pad once, then sum over the k*k taps of (shifted slice) * (tap vector): one pass."""
     padded = pad(_repeat_channels(x, kernel), geometry.pads)
     slices = tap_slices(padded.shape, kernel.shape, geometry.strides, geometry.dilation)
-    return sum(padded[:, *at] * vector for at, vector in zip(slices, _tap_vectors(kernel), strict=True))  # type: ignore[return-value]
+    vectors, dtype = _tap_vectors(kernel), accumulation_dtype(x.dtype)
+    total: Any = sum(padded[:, *at].astype(dtype) * vector for at, vector in zip(slices, vectors, strict=True))
+    return total.astype(x.dtype)
 
 
 def _taps_fwd(x: Array, kernel: Array, geometry: _Geometry) -> tuple[Array, tuple[Array, Array]]:
@@ -108,14 +110,16 @@ def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: _
     n, height, width, channels = shape
     rows, columns = (_residues(axis, shape, kernel.shape, g.shape, geometry) for axis in (0, 1))
     padded = pad(g, (rows.pads, columns.pads))
-    vectors = kernel.reshape(*kernel.shape[:2], 1, 1, 1, -1)
+    dtype = accumulation_dtype(g.dtype)
+    vectors = _tap_vectors(kernel).reshape(*kernel.shape[:2], 1, 1, 1, -1)
 
     def plane(row_taps: list[tuple[int, int]], column_taps: list[tuple[int, int]]) -> Array:
         terms = [
-            padded[:, top : top + rows.size, left : left + columns.size] * vectors[i, j]
+            padded[:, top : top + rows.size, left : left + columns.size].astype(dtype) * vectors[i, j]
             for (i, top), (j, left) in itertools.product(row_taps, column_taps)
         ]
-        return sum(terms) if terms else jnp.zeros((n, rows.size, columns.size, g.shape[-1]), g.dtype)  # type: ignore[return-value]
+        total: Any = sum(terms) if terms else jnp.zeros((n, rows.size, columns.size, g.shape[-1]))
+        return total.astype(g.dtype)
 
     planes = [[plane(r, c) for c in columns.taps] for r in rows.taps]
     # (n, height / s, width / s, c) for each pair of residues -> (n, height / s, s, width / s, s, c)
@@ -215,5 +219,5 @@ def _repeat_channels(x: Array, kernel: Array) -> Array:
 
 
 def _tap_vectors(kernel: Array) -> Array:
-    """(kh, kw, 1, c) -> (kh * kw, 1, 1, 1, c)"""
-    return kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    """(kh, kw, 1, c) -> (kh * kw, 1, 1, 1, c), in the dtype to accumulate in"""
+    return kernel.astype(accumulation_dtype(kernel.dtype)).reshape(-1, 1, 1, 1, kernel.shape[-1])
