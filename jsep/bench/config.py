@@ -48,6 +48,8 @@ class BenchConfig:
     """Of the computation: float32, bfloat16."""
     contenders: tuple[str, ...] = CONTENDERS
     """jsep; xla: the same with every convolution as Flax lowers it; torch and torch.compile: in channels_last."""
+    torch_python: Path | None = None
+    """Interpreter of another environment that has PyTorch; the two do not always install side by side."""
     rounds: int = 5
     """The contenders take turns this many times."""
     iterations: int = 3
@@ -74,6 +76,8 @@ class BenchConfig:
             _check_list(flag, getattr(self, flag))
             if min(getattr(self, flag)) < 1:
                 raise UserError(f"--{flag} {min(getattr(self, flag))}: it must be at least 1")
+        if self.torch_python and not self.torch_python.is_file():
+            raise UserError(f"--torch-python {self.torch_python}: there is no such file; name an interpreter")
         if self.input_shape and min(self.input_shape) < 1:
             size = "x".join(map(str, self.input_shape))
             raise UserError(f"--input-shape {size}: height, width and channels must be at least 1")

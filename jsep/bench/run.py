@@ -89,9 +89,9 @@ class WorkerFailed(Exception):
 class Worker:
     """The process of one contender, which answers each line with one line."""
 
-    def __init__(self, job: Mapping[str, Any], log: IO[str]):
+    def __init__(self, python: str | Path, job: Mapping[str, Any], log: IO[str]):
         self._process = subprocess.Popen(
-            [sys.executable, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            [python, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
         self._line = json.dumps(job)
 
@@ -191,7 +191,10 @@ def _race(case: Case, params: int, config: BenchConfig, log: IO[str], console: C
                 mine.note = str(error)
 
         for contender in config.contenders:  # one builds after the other, so that none disturbs another's compilation
-            worker = Worker({"contender": contender, "case": asdict(case), "params": params}, log)
+            elsewhere = config.torch_python if contender.startswith("torch") else None
+            worker = Worker(
+                elsewhere or sys.executable, {"contender": contender, "case": asdict(case), "params": params}, log
+            )
             workers[contender] = worker
             stack.callback(worker.stop)
             turn(contender, "building")
@@ -218,7 +221,6 @@ def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfi
         "processor": _processor(),
         "cores": os.cpu_count() or 0,
         "jax": _version("jax"),
-        "torch": _version("torch"),
         "python": platform.python_version(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -247,6 +249,7 @@ def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfi
                 peak_mb=facts.get("peak_mb"),
                 foreign_cores=its.foreign_cores,
                 device=facts.get("device", ""),
+                torch=facts.get("torch", ""),
                 note=note,
                 **about,
             )

@@ -23,6 +23,31 @@ class MobileNetV1(nn.Sequential):
         super().__init__(*layers, _GlobalAvgPool(), nn.Linear(channels, num_classes))
 
 
+class DenseNet(nn.Sequential):
+    """DenseNet for 32x32 images (arXiv 1608.06993), with the fields of jsep's."""
+
+    def __init__(self, num_classes: int, depth: int, growth: int, bottleneck: bool, compression: float):
+        channels = 2 * growth if bottleneck else 16
+        parts: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1, bias=False)]
+        for block in range(3):
+            for _ in range((depth - 4) // (6 if bottleneck else 3)):
+                layer = _norm_relu_conv(channels, 4 * growth, 1) if bottleneck else []
+                layer += _norm_relu_conv(4 * growth if bottleneck else channels, growth, 3)
+                parts.append(_Concatenated(*layer))
+                channels += growth
+            if block < 2:
+                kept = int(compression * channels)
+                parts += [*_norm_relu_conv(channels, kept, 1), nn.AvgPool2d(2)]
+                channels = kept
+        norm = [nn.BatchNorm2d(channels), nn.ReLU(inplace=True), _GlobalAvgPool()]
+        super().__init__(*parts, *norm, nn.Linear(channels, num_classes))
+
+
+class _Concatenated(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, super().forward(x)], 1)
+
+
 class _GlobalAvgPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
@@ -33,11 +58,36 @@ def _conv_norm_relu(inputs: int, outputs: int, size: int, stride: int = 1, group
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
+def _norm_relu_conv(inputs: int, outputs: int, size: int) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+    return [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), conv]
+
+
+def _densenet_bc(
+    num_classes: int, depth: int = 100, growth: int = 12, bottleneck: bool = True, compression: float = 0.5
+) -> nn.Module:
+    return DenseNet(num_classes, depth, growth, bottleneck, compression)
+
+
+def _shufflenet_v2_x0_5(num_classes: int, input: str = "imagenet") -> nn.Module:
+    from torchvision.models import shufflenet_v2_x0_5
+
+    network = shufflenet_v2_x0_5(num_classes=num_classes)
+    if input == "cifar":
+        network.conv1[0].stride = (1, 1)
+        network.maxpool = nn.Identity()
+    return network
+
+
 def _mobilenet_v1(num_classes: int, width: float = 1.0, input: str = "imagenet") -> nn.Module:
     return MobileNetV1(num_classes, width, stem_stride=1 if input == "cifar" else 2)
 
 
-TWINS: dict[str, Callable[..., nn.Module]] = {"mobilenet_v1": _mobilenet_v1}
+TWINS: dict[str, Callable[..., nn.Module]] = {
+    "densenet100_k12_bc": _densenet_bc,
+    "mobilenet_v1": _mobilenet_v1,
+    "shufflenet_v2_x0_5": _shufflenet_v2_x0_5,
+}
 
 
 def twin(name: str, num_classes: int, params: int, **options: object) -> nn.Module:

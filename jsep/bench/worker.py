@@ -30,7 +30,8 @@ def main() -> None:
         first, second = _seconds(run), _seconds(run)
         # some compile before the first call, some within it
         compile_seconds += max(0.0, first - second)
-        answer(compile_seconds=compile_seconds, first_call_seconds=first, device=device)
+        torch = getattr(sys.modules.get("torch"), "__version__", "")
+        answer(compile_seconds=compile_seconds, first_call_seconds=first, device=device, torch=str(torch))
         for line in sys.stdin:
             start, own, all_busy = time.perf_counter(), time.process_time(), _busy_seconds()
             seconds = [_seconds(run) for _ in range(int(line.removeprefix("round ")))]

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jsep import layers
-from jsep.ops.geometry import pair
+from jsep.ops.geometry import axes, pair
 
 Shape = tuple[int, ...]
 
@@ -136,7 +136,8 @@ def _(module: layers.PointwiseConv, x: Shape, y: Shape, params: int) -> Cost:
 
 @cost.register
 def _(module: layers.DepthwiseConv, x: Shape, y: Shape, params: int) -> Cost:
-    return _products(math.prod(pair(module.kernel_size)) * math.prod(y), module.use_bias, y)
+    taps = math.prod(axes(module.kernel_size, len(x) - 2))
+    return _products(taps * math.prod(y), module.use_bias, y)
 
 
 @cost.register

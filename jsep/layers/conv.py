@@ -9,7 +9,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from jsep import ops
-from jsep.ops.geometry import Padding, pair
+from jsep.ops.geometry import Padding, axes, pair
 
 _default_init = nn.initializers.lecun_normal()
 
@@ -72,6 +72,7 @@ class PointwiseConv(nn.Module):
 class DepthwiseConv(nn.Module):
     """Depthwise convolution with `multiplier` filters a channel: (n, h, w, c) -> (n, h2, w2, c * multiplier).
 
+    In one dimension (n, length, c) -> (n, length2, c * multiplier), as the input says.
     The default initializer draws with the fan of one group, k * k.
     """
 
@@ -87,16 +88,16 @@ class DepthwiseConv(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 cm"]:
-        shape = (*pair(self.kernel_size), 1, x.shape[-1] * self.multiplier)
+    def __call__(self, x: Float[Array, "n *hw c"]) -> Float[Array, "n *hw2 cm"]:
+        shape = (*axes(self.kernel_size, x.ndim - 2), 1, x.shape[-1] * self.multiplier)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         y = ops.depthwise_conv(
             x,
             kernel,
-            strides=pair(self.strides),
+            strides=axes(self.strides, x.ndim - 2),
             padding=self.padding,
-            dilation=pair(self.dilation),
+            dilation=axes(self.dilation, x.ndim - 2),
         )
         return _with_bias(self, y)
 
@@ -141,4 +142,4 @@ def _with_bias(layer: Conv | PointwiseConv | DepthwiseConv, y: Array) -> Array:
     if not layer.use_bias:
         return y
     bias = layer.param("bias", layer.bias_init, (y.shape[-1],), layer.param_dtype)
-    return y + bias.astype(y.dtype).reshape(1, 1, 1, -1)
+    return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))

@@ -6,6 +6,7 @@ from jsep.ops.dropout import batch_positions, dropout
 from jsep.ops.geometry import Padding, explicit_padding
 from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
+from jsep.ops.shuffle import channel_shuffle
 
 __all__ = [
     "Padding",
@@ -14,6 +15,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_train",
     "batch_positions",
+    "channel_shuffle",
     "conv",
     "depthwise_conv",
     "dropout",

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jsep.ops.conv import conv
-from jsep.ops.geometry import Padding, Pair, explicit_padding, pad, pair, tap_slices
+from jsep.ops.geometry import Geometry, Padding, Pair, axes, explicit_padding, pad, pair, tap_slices
 from jsep.ops.precision import accumulation_dtype
 
 Lowering = Literal["auto", "taps", "xla"]
@@ -28,31 +28,42 @@ WIDE_MAP = 512  # positions of the output from which on the kernel gradient fold
 
 
 def depthwise_conv(
-    x: Float[Array, "n h w c"],
-    kernel: Float[Array, "kh kw 1 cm"],
+    x: Float[Array, "n *hw c"],
+    kernel: Float[Array, "*k 1 cm"],
     *,
-    strides: int | Pair = 1,
+    strides: int | Sequence[int] = 1,
     padding: Padding = "TORCH",
-    dilation: int | Pair = 1,
+    dilation: int | Sequence[int] = 1,
     lowering: Lowering = "auto",
-) -> Float[Array, "n h2 w2 cm"]:
+) -> Float[Array, "n *hw2 cm"]:
     """Depthwise convolution: each input channel has its own m filters (channel multiplier m = cm / c).
 
+    In two dimensions, (n, h, w, c) with a kernel (kh, kw, 1, cm), or in one, (n, length, c) with (k, 1, cm).
     Output channel o sees input channel o // m, as `lax` and PyTorch order a grouped convolution.
     `lowering` names a formulation for tests and benchmarks: "taps" (what a CPU gets), "xla" (what other platforms
     get); "auto" chooses by the platform that the program is compiled for.
 
     >>> depthwise_conv(jnp.ones((1, 4, 4, 8)), jnp.ones((3, 3, 1, 8)), strides=2).shape
     (1, 2, 2, 8)
+    >>> depthwise_conv(jnp.ones((1, 10, 8)), jnp.ones((5, 1, 8)), padding="VALID").shape
+    (1, 6, 8)
     """
-    if kernel.shape[2] != 1 or kernel.shape[3] % x.shape[3]:
+    channels = x.shape[-1]
+    if kernel.ndim != x.ndim or x.ndim not in (3, 4) or kernel.shape[-2] != 1 or kernel.shape[-1] % channels:
         raise ValueError(
-            f"a depthwise kernel for {x.shape[3]} channels has the shape (kh, kw, 1, {x.shape[3]} * multiplier), "
-            f"not {kernel.shape}"
+            f"a depthwise kernel for {channels} channels has the shape (kh, kw, 1, {channels} * multiplier), "
+            f"or (k, 1, ...) in one dimension, not {kernel.shape} for an input {x.shape}"
         )
+    if x.ndim == 3:  # the length as height: rows of one position
+        (stride,), (spread,) = axes(strides, 1), axes(dilation, 1)
+        ends = padding if isinstance(padding, str) else ((padding, padding), (0, 0))
+        if not isinstance(padding, int | str):
+            ends = (*padding, (0, 0))
+        options: Any = {"strides": (stride, 1), "padding": ends, "dilation": (spread, 1), "lowering": lowering}
+        return depthwise_conv(x[:, :, None], kernel[:, None], **options)[:, :, 0]
     strides, dilation = pair(strides), pair(dilation)
     pads = explicit_padding(padding, x.shape[1:3], kernel.shape[:2], strides, dilation)
-    geometry = _Geometry(strides, pads, dilation)
+    geometry = Geometry(strides, pads, dilation)
     match lowering:
         case "taps":
             return _taps(x, kernel, geometry)
@@ -63,24 +74,19 @@ def depthwise_conv(
     raise ValueError(f'lowering {lowering!r}: use "auto", "taps" or "xla"')
 
 
-class _Geometry(NamedTuple):
-    strides: Pair
-    pads: tuple[Pair, Pair]
-    dilation: Pair
-
-
-def _grouped(x: Array, kernel: Array, geometry: _Geometry) -> Array:
+def _grouped(x: Array, kernel: Array, geometry: Geometry) -> Array:
     strides, pads, dilation = geometry
-    return conv(x, kernel, strides=strides, padding=pads, dilation=dilation, groups=x.shape[-1])
+    groups = x.shape[-1]
+    return conv(x, kernel, strides=strides, padding=pads, dilation=dilation, groups=groups, lowering="xla")
 
 
-def _by_platform(x: Array, kernel: Array, geometry: _Geometry) -> Array:
+def _by_platform(x: Array, kernel: Array, geometry: Geometry) -> Array:
     taps, grouped = (partial(f, geometry=geometry) for f in (_taps, _grouped))
     return lax.platform_dependent(x, kernel, cpu=taps, default=grouped)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _taps(x: Array, kernel: Array, geometry: _Geometry) -> Array:
+def _taps(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """Pad once, then sum over the k*k taps of (shifted slice) * (tap vector): one pass."""
     padded = pad(_repeat_channels(x, kernel), geometry.pads)
     slices = tap_slices(padded.shape, kernel.shape, geometry.strides, geometry.dilation)
@@ -89,11 +95,11 @@ def _taps(x: Array, kernel: Array, geometry: _Geometry) -> Array:
     return total.astype(x.dtype)
 
 
-def _taps_fwd(x: Array, kernel: Array, geometry: _Geometry) -> tuple[Array, tuple[Array, Array]]:
+def _taps_fwd(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
     return _taps(x, kernel, geometry), (x, kernel)
 
 
-def _taps_bwd(geometry: _Geometry, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _taps_bwd(geometry: Geometry, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     return _input_gradient(x.shape, kernel, g, geometry), _kernel_gradient(x, kernel, g, geometry)
 
@@ -101,7 +107,7 @@ def _taps_bwd(geometry: _Geometry, saved: tuple[Array, Array], g: Array) -> tupl
 _taps.defvjp(_taps_fwd, _taps_bwd)
 
 
-def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: _Geometry) -> Array:
+def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: Geometry) -> Array:
     """One sum over taps for each residue of the stride, interleaved.
 
     Position i of the input meets tap t at output (i + pad - t * dilation) / stride, where that divides; positions with
@@ -138,7 +144,7 @@ class _Residues(NamedTuple):
     pads: Pair
 
 
-def _residues(axis: int, x: Sequence[int], kernel: Sequence[int], g: Sequence[int], geometry: _Geometry) -> _Residues:
+def _residues(axis: int, x: Sequence[int], kernel: Sequence[int], g: Sequence[int], geometry: Geometry) -> _Residues:
     stride, low, spread = geometry.strides[axis], geometry.pads[axis][0], geometry.dilation[axis]
     size = -(-x[axis + 1] // stride)
     places = [[(tap, residue + low - tap * spread) for tap in range(kernel[axis])] for residue in range(stride)]
@@ -149,17 +155,17 @@ def _residues(axis: int, x: Sequence[int], kernel: Sequence[int], g: Sequence[in
     return _Residues(size, [[(tap, first + before) for tap, first in row] for row in taps], (before, after))
 
 
-def _kernel_gradient(x: Array, kernel: Array, g: Array, geometry: _Geometry) -> Array:
+def _kernel_gradient(x: Array, kernel: Array, g: Array, geometry: Geometry) -> Array:
     """Add up over the images elementwise, one array a tap, and reduce over (h, w) once at the end.
 
     XLA reduces over (n, h, w) badly inside a fusion: a plain sum of products is eight times slower.
     """
     wide = g.shape[0] > 0 and g.shape[1] * g.shape[2] >= WIDE_MAP
     sums = (_add_folded if wide else _add_images)(_repeat_channels(x, kernel), kernel.shape, g, geometry)
-    return jnp.stack([jnp.sum(s, (0, 1)) for s in sums]).reshape(kernel.shape).astype(kernel.dtype)
+    return jnp.sum(jnp.stack(sums), (1, 2)).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _add_images(x: Array, kernel: Sequence[int], g: Array, geometry: _Geometry) -> tuple[Array, ...]:
+def _add_images(x: Array, kernel: Sequence[int], g: Array, geometry: Geometry) -> tuple[Array, ...]:
     """For each tap (h2, w2, c): image by image. The smaller the map, the better it stays in the cache."""
     padded = pad(x, geometry.pads)
     slices = tap_slices(padded.shape, kernel, geometry.strides, geometry.dilation)
@@ -173,7 +179,7 @@ def _add_images(x: Array, kernel: Sequence[int], g: Array, geometry: _Geometry) 
     return sums
 
 
-def _add_folded(x: Array, kernel: Sequence[int], g: Array, geometry: _Geometry) -> tuple[Array, ...]:
+def _add_folded(x: Array, kernel: Sequence[int], g: Array, geometry: Geometry) -> tuple[Array, ...]:
     """For each tap (h2 / 2, w2, c): both halves of the rows at once, and the images in pairs where they are even.
 
     A fourth of the additions to memory. The pair rides in the carry of the scan, padded there, because XLA would fold

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -12,12 +12,30 @@ Pair = tuple[int, int]
 Padding = Literal["TORCH", "SAME", "VALID"] | int | Sequence[tuple[int, int]]
 
 
+class Geometry(NamedTuple):
+    """Where a window goes: everything about a convolution but its kernel."""
+
+    strides: Pair
+    pads: tuple[Pair, Pair]
+    dilation: Pair
+
+
 def pair(value: int | Sequence[int]) -> Pair:
     """One number for both spatial axes, or one for each."""
-    if isinstance(value, int):
-        return value, value
-    height, width = value
+    height, width = axes(value, 2)
     return height, width
+
+
+def axes(value: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """One number for all spatial axes, or one for each.
+
+    >>> axes(3, 1), axes((3, 5), 2)
+    ((3,), (3, 5))
+    """
+    values = (value,) * count if isinstance(value, int) else tuple(value)
+    if len(values) != count:
+        raise ValueError(f"{value}: one number, or {count} for {count} spatial axes")
+    return values
 
 
 def explicit_padding(

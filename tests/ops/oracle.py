@@ -1,0 +1,69 @@
+"""The convolution that every lowering is compared with, and the comparison."""
+
+import os
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from jax import lax
+
+FEW = settings(max_examples=int(os.environ.get("JSEP_EXAMPLES", "10")), deadline=None)  # each one compiles
+
+# what the outcome may be off, as a share of its largest number
+ROUNDING = {"float64": 1e-12, "float32": 2e-6, "bfloat16": 2e-2}
+
+GEOMETRY = {
+    "size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    "kernel_size": st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    "strides": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    "dilation": st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    "padding": st.sampled_from(["TORCH", "SAME", "VALID", 0, 2, ((0, 1), (3, 0))]),
+}
+
+
+def reference(x, kernel, strides, padding, dilation):
+    spatial = kernel.ndim - 2
+    size = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:spatial], dilation, strict=True)]
+    match padding:
+        case "TORCH":
+            padding = [(d * (k // 2),) * 2 for k, d in zip(kernel.shape[:spatial], dilation, strict=True)]
+        case "SAME":
+            padding = lax.padtype_to_pads(x.shape[1:-1], size, strides, "SAME")
+        case "VALID":
+            padding = [(0, 0)] * spatial
+        case int():
+            padding = [(padding, padding)] * spatial
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC") if spatial == 2 else ("NHC", "HIO", "NHC"),
+        feature_group_count=x.shape[-1] // kernel.shape[-2],
+    )
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
+
+
+def assert_equal(ours: Callable, theirs: Callable, x: jax.Array, kernel: jax.Array, dtype: str) -> None:
+    """The value and both gradients of `ours` in `dtype` are those of `theirs` in float64."""
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    wide = (x.astype("float64"), kernel.astype("float64"))
+    g = normal(2, *jax.eval_shape(theirs, *wide).shape).astype(dtype)
+
+    @jax.jit
+    def both():
+        expected, transpose = jax.vjp(theirs, *wide)
+        found, our_transpose = jax.vjp(ours, x, kernel)
+        return (found, *our_transpose(g)), (expected, *transpose(g.astype("float64")))
+
+    for found, expected in zip(*both(), strict=True):
+        assert found.dtype == dtype
+        limit = ROUNDING[dtype] * max(1.0, float(jnp.max(jnp.abs(expected), initial=0)))
+        np.testing.assert_allclose(np.asarray(found, np.float64), expected, atol=limit, rtol=0)
