@@ -4,24 +4,31 @@ import os
 import platform
 import sys
 
+# glibc keeps what it was given back, whatever its size, on pages of 2 MiB
+TUNABLES = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
+    ":glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
+)
+
 
 def run() -> int:
-    """Start the command line, on huge pages where the system offers them."""
-    _take_huge_pages()
+    """Start the command line, with an allocator that suits XLA on a CPU."""
+    _tune_allocator()
     from jsep.cli import main
 
     return main()
 
 
-def _take_huge_pages() -> None:
-    """Start again with glibc's allocator on huge pages, unless its tunables are set already.
+def _tune_allocator() -> None:
+    """Start again with glibc's allocator tuned, unless its tunables are set already.
 
-    On a CPU, XLA allocates the temporaries of a step anew at each call. On pages of 4 KiB the first touch of each page
-    then takes up to a third of a training step. The allocator reads its tunables as a process starts, hence the exec.
+    On a CPU, XLA allocates the temporaries and results of a step anew at each call, and glibc hands large ones back to
+    the system at once. Touching their pages for the first time then takes up to half of the time of an operation.
+    The allocator reads its tunables as a process starts, hence the exec.
     A library must not do this to its user's process; a command may do it to its own.
     """
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.environ["GLIBC_TUNABLES"] = TUNABLES
         os.execv(sys.executable, sys.orig_argv)
 
 
