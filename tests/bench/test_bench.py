@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import fields
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -128,6 +129,7 @@ def test_a_worker_that_fails_becomes_a_row_with_its_sentence(tmp_path, monkeypat
     ("values", "sentence"),
     [
         ({"rounds": 0}, "--rounds 0: it must be at least 1"),
+        ({"torch_python": Path("/no/python")}, "--torch-python /no/python: there is no such file"),
         ({"batch_size": 0}, "--batch-size 0: it must be at least 1"),
         ({"contenders": ("torhc",)}, "--contenders torhc: .*did you mean torch"),
         ({"contenders": ("jsep", "jsep")}, "each once"),

@@ -1,0 +1,48 @@
+"""The mixtures that the TPU table compares compute the same convolution; compiling for a TPU needs libtpu."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+FILE = Path(__file__).parents[2] / "experiments" / "tpu_lowerings.py"
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.environ", {})  # what it says to libtpu is not for the other tests
+        spec = importlib.util.spec_from_file_location("tpu_lowerings", FILE)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def test_mixtures_are_the_same_convolution(experiment):
+    rng = np.random.default_rng(0)
+    x, kernel, g = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in [(2, 6, 6, 3), (3, 3, 1, 3), (2, 3, 3, 3)])
+
+    @jax.jit
+    def all_of_them():
+        found = {}
+        for name in [*experiment.MIXTURES, experiment.STRIDE_ONE]:
+            y, transpose = jax.vjp(experiment.mixture(*experiment.choose(name, 2), strides=2), x, kernel)
+            found[name] = (y, *transpose(g))
+        return found
+
+    found = all_of_them()
+    for outcome in found.values():
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), outcome, found["xla"])
+
+
+def test_the_results_in_the_repository_hold_every_row(experiment):
+    from jsep.report import read_rows
+
+    rows = read_rows(FILE.parent / "results" / "tpu_lowerings.csv", experiment.Row)
+    steps = {(row.chip, row.lowering): row.mb_moved for row in rows if row.what == experiment.NETWORK}
+    assert set(steps) == {(chip, name) for chip in experiment.CHIPS for name in experiment.NETWORK_NAMES}
+    for chip in experiment.CHIPS:  # the default on a TPU is xla's
+        assert steps[chip, "xla"] == min(steps[chip, name] for name in experiment.NETWORK_NAMES)
