@@ -28,7 +28,7 @@ def test_mixtures_are_the_same_convolution(experiment):
     @jax.jit
     def all_of_them():
         found = {}
-        for name in [*experiment.MIXTURES, experiment.STRIDE_ONE]:
+        for name in experiment.NAMES:
             y, transpose = jax.vjp(experiment.mixture(*experiment.choose(name, 2), strides=2), x, kernel)
             found[name] = (y, *transpose(g))
         return found
@@ -43,6 +43,6 @@ def test_the_results_in_the_repository_hold_every_row(experiment):
 
     rows = read_rows(FILE.parent / "results" / "tpu_lowerings.csv", experiment.Row)
     steps = {(row.chip, row.lowering): row.mb_moved for row in rows if row.what == experiment.NETWORK}
-    assert set(steps) == {(chip, name) for chip in experiment.CHIPS for name in experiment.NETWORK_NAMES}
+    assert set(steps) == {(chip, name) for chip in experiment.CHIPS for name in experiment.NAMES}
     for chip in experiment.CHIPS:  # the default on a TPU is xla's
-        assert steps[chip, "xla"] == min(steps[chip, name] for name in experiment.NETWORK_NAMES)
+        assert steps[chip, "xla"] == min(steps[chip, name] for name in experiment.NAMES)
