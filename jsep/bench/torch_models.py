@@ -3,6 +3,7 @@
 # pyright: reportMissingImports=false
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,8 @@ class DenseNet(nn.Sequential):
 
 
 class _Concatenated(nn.Sequential):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, super().forward(x)], 1)
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.cat([input, super().forward(input)], 1)
 
 
 class _GlobalAvgPool(nn.Module):
@@ -72,7 +73,7 @@ def _densenet_bc(
 def _shufflenet_v2_x0_5(num_classes: int, input: str = "imagenet") -> nn.Module:
     from torchvision.models import shufflenet_v2_x0_5
 
-    network = shufflenet_v2_x0_5(num_classes=num_classes)
+    network: Any = shufflenet_v2_x0_5(num_classes=num_classes)
     if input == "cifar":
         network.conv1[0].stride = (1, 1)
         network.maxpool = nn.Identity()

@@ -1,5 +1,6 @@
 """Linen modules over `jsep.ops`, with the field's names and PyTorch's padding by default."""
 
+from jsep.layers.attention import SqueezeExcite
 from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, SeparableConv
 from jsep.layers.initializers import keras_glorot_depthwise
 from jsep.layers.norm import BatchNorm
@@ -16,5 +17,6 @@ __all__ = [
     "MaxPool",
     "PointwiseConv",
     "SeparableConv",
+    "SqueezeExcite",
     "keras_glorot_depthwise",
 ]

@@ -1,6 +1,7 @@
 """Convolutions. Parameters are named and shaped as those of `flax.linen.Conv`."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from jsep import ops
+from jsep.layers.norm import BatchNorm
 from jsep.ops.geometry import Padding, axes, pair
 
 _default_init = nn.initializers.lecun_normal()
@@ -103,10 +105,10 @@ class DepthwiseConv(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """Depthwise convolution, then pointwise, nothing between: (n, h, w, c) -> (n, h2, w2, features).
+    """Depthwise convolution, then pointwise: (n, h, w, c) -> (n, h2, w2, features).
 
     The depthwise part has no bias and carries the stride; the bias, if any, belongs to the pointwise part
-    (Keras's SeparableConv2D).
+    (Keras's SeparableConv2D). `inner` is what lies between the two: nothing, "bn" or "bn_relu".
     """
 
     features: int
@@ -116,10 +118,14 @@ class SeparableConv(nn.Module):
     use_bias: bool = True
     depthwise_init: Initializer = _default_init
     pointwise_init: Initializer = _default_init
+    inner: Literal["", "bn", "bn_relu"] = ""
+    axis_name: str | None = None
     dtype: Dtype | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False) -> Float[Array, "n h2 w2 f"]:
+        if self.inner not in ("", "bn", "bn_relu"):
+            raise ValueError(f'inner={self.inner!r}: use "", "bn" or "bn_relu"')
         x = DepthwiseConv(
             self.kernel_size,
             self.strides,
@@ -129,6 +135,10 @@ class SeparableConv(nn.Module):
             dtype=self.dtype,
             name="depthwise",
         )(x)
+        if self.inner:
+            x = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")(x, train=train)
+        if self.inner == "bn_relu":
+            x = nn.relu(x)
         return PointwiseConv(
             self.features,
             use_bias=self.use_bias,

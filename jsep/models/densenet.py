@@ -1,17 +1,28 @@
 """DenseNet and DenseNet-BC for 32x32 images: every layer sees the maps of all layers before it in its block.
 
 Paper: Huang et al., arXiv 1608.06993, section 3 and Table 2 (CIFAR and SVHN). No convolution has a bias.
+SDenseNet, its depthwise separable form, is reconstructed: the 3x3 of every layer is replaced; where its squeeze and
+excitation sat is unknown.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import AvgPool, BatchNorm, Conv, Dropout, GlobalAvgPool, PointwiseConv
+from jsep.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dropout,
+    GlobalAvgPool,
+    PointwiseConv,
+    SeparableConv,
+    SqueezeExcite,
+)
 from jsep.models.registry import Certainty, option, register
 from jsep.ops.precision import accumulation_dtype
 
@@ -25,6 +36,9 @@ class DenseNet(nn.Module):
     depth: number of layers with weights, 3 n + 4 (6 n + 4 with bottleneck). growth: maps that each layer adds.
     bottleneck: a 1x1 convolution to 4 * growth maps before each 3x3. compression: share of the maps that a transition
     keeps. dropout: rate after each convolution but the first (the paper's 0.2 where images are not augmented).
+    separable: what the 3x3 convolution of each layer becomes, with or without batch norm and ReLU between its two
+    parts. se: squeeze and excitation on the maps that a layer adds ("growth"), on its bottleneck ("mid"), on the input
+    of each transition ("trans") or on the output of each block ("block").
     """
 
     num_classes: int = 10
@@ -33,6 +47,8 @@ class DenseNet(nn.Module):
     bottleneck: bool = option(False)
     compression: float = option(1.0)
     dropout: float = option(0.0)
+    separable: Literal["none", "sep", "sep_bn", "sep_bn_relu"] = option("none")
+    se: Literal["none", "growth", "mid", "trans", "block"] = option("none")
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -54,6 +70,17 @@ class DenseNet(nn.Module):
             dropout = Dropout(self.dropout, axis_name=self.axis_name, name=f"{name}_dropout")
             return dropout(x, train=train)
 
+        def attended(x: Array, place: str, name: str) -> Array:
+            return SqueezeExcite(dtype=self.dtype, name=f"{name}_se")(x) if self.se == place else x
+
+        def spatial(x: Array, name: str) -> Array:
+            if self.separable == "none":
+                return Conv(self.growth, 3, name=name, **common)(x)
+            inner: Any = self.separable.removeprefix("sep").removeprefix("_")
+            options: dict[str, Any] = {"depthwise_init": _he, "pointwise_init": _he, "axis_name": self.axis_name}
+            layer = SeparableConv(self.growth, 3, use_bias=False, inner=inner, dtype=self.dtype, name=name, **options)
+            return layer(x, train=train)
+
         x = Conv(2 * self.growth if self.bottleneck else 16, 3, name="stem", **common)(x)
         stages = {}
         for block in range(1, BLOCKS + 1):
@@ -63,12 +90,14 @@ class DenseNet(nn.Module):
                     y = PointwiseConv(4 * self.growth, name=f"{name}_bottleneck", **common)(
                         activated(y, f"{name}_bottleneck")
                     )
-                    y = dropped(y, f"{name}_bottleneck")
-                y = Conv(self.growth, 3, name=f"{name}_conv", **common)(activated(y, f"{name}_conv"))
-                x = jnp.concatenate([x, dropped(y, f"{name}_conv")], -1)  # (n, h, w, c) -> (n, h, w, c + growth)
+                    y = attended(dropped(y, f"{name}_bottleneck"), "mid", name)
+                y = dropped(spatial(activated(y, f"{name}_conv"), f"{name}_conv"), f"{name}_conv")
+                x = jnp.concatenate([x, attended(y, "growth", name)], -1)  # (n, h, w, c) -> (n, h, w, c + growth)
+            x = attended(x, "block", f"block{block}")
             stages[f"block{block}"] = x
             if block < BLOCKS:
                 name = f"transition{block}"
+                x = attended(x, "trans", name)
                 kept = math.floor(self.compression * x.shape[-1])
                 x = PointwiseConv(kept, name=name, **common)(activated(x, name))
                 x = AvgPool(2, name=f"{name}_pool")(dropped(x, name))
@@ -78,8 +107,7 @@ class DenseNet(nn.Module):
         return (logits, stages) if features else logits
 
 
-def _paper(**errors: str) -> dict[str, Any]:
-    certainty: Certainty = "certain"
+def _paper(certainty: Certainty = "certain", **errors: str) -> dict[str, Any]:
     return {
         "paper": "arXiv 1608.06993",
         "input_shape": (32, 32, 3),
@@ -131,3 +159,15 @@ def densenet250_k24_bc(**fields: Any) -> DenseNet:
 def densenet190_k40_bc(**fields: Any) -> DenseNet:
     """DenseNet-BC of 190 layers, growth 40."""
     return _bc(190, 40, fields)
+
+
+@register(**_paper("reconstructed"))
+def sdensenet100_k12_bc(**fields: Any) -> DenseNet:
+    """SDenseNet-BC of 100 layers: the 3x3 of every layer separable, batch norm between its parts."""
+    return _bc(100, 12, {"separable": "sep_bn", **fields})
+
+
+@register(**_paper("reconstructed"))
+def se_sdensenet100_k12_bc(**fields: Any) -> DenseNet:
+    """SDenseNet-BC of 100 layers with squeeze and excitation on the maps that each layer adds."""
+    return _bc(100, 12, {"separable": "sep_bn", "se": "growth", **fields})

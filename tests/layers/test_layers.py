@@ -86,3 +86,23 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
 def test_groups_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="groups=3"):
         layers.Conv(6, groups=3).init(jax.random.key(0), X)
+
+
+def test_squeeze_and_excitation_scales_channels_by_their_gates():
+    layer = layers.SqueezeExcite(ratio=16, min_width=2)
+    variables = layer.init(jax.random.key(0), X)
+    reduce, expand = (variables["params"][name] for name in ("reduce", "expand"))
+    assert reduce["kernel"].shape == (4, 2)
+    hidden = jnp.maximum(X.mean((1, 2)) @ reduce["kernel"], 0)
+    gates = 1 / (1 + jnp.exp(-hidden @ expand["kernel"]))
+    np.testing.assert_allclose(layer.apply(variables, X), X * gates[:, None, None, :], rtol=1e-5)
+
+
+def test_between_the_parts_of_a_separable_convolution():
+    layer = layers.SeparableConv(6, inner="bn_relu", use_bias=False)
+    variables = layer.init(jax.random.key(0), X)
+    params, stats = variables["params"], variables["batch_stats"]["norm"]
+    y = layers.DepthwiseConv(use_bias=False).apply({"params": params["depthwise"]}, X)
+    y = layers.BatchNorm().apply({"params": params["norm"], "batch_stats": stats}, y, train=False)
+    expected = layers.PointwiseConv(6, use_bias=False).apply({"params": params["pointwise"]}, jnp.maximum(y, 0))
+    np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-6)

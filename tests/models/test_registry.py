@@ -26,6 +26,27 @@ COUNTS = {
     "densenet100_k12_bc": (769_162, 287_929_692),
     "densenet250_k24_bc": (15_324_406, 5_418_785_724),
     "densenet190_k40_bc": (25_624_430, 9_301_945_740),
+    "inception_v3": (23_834_568, 5_713_216_096),
+    "preresnet110": (1_730_522, 253_149_824),
+    "preresnet164": (1_703_258, 247_646_720),
+    "pyramidnet110_a270": (28_485_477, 4_717_983_724),
+    "pyramidnet110_a48": (1_772_706, 403_813_504),
+    "pyramidnet110_a84": (3_904_446, 772_168_168),
+    "pyramidnet164_a270": (27_216_021, 4_569_837_040),
+    "pyramidnet164_a48": (1_715_442, 388_433_920),
+    "resnet110": (1_727_962, 252_887_680),
+    "resnet164": (1_661_274, 242_403_840),
+    "resnet20": (269_722, 40_551_040),
+    "resnet32": (464_154, 68_862_592),
+    "resnet44": (658_586, 97_174_144),
+    "resnet56": (853_018, 125_485_696),
+    "sdensenet100_k12_bc": (573_322, 198_128_988),
+    "se_resnet110": (1_744_952, 253_161_920),
+    "se_sdensenet100_k12_bc": (575_098, 198_130_140),
+    "spyramidnet164_a48": (950_154, 212_975_104),
+    "sresnet164": (909_306, 133_802_496),
+    "vgg16_bn": (14_770_212, 313_247_744),
+    "xception": (22_855_952, 8_357_403_496),
     "shufflenet_v2_x0_5": (1_366_792, 40_476_448),
     "shufflenet_v2_x1_0": (2_278_604, 144_907_992),
     "shufflenet_v2_x1_5": (3_503_624, 295_759_392),
@@ -44,6 +65,20 @@ def test_counts(name):
     assert table.unknown == ()
 
 
+@pytest.mark.parametrize(
+    ("separable", "dense", "printed"),
+    [
+        ("sresnet164", "resnet164", 53),
+        ("sdensenet100_k12_bc", "densenet100_k12_bc", 75),
+        ("spyramidnet164_a48", "pyramidnet164_a48", 59),
+    ],
+)
+def test_separable_forms_have_the_printed_share_of_parameters(separable, dense, printed):
+    """Quotients of sizes in millions with one decimal, as the thesis must have taken them."""
+    millions = [round(COUNTS[name][0] / 1e6, 1) for name in (separable, dense)]
+    assert round(100 * millions[0] / millions[1]) == printed
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_logits_and_features(name):
     info = model_info(name)
@@ -58,9 +93,21 @@ def test_logits_and_features(name):
 
 
 # one network a family: a step's compilation is what takes time
-@pytest.mark.parametrize("name", ["both_cnn", "keras_separable_cnn", "mobilenet_v1_shallow"])
-def test_every_parameter_gets_a_gradient(name):
-    model = create_model(name, width=0.0625)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("both_cnn", {"width": 0.0625}),
+        ("keras_separable_cnn", {"width": 0.0625}),
+        ("mobilenet_v1_shallow", {"width": 0.0625}),
+        ("se_sdensenet100_k12_bc", {"depth": 10}),
+        ("sresnet164", {"depth": 11, "shortcut": "projection", "se": True}),
+        ("preresnet110", {"depth": 8}),
+        ("spyramidnet164_a48", {"depth": 11, "alpha": 6}),
+        ("vgg16_bn", {"width": 0.0625}),
+    ],
+)
+def test_every_parameter_gets_a_gradient(name, options):
+    model = create_model(name, **options)
     x = jax.random.normal(jax.random.key(1), (4, 32, 32, 1))
     variables = model.init(jax.random.key(0), x)
 

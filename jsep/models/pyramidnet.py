@@ -1,0 +1,139 @@
+"""PyramidNet for 32x32 images: every unit is a little wider than the last; additive widening.
+
+Paper: Han et al., arXiv 1610.02915, section 3 and Table 4. SPyramidNet, its depthwise separable form, is
+reconstructed: the 3x3 of every bottleneck is replaced.
+"""
+
+import math
+from functools import partial
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from jsep.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, PointwiseConv, SeparableConv
+from jsep.models.registry import Certainty, option, register
+from jsep.ops.precision import accumulation_dtype
+
+STAGES, STEM = 3, 16
+_he = nn.initializers.he_normal()
+
+
+class PyramidNet(nn.Module):
+    """PyramidNet of three stages.
+
+    depth: number of layers with weights: 6 n + 2, or 9 n + 2 with bottlenecks. alpha: how many features are gained
+    from the first unit to the last. separable: what the 3x3 convolutions of the units become, with or without batch
+    norm and ReLU between their two parts.
+    """
+
+    num_classes: int = 10
+    depth: int = option(110)
+    alpha: int = option(48)
+    bottleneck: bool = option(False)
+    separable: Literal["none", "sep", "sep_bn", "sep_bn_relu"] = option("none")
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
+        """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
+        units, rest = divmod(self.depth - 2, 9 if self.bottleneck else 6)
+        if rest or units < 1:
+            raise ValueError(f"depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
+
+        def norm(x: Array, name: str) -> Array:
+            return BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")(x, train=train)
+
+        x = norm(Conv(STEM, 3, use_bias=False, kernel_init=_he, dtype=self.dtype, name="stem")(x), "stem")
+        stages, width = {}, float(STEM)
+        for stage in range(1, STAGES + 1):
+            for unit in range(1, units + 1):
+                width += self.alpha / (STAGES * units)
+                stride = 2 if stage > 1 and unit == 1 else 1
+                x = self._unit(x, math.floor(width + 0.5), stride, f"stage{stage}_unit{unit}", norm, train)
+            stages[f"stage{stage}"] = x
+        x = GlobalAvgPool(name="pool")(nn.relu(norm(x, "final")))
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
+        logits = x.astype(accumulation_dtype(x.dtype))
+        return (logits, stages) if features else logits
+
+    def _unit(self, x: Array, width: int, stride: int, name: str, norm: Any, train: bool) -> Array:
+        common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
+
+        def spatial(y: Array, stride: int, name: str) -> Array:
+            if self.separable == "none":
+                return Conv(width, 3, stride, kernel_init=_he, name=name, **common)(y)
+            inner: Any = self.separable.removeprefix("sep").removeprefix("_")
+            init = {"depthwise_init": _he, "pointwise_init": _he}
+            layer = SeparableConv(width, 3, stride, inner=inner, axis_name=self.axis_name, name=name, **init, **common)
+            return layer(y, train=train)
+
+        def pointwise(y: Array, features: int, name: str) -> Array:
+            return PointwiseConv(features, kernel_init=_he, name=name, **common)(y)
+
+        features = 4 * width if self.bottleneck else width
+        layers = (
+            [partial(pointwise, features=width), partial(spatial, stride=stride), partial(pointwise, features=features)]
+            if self.bottleneck
+            else [partial(spatial, stride=stride), partial(spatial, stride=1)]
+        )
+        y = norm(x, f"{name}_conv1")
+        for i, layer in enumerate(layers, start=1):
+            y = norm(layer(y, name=f"{name}_conv{i}"), f"{name}_conv{i + 1}")
+            y = nn.relu(y) if i < len(layers) else y  # no ReLU after the last batch norm, nor before the first conv
+        if stride > 1:
+            x = AvgPool(2, name=f"{name}_shortcut_pool")(x)
+        return y + jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
+
+
+def _paper(reference: str | None = None, certainty: Certainty = "certain", **errors: str) -> dict[str, Any]:
+    return {
+        "paper": "arXiv 1610.02915",
+        "input_shape": (32, 32, 3),
+        "num_classes": 10,
+        "normalization": "cifar10",
+        "certainty": certainty,
+        "reference": reference,
+        "published": {f"{name.replace('_', ' ')} error, %": error for name, error in errors.items()},
+    }
+
+
+@register(**_paper("pytorchcv:pyramidnet110_a48_cifar10", C10_augmented="4.62", C100_augmented="23.31"))
+def pyramidnet110_a48(**fields: Any) -> PyramidNet:
+    """PyramidNet-110 of basic units, alpha 48."""
+    return PyramidNet(**fields)
+
+
+@register(**_paper("pytorchcv:pyramidnet110_a84_cifar10", C10_augmented="4.27", C100_augmented="20.21"))
+def pyramidnet110_a84(**fields: Any) -> PyramidNet:
+    """PyramidNet-110 of basic units, alpha 84."""
+    return PyramidNet(**{"alpha": 84, **fields})
+
+
+@register(**_paper("pytorchcv:pyramidnet110_a270_cifar10", C10_augmented="3.73", C100_augmented="18.25"))
+def pyramidnet110_a270(**fields: Any) -> PyramidNet:
+    """PyramidNet-110 of basic units, alpha 270."""
+    return PyramidNet(**{"alpha": 270, **fields})
+
+
+@register(**_paper("pytorchcv:get_pyramidnet_cifar(10, 164, 48, True)", C10_augmented="4.21", C100_augmented="19.52"))
+def pyramidnet164_a48(**fields: Any) -> PyramidNet:
+    """PyramidNet-164 of bottlenecks, alpha 48."""
+    return PyramidNet(**{"depth": 164, "bottleneck": True, **fields})
+
+
+@register(**_paper("pytorchcv:pyramidnet164_a270_bn_cifar10", C10_augmented="3.48", C100_augmented="17.01"))
+def pyramidnet164_a270(**fields: Any) -> PyramidNet:
+    """PyramidNet-164 of bottlenecks, alpha 270."""
+    return PyramidNet(**{"depth": 164, "bottleneck": True, "alpha": 270, **fields})
+
+
+@register(**_paper(certainty="reconstructed"))
+def spyramidnet164_a48(**fields: Any) -> PyramidNet:
+    """SPyramidNet-164: the 3x3 of every bottleneck separable, batch norm and ReLU between its parts."""
+    return PyramidNet(**{"depth": 164, "bottleneck": True, "separable": "sep_bn_relu", **fields})

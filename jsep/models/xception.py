@@ -1,0 +1,105 @@
+"""Xception: thirty-six convolutional layers in fourteen modules, almost all of them depthwise separable.
+
+Paper: Chollet, arXiv 1610.02357, Figure 5. PyTorch's padding (the max pools pad one position on both sides).
+"""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, Dropout, GlobalAvgPool, MaxPool, PointwiseConv
+from jsep.models.registry import option, register
+from jsep.ops.precision import accumulation_dtype
+
+ENTRY = (128, 256, 728)
+MIDDLE_MODULES, MIDDLE = 8, 728
+INNER = {"none": lambda x: x, "relu": nn.relu, "elu": nn.elu}
+
+
+class Xception(nn.Module):
+    """Xception for any input size and number of classes.
+
+    residual: the shortcuts around all modules but the first and last. inner_activation: between the depthwise and the
+    pointwise part (Figure 10 of the paper; none is best). jft_head: two dense layers of 4096 before the classifier
+    (their ReLU is assumed). dropout: before the classifier in training. input: "imagenet" has a stem of stride 2
+    without padding, "cifar" one of stride 1 with padding, for 32x32 images.
+    """
+
+    num_classes: int = 1000
+    residual: bool = option(True)
+    inner_activation: Literal["none", "relu", "elu"] = option("none")
+    jft_head: bool = option(False)
+    dropout: float = option(0.5)
+    input: Literal["imagenet", "cifar"] = option("imagenet")
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
+        """Logits; with `features` also the output of each flow's modules by name."""
+        common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
+        inner = INNER[self.inner_activation]
+
+        def norm(x: Array, name: str) -> Array:
+            return BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")(x, train=train)
+
+        def separable(x: Array, width: int, name: str) -> Array:
+            x = inner(DepthwiseConv(3, name=f"{name}_depthwise", **common)(x))
+            return norm(PointwiseConv(width, name=f"{name}_pointwise", **common)(x), name)
+
+        def shortcut(x: Array, width: int, name: str) -> Array:
+            return norm(PointwiseConv(width, 2, name=f"{name}_shortcut", **common)(x), f"{name}_shortcut")
+
+        def down(x: Array, widths: tuple[int, int], name: str, leading_relu: bool = True) -> Array:
+            """A module that halves the map: the shortcut starts before the leading ReLU."""
+            y = separable(nn.relu(x) if leading_relu else x, widths[0], f"{name}_sep1")
+            y = separable(nn.relu(y), widths[1], f"{name}_sep2")
+            y = MaxPool(3, 2, padding=1, name=f"{name}_pool")(y)
+            return y + shortcut(x, widths[1], name) if self.residual else y
+
+        imagenet = self.input == "imagenet"
+        padding = "VALID" if imagenet else "TORCH"
+        x = nn.relu(norm(Conv(32, 3, 2 if imagenet else 1, padding, name="stem1", **common)(x), "stem1"))
+        x = nn.relu(norm(Conv(64, 3, 1, padding, name="stem2", **common)(x), "stem2"))
+        stages = {"module01": x}
+        for module, width in enumerate(ENTRY, start=2):
+            x = down(x, (width, width), f"module{module}", leading_relu=module > 2)
+            stages[f"module{module:02}"] = x
+        module = 1 + len(ENTRY)
+        for _ in range(MIDDLE_MODULES):
+            module, y = module + 1, x
+            for i in range(1, 4):
+                y = separable(nn.relu(y), MIDDLE, f"module{module}_sep{i}")
+            x = x + y if self.residual else y
+        stages[f"module{module:02}"] = x
+        x = down(x, (MIDDLE, 1024), f"module{module + 1}")
+        stages[f"module{module + 1:02}"] = x
+        for i, width in enumerate((1536, 2048), start=1):
+            x = nn.relu(separable(x, width, f"module{module + 2}_sep{i}"))
+        stages[f"module{module + 2:02}"] = x
+        x = GlobalAvgPool(name="pool")(x)
+        if self.jft_head:
+            for i in (1, 2):
+                x = nn.relu(nn.Dense(4096, dtype=self.dtype, name=f"dense{i}")(x))
+        x = Dropout(self.dropout, axis_name=self.axis_name, name="dropout")(x, train=train)
+        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
+        logits = x.astype(accumulation_dtype(x.dtype))
+        return (logits, stages) if features else logits
+
+
+@register(
+    paper="arXiv 1610.02357",
+    input_shape=(299, 299, 3),
+    num_classes=1000,
+    normalization="imagenet",
+    certainty="certain",
+    reference="pytorchcv:xception",
+    published={"ImageNet top-1, %": "79.0", "ImageNet top-5, %": "94.5", "parameters": "22,855,952"},
+)
+def xception(**fields: Any) -> Xception:
+    """Xception."""
+    return Xception(**fields)
