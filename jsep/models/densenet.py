@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from jsep.errors import UserError
 from jsep.layers import (
     AvgPool,
     BatchNorm,
@@ -59,7 +60,7 @@ class DenseNet(nn.Module):
         """Logits; with `features` also the output of each dense block by name, each at half the size of the last."""
         layers, rest = divmod(self.depth - 4, BLOCKS * (2 if self.bottleneck else 1))
         if rest or layers < 1:
-            raise ValueError(f"depth={self.depth}: it must be 4 plus a multiple of {6 if self.bottleneck else 3}")
+            raise UserError(f"depth={self.depth}: it must be 4 plus a multiple of {6 if self.bottleneck else 3}")
         common: dict[str, Any] = {"use_bias": False, "kernel_init": _he, "dtype": self.dtype}
 
         def activated(x: Array, name: str) -> Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from jsep.errors import UserError
 from jsep.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, PointwiseConv, SeparableConv
 from jsep.models.registry import Certainty, option, register
 from jsep.ops.precision import accumulation_dtype
@@ -44,7 +45,7 @@ class PyramidNet(nn.Module):
         """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
         units, rest = divmod(self.depth - 2, 9 if self.bottleneck else 6)
         if rest or units < 1:
-            raise ValueError(f"depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
+            raise UserError(f"depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
 
         def norm(x: Array, name: str) -> Array:
             return BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")(x, train=train)

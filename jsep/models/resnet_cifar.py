@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv, GlobalAvgPool, PointwiseConv, SeparableConv, SqueezeExcite
 from jsep.models.registry import Certainty, option, register
 from jsep.ops.precision import accumulation_dtype
@@ -48,7 +49,7 @@ class CifarResNet(nn.Module):
         """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
         blocks, rest = divmod(self.depth - 2, 9 if self.bottleneck else 6)
         if rest or blocks < 1:
-            raise ValueError(f"depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
+            raise UserError(f"depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
         conv = partial(Conv, use_bias=False, kernel_init=_he, dtype=self.dtype)
 
         def norm(x: Array, name: str) -> Array:

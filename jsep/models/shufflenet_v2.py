@@ -12,6 +12,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep import ops
+from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv
 from jsep.models.registry import Certainty, option, register
 from jsep.ops.precision import accumulation_dtype
@@ -45,7 +46,7 @@ class ShuffleNetV2(nn.Module):
     ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
         """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
         if self.width not in FEATURES:
-            raise ValueError(f"width={self.width}: it must be one of {', '.join(map(str, FEATURES))}")
+            raise UserError(f"width={self.width}: it must be one of {', '.join(map(str, FEATURES))}")
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
 
         def normalized(x: Array, layer: Conv | DepthwiseConv | PointwiseConv) -> Array:

@@ -163,3 +163,17 @@ def test_a_name_fixes_an_option_that_a_user_may_still_change():
 def test_images_too_small_are_refused(name):
     with pytest.raises(UserError, match="at least"):
         count(create_model(name), (7, 7, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("densenet40_k12", {"depth": 41}, "depth=41: it must be 4 plus a multiple of 3"),
+        ("resnet164", {"depth": 20}, "depth=20: it must be 2 plus a multiple of 9"),
+        ("pyramidnet110_a48", {"depth": 111}, "depth=111: it must be 2 plus a multiple of 6"),
+        ("shufflenet_v2_x0_5", {"width": 0.75}, "width=0.75: it must be one of 0.5, 1.0, 1.5, 2.0"),
+    ],
+)
+def test_sizes_that_a_family_does_not_have_are_refused(name, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        count(create_model(name, **options), model_info(name).input_shape)
