@@ -169,7 +169,7 @@ def test_images_too_small_are_refused(name):
     ("name", "options", "sentence"),
     [
         ("densenet40_k12", {"depth": 41}, "depth=41: it must be 4 plus a multiple of 3"),
-        ("resnet164", {"depth": 20}, "depth=20: it must be 2 plus a multiple of 9"),
+        ("resnet164", {"depth": 21}, "depth=21: it must be 2 plus a multiple of 9"),
         ("pyramidnet110_a48", {"depth": 111}, "depth=111: it must be 2 plus a multiple of 6"),
         ("shufflenet_v2_x0_5", {"width": 0.75}, "width=0.75: it must be one of 0.5, 1.0, 1.5, 2.0"),
     ],
