@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,13 +190,13 @@ def main() -> None:
                 own = NAMES if build is operation else ["xla", "taps"]
                 console.print(f"{time.perf_counter() - start:4.0f} s  {chip} {what}", highlight=False)
                 floor = build("xla", *shape)[1]
-                moved = pool.map(lambda name: megabytes(build(name, *shape)[0], chip), own)  # noqa: B023
-                found = dict(zip(own, moved, strict=True))
+                programs = [build(name, *shape)[0] for name in own]
+                found = dict(zip(own, pool.map(partial(megabytes, chip=chip), programs), strict=True))
                 rows += [Row(chip, what, name, mb, round(floor, 1)) for name, mb in found.items()]
                 table.add_row(what, f"{floor:.0f}", *(f"{found[n]:.0f}" if n in found else "" for n in NAMES))
         console.print(f"{time.perf_counter() - start:4.0f} s  {chip} {NETWORK}", highlight=False)
-        moved = pool.map(lambda name: megabytes(network_step(name), chip), NAMES)  # noqa: B023
-        found = dict(zip(NAMES, moved, strict=True))
+        programs = map(network_step, NAMES)
+        found = dict(zip(NAMES, pool.map(partial(megabytes, chip=chip), programs), strict=True))
         rows += [Row(chip, NETWORK, name, mb, None) for name, mb in found.items()]
         table.add_row(NETWORK, "", *(f"{found[n]:.0f}" if n in found else "" for n in NAMES))
         console.print(table)

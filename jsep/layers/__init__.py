@@ -1,7 +1,8 @@
 """Linen modules over `jsep.ops`, with the field's names and PyTorch's padding by default."""
 
 from jsep.layers.attention import SqueezeExcite
-from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, SeparableConv
+from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, Separable, SeparableConv, dense_or_separable
+from jsep.layers.head import classifier
 from jsep.layers.initializers import keras_glorot_depthwise
 from jsep.layers.norm import BatchNorm
 from jsep.layers.pool import AvgPool, GlobalAvgPool, MaxPool
@@ -16,7 +17,10 @@ __all__ = [
     "GlobalAvgPool",
     "MaxPool",
     "PointwiseConv",
+    "Separable",
     "SeparableConv",
     "SqueezeExcite",
+    "classifier",
+    "dense_or_separable",
     "keras_glorot_depthwise",
 ]

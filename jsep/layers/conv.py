@@ -1,7 +1,7 @@
 """Convolutions. Parameters are named and shaped as those of `flax.linen.Conv`."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 from jsep import ops
 from jsep.layers.norm import BatchNorm
 from jsep.ops.geometry import Padding, axes, pair
+
+Separable = Literal["none", "sep", "sep_bn", "sep_bn_relu"]
 
 _default_init = nn.initializers.lecun_normal()
 
@@ -146,6 +148,27 @@ class SeparableConv(nn.Module):
             dtype=self.dtype,
             name="pointwise",
         )(x)
+
+
+def dense_or_separable(
+    x: Float[Array, "n h w c"],
+    separable: Separable,
+    features: int,
+    strides: int = 1,
+    *,
+    train: bool,
+    name: str,
+    kernel_init: Initializer,
+    axis_name: str | None,
+    dtype: Dtype | None,
+) -> Float[Array, "n h2 w2 f"]:
+    """A 3x3 convolution without bias, dense or as `separable` says, of the module that calls this."""
+    common: dict[str, Any] = {"use_bias": False, "dtype": dtype, "name": name}
+    if separable == "none":
+        return Conv(features, 3, strides, kernel_init=kernel_init, **common)(x)
+    init = {"depthwise_init": kernel_init, "pointwise_init": kernel_init}
+    inner: Any = separable.removeprefix("sep").removeprefix("_")
+    return SeparableConv(features, 3, strides, inner=inner, axis_name=axis_name, **init, **common)(x, train=train)
 
 
 def _with_bias(layer: Conv | PointwiseConv | DepthwiseConv, y: Array) -> Array:

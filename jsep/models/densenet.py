@@ -21,11 +21,12 @@ from jsep.layers import (
     Dropout,
     GlobalAvgPool,
     PointwiseConv,
-    SeparableConv,
+    Separable,
     SqueezeExcite,
+    classifier,
+    dense_or_separable,
 )
 from jsep.models.registry import Certainty, option, register
-from jsep.ops.precision import accumulation_dtype
 
 BLOCKS = 3
 _he = nn.initializers.he_normal()
@@ -48,7 +49,7 @@ class DenseNet(nn.Module):
     bottleneck: bool = option(False)
     compression: float = option(1.0)
     dropout: float = option(0.0)
-    separable: Literal["none", "sep", "sep_bn", "sep_bn_relu"] = option("none")
+    separable: Separable = option("none")
     se: Literal["none", "growth", "mid", "trans", "block"] = option("none")
     dtype: Dtype | None = None
     axis_name: str | None = None
@@ -75,12 +76,8 @@ class DenseNet(nn.Module):
             return SqueezeExcite(dtype=self.dtype, name=f"{name}_se")(x) if self.se == place else x
 
         def spatial(x: Array, name: str) -> Array:
-            if self.separable == "none":
-                return Conv(self.growth, 3, name=name, **common)(x)
-            inner: Any = self.separable.removeprefix("sep").removeprefix("_")
-            options: dict[str, Any] = {"depthwise_init": _he, "pointwise_init": _he, "axis_name": self.axis_name}
-            layer = SeparableConv(self.growth, 3, use_bias=False, inner=inner, dtype=self.dtype, name=name, **options)
-            return layer(x, train=train)
+            options: dict[str, Any] = {"kernel_init": _he, "axis_name": self.axis_name, "dtype": self.dtype}
+            return dense_or_separable(x, self.separable, self.growth, train=train, name=name, **options)
 
         x = Conv(2 * self.growth if self.bottleneck else 16, 3, name="stem", **common)(x)
         stages = {}
@@ -103,8 +100,7 @@ class DenseNet(nn.Module):
                 x = PointwiseConv(kept, name=name, **common)(activated(x, name))
                 x = AvgPool(2, name=f"{name}_pool")(dropped(x, name))
         x = GlobalAvgPool(name="pool")(activated(x, "final"))
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
 

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import AvgPool, BatchNorm, Conv, Dropout, GlobalAvgPool, MaxPool
+from jsep.layers import AvgPool, BatchNorm, Conv, Dropout, GlobalAvgPool, MaxPool, classifier
 from jsep.models.registry import option, register
-from jsep.ops.precision import accumulation_dtype
 
 # (features, kernel size, stride, padding) of a convolution
 Spec = tuple[int, int | tuple[int, int], int, Literal["TORCH", "VALID"]]
@@ -118,8 +117,7 @@ class InceptionV3(nn.Module):
             )
         x = GlobalAvgPool(name="pool")(x)
         x = Dropout(self.dropout, axis_name=self.axis_name, name="dropout")(x, train=train)
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
 

@@ -10,9 +10,8 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv, classifier
 from jsep.models.registry import Certainty, option, register
-from jsep.ops.precision import accumulation_dtype
 
 # (features, stride of the first, number of blocks): Table 1 from its second row on
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 2, 6), (1024, 2, 2))
@@ -65,8 +64,7 @@ class MobileNetV1(nn.Module):
                 x = normalized(x, pointwise, f"{name}_pointwise")
             stages[f"stage{stage}"] = x
         x = GlobalAvgPool(name="pool")(x)
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
 

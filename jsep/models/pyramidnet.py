@@ -6,7 +6,7 @@ reconstructed: the 3x3 of every bottleneck is replaced.
 
 import math
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,9 +14,17 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.errors import UserError
-from jsep.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, PointwiseConv, SeparableConv
+from jsep.layers import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    GlobalAvgPool,
+    PointwiseConv,
+    Separable,
+    classifier,
+    dense_or_separable,
+)
 from jsep.models.registry import Certainty, option, register
-from jsep.ops.precision import accumulation_dtype
 
 STAGES, STEM = 3, 16
 _he = nn.initializers.he_normal()
@@ -34,7 +42,7 @@ class PyramidNet(nn.Module):
     depth: int = option(110)
     alpha: int = option(48)
     bottleneck: bool = option(False)
-    separable: Literal["none", "sep", "sep_bn", "sep_bn_relu"] = option("none")
+    separable: Separable = option("none")
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -59,20 +67,15 @@ class PyramidNet(nn.Module):
                 x = self._unit(x, math.floor(width + 0.5), stride, f"stage{stage}_unit{unit}", norm, train)
             stages[f"stage{stage}"] = x
         x = GlobalAvgPool(name="pool")(nn.relu(norm(x, "final")))
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
     def _unit(self, x: Array, width: int, stride: int, name: str, norm: Any, train: bool) -> Array:
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
 
         def spatial(y: Array, stride: int, name: str) -> Array:
-            if self.separable == "none":
-                return Conv(width, 3, stride, kernel_init=_he, name=name, **common)(y)
-            inner: Any = self.separable.removeprefix("sep").removeprefix("_")
-            init = {"depthwise_init": _he, "pointwise_init": _he}
-            layer = SeparableConv(width, 3, stride, inner=inner, axis_name=self.axis_name, name=name, **init, **common)
-            return layer(y, train=train)
+            options: dict[str, Any] = {"kernel_init": _he, "axis_name": self.axis_name, "dtype": self.dtype}
+            return dense_or_separable(y, self.separable, width, stride, train=train, name=name, **options)
 
         def pointwise(y: Array, features: int, name: str) -> Array:
             return PointwiseConv(features, kernel_init=_he, name=name, **common)(y)

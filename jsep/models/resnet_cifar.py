@@ -13,9 +13,17 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.errors import UserError
-from jsep.layers import BatchNorm, Conv, GlobalAvgPool, PointwiseConv, SeparableConv, SqueezeExcite
+from jsep.layers import (
+    BatchNorm,
+    Conv,
+    GlobalAvgPool,
+    PointwiseConv,
+    Separable,
+    SqueezeExcite,
+    classifier,
+    dense_or_separable,
+)
 from jsep.models.registry import Certainty, option, register
-from jsep.ops.precision import accumulation_dtype
 
 WIDTHS = (16, 32, 64)
 _he = nn.initializers.he_normal()
@@ -37,7 +45,7 @@ class CifarResNet(nn.Module):
     preact: bool = option(False)
     shortcut: Literal["pad", "pad_split", "projection"] = option("pad")
     stride_on: Literal["3x3", "1x1"] = option("3x3")
-    separable: Literal["none", "sep", "sep_bn", "sep_bn_relu"] = option("none")
+    separable: Separable = option("none")
     se: bool = option(False)
     dtype: Dtype | None = None
     axis_name: str | None = None
@@ -67,20 +75,15 @@ class CifarResNet(nn.Module):
         if self.preact:
             x = nn.relu(norm(x, "final"))
         x = GlobalAvgPool(name="pool")(x)
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
     def _block(self, x: Array, width: int, stride: int, name: str, norm: Any, train: bool) -> Array:
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
 
         def spatial(y: Array, stride: int, name: str) -> Array:
-            if self.separable == "none":
-                return Conv(width, 3, stride, kernel_init=_he, name=name, **common)(y)
-            inner: Any = self.separable.removeprefix("sep").removeprefix("_")
-            init = {"depthwise_init": _he, "pointwise_init": _he}
-            layer = SeparableConv(width, 3, stride, inner=inner, axis_name=self.axis_name, name=name, **init, **common)
-            return layer(y, train=train)
+            options: dict[str, Any] = {"kernel_init": _he, "axis_name": self.axis_name, "dtype": self.dtype}
+            return dense_or_separable(y, self.separable, width, stride, train=train, name=name, **options)
 
         def pointwise(y: Array, features: int, stride: int, name: str) -> Array:
             return PointwiseConv(features, stride, kernel_init=_he, name=name, **common)(y)

@@ -13,9 +13,8 @@ from jaxtyping import Array, Float
 
 from jsep import ops
 from jsep.errors import UserError
-from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv, classifier
 from jsep.models.registry import Certainty, option, register
-from jsep.ops.precision import accumulation_dtype
 
 REPEATS = (4, 8, 4)
 # width: features of the three stages, and of the last 1x1 convolution (Table 5)
@@ -79,8 +78,7 @@ class ShuffleNetV2(nn.Module):
                 x = ops.channel_shuffle(jnp.concatenate([shortcut, y], -1), 2)
             stages[f"stage{stage}"] = x
         x = GlobalAvgPool(name="pool")(pointwise(x, last, "head"))
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
 

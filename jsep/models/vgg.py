@@ -9,9 +9,8 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import BatchNorm, Conv, GlobalAvgPool, MaxPool
+from jsep.layers import BatchNorm, Conv, GlobalAvgPool, MaxPool, classifier
 from jsep.models.registry import option, register
-from jsep.ops.precision import accumulation_dtype
 
 # features and convolutions of each stage
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -41,8 +40,7 @@ class VGG(nn.Module):
             if stage < len(STAGES):
                 x = MaxPool(2, name=f"stage{stage}_pool")(x)
         x = GlobalAvgPool(name="pool")(x)
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
 

@@ -9,9 +9,8 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import BatchNorm, Conv, DepthwiseConv, Dropout, GlobalAvgPool, MaxPool, PointwiseConv
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, Dropout, GlobalAvgPool, MaxPool, PointwiseConv, classifier
 from jsep.models.registry import option, register
-from jsep.ops.precision import accumulation_dtype
 
 ENTRY = (128, 256, 728)
 MIDDLE_MODULES, MIDDLE = 8, 728
@@ -86,8 +85,7 @@ class Xception(nn.Module):
             for i in (1, 2):
                 x = nn.relu(nn.Dense(4096, dtype=self.dtype, name=f"dense{i}")(x))
         x = Dropout(self.dropout, axis_name=self.axis_name, name="dropout")(x, train=train)
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
-        logits = x.astype(accumulation_dtype(x.dtype))
+        logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
 

@@ -16,7 +16,7 @@ from jsep.ops.geometry import Geometry, Padding, Pair, explicit_padding, pad, pa
 Lowering = Literal["auto", "products", "xla"]
 
 FEW_CHANNELS = 4  # up to which a convolution is one product over gathered windows
-MANY_GROUPS = 64  # from which on they are left to XLA: each is a product of its own to compile
+MANY_GROUPS = 64  # above which they are left to XLA: each is a product of its own to compile
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
