@@ -20,19 +20,22 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
     same config is kept and an unfinished one goes on.
     """
     runs = experiment.runs()
-    folders = [out / f"{config.model}-seed{config.seed}" for config in runs]
+    labels = [experiment.label(config) for config in runs]
+    folders = [out / f"{'-'.join(label.split())}-seed{run.seed}" for label, run in zip(labels, runs, strict=True)]
     if not resume and any((folder / "config.json").exists() for folder in folders):
         raise UserError(f"{out} already holds runs: keep them with --resume, or choose another --out")
     notes = {prepare(config).dataset.note for config in runs[:: experiment.seeds]} - {""}
     results: list[Result] = []
     curves: list[CurvePoint] = []
     page = out / "report.html"
-    figures = {name: model_info(name).published for name in experiment.models}
+    figures = {name: model_info(name).published for name in labels if " " not in name}
     published = [{"model": name, **figures[name]} for name in figures if figures[name]]
-    for number, (config, folder) in enumerate(zip(runs, folders, strict=True), start=1):
-        console.print(f"[bold]{config.model}[/], seed {config.seed} (run {number} of {len(runs)})")
-        results.append(_finished(config, folder) or train(config, folder, resume=resume, console=console))
-        curves.extend(curve(RunFolder.open(folder), config))
+    for number, (label, config, folder) in enumerate(zip(labels, runs, folders, strict=True), start=1):
+        console.print(f"[bold]{label}[/], seed {config.seed} (run {number} of {len(runs)})")
+        result = _finished(config, folder) or train(config, folder, resume=resume, console=console)
+        results.append(dataclasses.replace(result, model=label))
+        points = curve(RunFolder.open(folder), config)
+        curves.extend(dataclasses.replace(point, model=label) for point in points)
         write_rows(out / RESULTS_CSV, results)
         write_rows(out / CURVES_CSV, curves)
         page = write_report(

@@ -103,7 +103,10 @@ class RunConfig(Recipe):
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Several networks under one recipe: what a file in experiments/ holds."""
+    """Several networks under one recipe: what a file in experiments/ holds.
+
+    models: registered names, each alone or with options of its own: "densenet100_k12_bc se=growth".
+    """
 
     title: str
     models: tuple[str, ...]
@@ -113,7 +116,7 @@ class Comparison:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UserError(f"--seeds {self.seeds}: it must be at least 1")
-        if not self.models:
+        if not self.models or not all(map(str.strip, self.models)):
             raise UserError("--models: name at least one network")
         if len(set(self.models)) < len(self.models):
             raise UserError(f"--models {' '.join(self.models)}: name each network once")
@@ -121,10 +124,16 @@ class Comparison:
     def runs(self) -> list[RunConfig]:
         """Every network with every seed, seeds innermost."""
         recipe = {f.name: getattr(self.recipe, f.name) for f in dataclasses.fields(self.recipe)}
-        first_seed = recipe.pop("seed")
+        first_seed, shared = recipe.pop("seed"), recipe.pop("options")
         return [
-            RunConfig(model=model, seed=first_seed + i, **recipe) for model in self.models for i in range(self.seeds)
+            RunConfig(model=model, options=(*shared, *own), seed=first_seed + i, **recipe)
+            for model, *own in map(str.split, self.models)
+            for i in range(self.seeds)
         ]
+
+    def label(self, config: RunConfig) -> str:
+        """How `models` names the network of one of the runs."""
+        return " ".join([config.model, *config.options[len(self.recipe.options) :]])
 
 
 def save_config(config: RunConfig, path: Path) -> None:

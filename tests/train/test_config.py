@@ -46,6 +46,14 @@ def test_a_comparison_is_every_network_with_every_seed():
     assert {run.lr for run in runs} == {0.5}
 
 
+def test_a_network_of_a_comparison_may_have_options_of_its_own():
+    comparison = Comparison("t", ("both_cnn", "both_cnn width=0.5"), Recipe(options=("momentum=0.9",)))
+    plain, narrow = comparison.runs()
+    assert (plain.model, plain.options) == ("both_cnn", ("momentum=0.9",))
+    assert (narrow.model, narrow.options) == ("both_cnn", ("momentum=0.9", "width=0.5"))
+    assert [comparison.label(run) for run in (plain, narrow)] == list(comparison.models)
+
+
 @pytest.mark.parametrize("changes", [{"seeds": 0}, {"models": ()}, {"models": ("both_cnn", "both_cnn")}])
 def test_an_impossible_comparison(changes):
     with pytest.raises(UserError):
