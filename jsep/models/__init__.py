@@ -12,9 +12,11 @@ from jsep.models import (  # they register their names
     xception,
 )
 from jsep.models.registry import ModelInfo, create_model, list_models, model_info, parse_options
+from jsep.models.stage import Stage
 
 __all__ = [
     "ModelInfo",
+    "Stage",
     "create_model",
     "densenet",
     "inception_v3",

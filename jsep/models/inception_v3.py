@@ -13,7 +13,8 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.layers import AvgPool, BatchNorm, Conv, Dropout, GlobalAvgPool, MaxPool, classifier
-from jsep.models.registry import option, register
+from jsep.models.registry import Rate, option, register
+from jsep.models.stage import Stage
 
 # (features, kernel size, stride, padding) of a convolution
 Spec = tuple[int, int | tuple[int, int], int, Literal["TORCH", "VALID"]]
@@ -30,21 +31,22 @@ def _valid(features: int, kernel: int = 3, stride: int = 1) -> Spec:
 STEM1 = [_valid(32, 3, 2), _valid(32), _same(64, 3)]
 STEM2 = [_valid(80, 1), _valid(192)]
 TALL, WIDE = (7, 1), (1, 7)
+STRIDES = {"a": 8, "b": 16, "c": 16, "d": 32, "e": 32}
 
 
 class InceptionV3(nn.Module):
     """Inception V3 for any number of classes; dropout before the classifier in training."""
 
     num_classes: int = 1000
-    dropout: float = option(0.5)
+    dropout: Rate = option(0.5)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each block by name."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each block by name."""
 
         def chain(x: Array, specs: Sequence[Spec], name: str) -> Array:
             for i, (width, kernel, stride, padding) in enumerate(specs, start=1):
@@ -67,11 +69,12 @@ class InceptionV3(nn.Module):
         def halved(x: Array, name: str) -> Array:
             return MaxPool(3, 2, name=f"{name}_pool")(x)
 
-        stages: dict[str, Array] = {}
+        stages: dict[str, Stage] = {}
 
-        def block(kind: str, *branches: Array) -> Array:
-            stages[kind] = jnp.concatenate(branches, -1)
-            return stages[kind]
+        def block(name: str, *branches: Array) -> Array:
+            x = jnp.concatenate(branches, -1)
+            stages[name] = Stage(x, STRIDES[name[0]])
+            return x
 
         x = MaxPool(3, 2, name="stem1_pool")(chain(x, STEM1, "stem1"))
         x = MaxPool(3, 2, name="stem2_pool")(chain(x, STEM2, "stem2"))
@@ -127,7 +130,7 @@ class InceptionV3(nn.Module):
     num_classes=1000,
     normalization="imagenet",
     certainty="certain",
-    reference="torchvision:inception_v3",
+    references={"torchvision:inception_v3": {}, "timm:inception_v3": {}},
     published={"ImageNet top-1, % (as measured in arXiv 1610.02357)": "78.2"},
 )
 def inception_v3(**fields: Any) -> InceptionV3:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv, classifier
 from jsep.models.registry import Certainty, option, register
+from jsep.models.stage import Stage
 
 # (features, stride of the first, number of blocks): Table 1 from its second row on
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 2, 6), (1024, 2, 2))
@@ -22,14 +23,15 @@ class MobileNetV1(nn.Module):
     """MobileNet V1 for any input size and number of classes.
 
     width: multiplier of every layer's features. input: "imagenet" has a stem of stride 2, "cifar" one of stride 1 for
-    32x32 images. shallow: without the five blocks of 512 features at stride 1. full_conv: a dense 3x3 convolution,
-    batch norm and ReLU in place of each block.
+    32x32 images. padding: PyTorch's, or SAME as TF-slim and Keras have it. shallow: without the five blocks of 512
+    features at stride 1. full_conv: a dense 3x3 convolution, batch norm and ReLU in place of each block.
     """
 
     num_classes: int = 1000
     width: float = option(1.0)
     input: Literal["imagenet", "cifar"] = option("imagenet")
     act: Literal["relu", "relu6"] = option("relu")
+    padding: Literal["TORCH", "SAME"] = option("TORCH")
     shallow: bool = option(False)
     full_conv: bool = option(False)
     dtype: Dtype | None = None
@@ -38,8 +40,8 @@ class MobileNetV1(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each stage by name."""
         act = ACTIVATIONS[self.act]
 
         def normalized(x: Array, layer: Conv | DepthwiseConv | PointwiseConv, name: str) -> Array:
@@ -48,7 +50,7 @@ class MobileNetV1(nn.Module):
 
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
         stem_stride = 2 if self.input == "imagenet" else 1
-        x = normalized(x, Conv(int(32 * self.width), 3, stem_stride, name="stem", **common), "stem")
+        x = normalized(x, Conv(int(32 * self.width), 3, stem_stride, self.padding, name="stem", **common), "stem")
         stages = {}
         for stage, (base, first_stride, blocks) in enumerate(STAGES, start=1):
             width = int(base * self.width)
@@ -56,13 +58,14 @@ class MobileNetV1(nn.Module):
                 stride = first_stride if block == 0 else 1
                 name = f"stage{stage}_block{block + 1}"
                 if self.full_conv:
-                    x = normalized(x, Conv(width, 3, stride, name=f"{name}_conv", **common), f"{name}_conv")
+                    conv = Conv(width, 3, stride, self.padding, name=f"{name}_conv", **common)
+                    x = normalized(x, conv, f"{name}_conv")
                     continue
-                depthwise = DepthwiseConv(3, stride, name=f"{name}_depthwise", **common)
+                depthwise = DepthwiseConv(3, stride, self.padding, name=f"{name}_depthwise", **common)
                 x = normalized(x, depthwise, f"{name}_depthwise")
                 pointwise = PointwiseConv(width, name=f"{name}_pointwise", **common)
                 x = normalized(x, pointwise, f"{name}_pointwise")
-            stages[f"stage{stage}"] = x
+            stages[f"stage{stage}"] = Stage(x, stem_stride * 2 ** (stage - 1))
         x = GlobalAvgPool(name="pool")(x)
         logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
@@ -80,27 +83,30 @@ def _paper(top1: str, macs: str, params: str) -> dict[str, Any]:
     }
 
 
-@register(**_paper("70.6", "569 M", "4.2 M"), reference="pytorchcv:mobilenet_w1")
+@register(
+    **_paper("70.6", "569 M", "4.2 M"),
+    references={"pytorchcv:mobilenet_w1": {}, "timm:mobilenetv1_100": {"act": "relu6"}},
+)
 def mobilenet_v1(**fields: Any) -> MobileNetV1:
     """MobileNet V1 at full width."""
     return MobileNetV1(**fields)
 
 
-@register(**_paper("68.4", "325 M", "2.6 M"), reference="pytorchcv:mobilenet_w3d4")
+@register(**_paper("68.4", "325 M", "2.6 M"), references={"pytorchcv:mobilenet_w3d4": {}})
 def mobilenet_v1_075(**fields: Any) -> MobileNetV1:
     """MobileNet V1 at three quarters of the width."""
     fields.setdefault("width", 0.75)
     return MobileNetV1(**fields)
 
 
-@register(**_paper("63.7", "149 M", "1.3 M"), reference="pytorchcv:mobilenet_wd2")
+@register(**_paper("63.7", "149 M", "1.3 M"), references={"pytorchcv:mobilenet_wd2": {}})
 def mobilenet_v1_050(**fields: Any) -> MobileNetV1:
     """MobileNet V1 at half the width."""
     fields.setdefault("width", 0.5)
     return MobileNetV1(**fields)
 
 
-@register(**_paper("50.6", "41 M", "0.5 M"), reference="pytorchcv:mobilenet_wd4")
+@register(**_paper("50.6", "41 M", "0.5 M"), references={"pytorchcv:mobilenet_wd4": {}})
 def mobilenet_v1_025(**fields: Any) -> MobileNetV1:
     """MobileNet V1 at a quarter of the width."""
     fields.setdefault("width", 0.25)

@@ -25,6 +25,7 @@ from jsep.layers import (
     dense_or_separable,
 )
 from jsep.models.registry import Certainty, option, register
+from jsep.models.stage import Stage
 
 STAGES, STEM = 3, 16
 _he = nn.initializers.he_normal()
@@ -49,8 +50,8 @@ class PyramidNet(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each stage by name."""
         units, rest = divmod(self.depth - 2, 9 if self.bottleneck else 6)
         if rest or units < 1:
             raise UserError(f"depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
@@ -65,7 +66,7 @@ class PyramidNet(nn.Module):
                 width += self.alpha / (STAGES * units)
                 stride = 2 if stage > 1 and unit == 1 else 1
                 x = self._unit(x, math.floor(width + 0.5), stride, f"stage{stage}_unit{unit}", norm, train)
-            stages[f"stage{stage}"] = x
+            stages[f"stage{stage}"] = Stage(x, 2 ** (stage - 1))
         x = GlobalAvgPool(name="pool")(nn.relu(norm(x, "final")))
         logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
@@ -88,8 +89,9 @@ class PyramidNet(nn.Module):
         )
         y = norm(x, f"{name}_conv1")
         for i, layer in enumerate(layers, start=1):
-            y = norm(layer(y, name=f"{name}_conv{i}"), f"{name}_conv{i + 1}")
-            y = nn.relu(y) if i < len(layers) else y  # no ReLU after the last batch norm, nor before the first conv
+            last = i == len(layers)
+            y = norm(layer(y, name=f"{name}_conv{i}"), name if last else f"{name}_conv{i + 1}")
+            y = y if last else nn.relu(y)  # no ReLU after the last batch norm, nor before the first convolution
         if stride > 1:
             x = AvgPool(2, name=f"{name}_shortcut_pool")(x)
         return y + jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
@@ -102,42 +104,42 @@ def _paper(reference: str | None = None, certainty: Certainty = "certain", **err
         "num_classes": 10,
         "normalization": "cifar10",
         "certainty": certainty,
-        "reference": reference,
+        "references": {f"pytorchcv:{reference}": {}} if reference else {},
         "published": {f"{name.replace('_', ' ')} error, %": error for name, error in errors.items()},
     }
 
 
-@register(**_paper("pytorchcv:pyramidnet110_a48_cifar10", C10_augmented="4.62", C100_augmented="23.31"))
+@register(**_paper("pyramidnet110_a48_cifar10", C10_augmented="4.62", C100_augmented="23.31"))
 def pyramidnet110_a48(**fields: Any) -> PyramidNet:
     """PyramidNet-110 of basic units, alpha 48."""
     return PyramidNet(**fields)
 
 
-@register(**_paper("pytorchcv:pyramidnet110_a84_cifar10", C10_augmented="4.27", C100_augmented="20.21"))
+@register(**_paper("pyramidnet110_a84_cifar10", C10_augmented="4.27", C100_augmented="20.21"))
 def pyramidnet110_a84(**fields: Any) -> PyramidNet:
     """PyramidNet-110 of basic units, alpha 84."""
     return PyramidNet(**{"alpha": 84, **fields})
 
 
-@register(**_paper("pytorchcv:pyramidnet110_a270_cifar10", C10_augmented="3.73", C100_augmented="18.25"))
+@register(**_paper("pyramidnet110_a270_cifar10", C10_augmented="3.73", C100_augmented="18.25"))
 def pyramidnet110_a270(**fields: Any) -> PyramidNet:
     """PyramidNet-110 of basic units, alpha 270."""
     return PyramidNet(**{"alpha": 270, **fields})
 
 
-@register(**_paper("pytorchcv:get_pyramidnet_cifar(10, 164, 48, True)", C10_augmented="4.21", C100_augmented="19.52"))
+@register(**_paper("pyramidnet164_a48_bn_cifar10", C10_augmented="4.21", C100_augmented="19.52"))
 def pyramidnet164_a48(**fields: Any) -> PyramidNet:
     """PyramidNet-164 of bottlenecks, alpha 48."""
     return PyramidNet(**{"depth": 164, "bottleneck": True, **fields})
 
 
-@register(**_paper("pytorchcv:pyramidnet164_a270_bn_cifar10", C10_augmented="3.48", C100_augmented="17.01"))
+@register(**_paper("pyramidnet164_a270_bn_cifar10", C10_augmented="3.48", C100_augmented="17.01"))
 def pyramidnet164_a270(**fields: Any) -> PyramidNet:
     """PyramidNet-164 of bottlenecks, alpha 270."""
     return PyramidNet(**{"depth": 164, "bottleneck": True, "alpha": 270, **fields})
 
 
-@register(**_paper(certainty="reconstructed"))
+@register(**_paper("pyramidnet164_a48_bn_cifar10+sep_bn_relu", certainty="reconstructed"))
 def spyramidnet164_a48(**fields: Any) -> PyramidNet:
     """SPyramidNet-164: the 3x3 of every bottleneck separable, batch norm and ReLU between its parts."""
     return PyramidNet(**{"depth": 164, "bottleneck": True, "separable": "sep_bn_relu", **fields})

@@ -5,13 +5,14 @@ import dataclasses
 import fnmatch
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import flax.linen as nn
 
 from jsep.errors import UserError, nearest
 
 Certainty = Literal["certain", "third-party", "reconstructed"]
+Rate = Annotated[float, "at least 0 and less than 1"]  # of dropout
 
 _registry: dict[str, "ModelInfo"] = {}
 
@@ -22,7 +23,7 @@ class ModelInfo:
 
     input_shape: (height, width, channels) of one image. normalization: what the published network was fed.
     published: figures as their source prints them; of this very architecture, never of a look-alike.
-    reference: the PyTorch network that outputs are checked against.
+    references: PyTorch networks that outputs are checked against, with the options that make ours equal to each.
     certainty: whether the architecture was read in a primary source, in a third party's code, or reconstructed.
     """
 
@@ -35,13 +36,13 @@ class ModelInfo:
     normalization: str
     certainty: Certainty
     published: Mapping[str, str]
-    reference: str | None
+    references: Mapping[str, Mapping[str, typing.Any]]
 
     @property
     def options(self) -> dict[str, typing.Any]:
         """The options that `create_model` takes for this name beside num_classes, dtype and axis_name: their types."""
         module = typing.get_type_hints(self.build)["return"]
-        types = typing.get_type_hints(module)
+        types = typing.get_type_hints(module, include_extras=True)
         return {f.name: types[f.name] for f in dataclasses.fields(module) if f.metadata.get("option")}
 
 
@@ -58,7 +59,7 @@ def register(
     normalization: str,
     certainty: Certainty,
     published: Mapping[str, str] | None = None,
-    reference: str | None = None,
+    references: Mapping[str, Mapping[str, typing.Any]] | None = None,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Register a function named like the network, annotated with its module, that fills in what the name fixes."""
 
@@ -76,7 +77,7 @@ def register(
             normalization=normalization,
             certainty=certainty,
             published=published or {},
-            reference=reference,
+            references=references or {},
         )
         return build
 
@@ -123,6 +124,10 @@ def _check_option(key: str, value: object, kind: typing.Any) -> None:
             raise UserError(f"option {key}={value}: it must be {' or '.join(map(str, choices))}")
     elif kind is bool and not isinstance(value, bool):
         raise UserError(f"option {key}={value}: it must be True or False")
+    elif kind is int and not (isinstance(value, int) and value >= 0):
+        raise UserError(f"option {key}={value}: it must be a whole number, at least 0")
+    elif kind == Rate and not (isinstance(value, int | float) and 0 <= value < 1):
+        raise UserError(f"option {key}={value}: it must be {typing.get_args(Rate)[1]}")
     elif kind is float and not (isinstance(value, int | float) and value > 0):
         raise UserError(f"option {key}={value}: it must be a number greater than 0")
 

@@ -24,6 +24,7 @@ from jsep.layers import (
     dense_or_separable,
 )
 from jsep.models.registry import Certainty, option, register
+from jsep.models.stage import Stage
 
 WIDTHS = (16, 32, 64)
 _he = nn.initializers.he_normal()
@@ -53,8 +54,8 @@ class CifarResNet(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each stage by name."""
         blocks, rest = divmod(self.depth - 2, 9 if self.bottleneck else 6)
         if rest or blocks < 1:
             raise UserError(f"depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
@@ -71,7 +72,7 @@ class CifarResNet(nn.Module):
             for block in range(1, blocks + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
                 x = self._block(x, width, stride, f"stage{stage}_block{block}", norm, train)
-            stages[f"stage{stage}"] = x
+            stages[f"stage{stage}"] = Stage(x, 2 ** (stage - 1))
         if self.preact:
             x = nn.relu(norm(x, "final"))
         x = GlobalAvgPool(name="pool")(x)
@@ -135,7 +136,8 @@ def _paper(paper: str, reference: str | None = None, certainty: Certainty = "cer
         "num_classes": 10,
         "normalization": "cifar10",
         "certainty": certainty,
-        "reference": reference,
+        # pytorchcv has projections throughout, and no other shortcut
+        "references": {f"pytorchcv:{reference}": {"shortcut": "projection"}} if reference else {},
         "published": {f"{name.replace('_', ' ')} error, %": error for name, error in errors.items()},
     }
 
@@ -143,7 +145,7 @@ def _paper(paper: str, reference: str | None = None, certainty: Certainty = "cer
 _post, _pre = partial(_paper, "arXiv 1512.03385"), partial(_paper, "arXiv 1603.05027")
 
 
-@register(**_post("pytorchcv:resnet20_cifar10", C10_augmented="8.75"))
+@register(**_post("resnet20_cifar10", C10_augmented="8.75"))
 def resnet20(**fields: Any) -> CifarResNet:
     """ResNet-20 for 32x32 images, shortcuts padded."""
     return CifarResNet(**fields)
@@ -161,45 +163,43 @@ def resnet44(**fields: Any) -> CifarResNet:
     return CifarResNet(**{"depth": 44, **fields})
 
 
-@register(**_post("pytorchcv:resnet56_cifar10", C10_augmented="6.97"))
+@register(**_post("resnet56_cifar10", C10_augmented="6.97"))
 def resnet56(**fields: Any) -> CifarResNet:
     """ResNet-56 for 32x32 images, shortcuts padded."""
     return CifarResNet(**{"depth": 56, **fields})
 
 
-@register(**_post("pytorchcv:resnet110_cifar10", C10_augmented="6.43"))
+@register(**_post("resnet110_cifar10", C10_augmented="6.43"))
 def resnet110(**fields: Any) -> CifarResNet:
     """ResNet-110 for 32x32 images, shortcuts padded."""
     return CifarResNet(**{"depth": 110, **fields})
 
 
-@register(**_post("pytorchcv:seresnet110_cifar10"))
+@register(**_post("seresnet110_cifar10"))
 def se_resnet110(**fields: Any) -> CifarResNet:
     """ResNet-110 with squeeze and excitation and projection shortcuts."""
     return CifarResNet(**{"depth": 110, "se": True, "shortcut": "projection", **fields})
 
 
-@register(**_post("pytorchcv:resnet164bn_cifar10"))
+@register(**_post("resnet164bn_cifar10"))
 def resnet164(**fields: Any) -> CifarResNet:
     """ResNet-164 of bottlenecks for 32x32 images, shortcuts padded."""
     return CifarResNet(**{"depth": 164, "bottleneck": True, **fields})
 
 
-@register(**_pre("pytorchcv:preresnet110_cifar10"))
+@register(**_pre("preresnet110_cifar10"))
 def preresnet110(**fields: Any) -> CifarResNet:
     """Pre-activation ResNet-110 for 32x32 images, projection shortcuts."""
     return CifarResNet(**{"depth": 110, "preact": True, "shortcut": "projection", **fields})
 
 
-@register(
-    **_pre("pytorchcv:preresnet164bn_cifar10", C10="11.26", C10_augmented="5.46", C100="35.58", C100_augmented="24.33")
-)
+@register(**_pre("preresnet164bn_cifar10", C10="11.26", C10_augmented="5.46", C100="35.58", C100_augmented="24.33"))
 def preresnet164(**fields: Any) -> CifarResNet:
     """Pre-activation ResNet-164 of bottlenecks for 32x32 images, projection shortcuts."""
     return CifarResNet(**{"depth": 164, "bottleneck": True, "preact": True, "shortcut": "projection", **fields})
 
 
-@register(**_post(certainty="reconstructed"))
+@register(**_post("resnet164bn_cifar10+sep_bn_relu", certainty="reconstructed"))
 def sresnet164(**fields: Any) -> CifarResNet:
     """SResNet-164: the 3x3 of every bottleneck separable, batch norm and ReLU between its parts."""
     return CifarResNet(**{"depth": 164, "bottleneck": True, "separable": "sep_bn_relu", **fields})

@@ -21,6 +21,7 @@ from jsep.layers import (
     keras_glorot_depthwise,
 )
 from jsep.models.registry import option, register
+from jsep.models.stage import Stage
 from jsep.ops.geometry import Padding
 from jsep.ops.precision import accumulation_dtype
 
@@ -60,8 +61,8 @@ class SeparableCNN(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each stage by name, at strides 2, 4 and 8."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each stage by name."""
         if min(x.shape[1:3]) < 8:
             raise UserError(f"This network needs images of at least 8x8, not {x.shape[1]}x{x.shape[2]}")
         stages = {}
@@ -74,7 +75,7 @@ class SeparableCNN(nn.Module):
                     x = Dropout(0.35, self.axis_name)(x, train=train)
             x = MaxPool(name=f"pool{stage}")(x)  # (n, h, w, c) -> (n, h / 2, w / 2, c)
             x = BatchNorm(self.momentum, 1e-3, self.axis_name, self.dtype, name=f"norm{stage}")(x, train=train)
-            stages[f"stage{stage}"] = x
+            stages[f"stage{stage}"] = Stage(x, 2**stage)
             x = Dropout(0.3, self.axis_name)(x, train=train)
         x = x.reshape(x.shape[0], -1)  # (n, h, w, c) -> (n, h * w * c)
         for i, width in enumerate((256, 128, 64), start=1):
@@ -100,8 +101,8 @@ class KerasSeparableCNN(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each stage by name, at strides 2, 4 and 4."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each stage by name."""
         if min(x.shape[1:3]) < 32:
             raise UserError(f"This network needs images of at least 32x32, not {x.shape[1]}x{x.shape[2]}")
         stages = {}
@@ -111,7 +112,7 @@ class KerasSeparableCNN(nn.Module):
             if i in (2, 4):
                 x = MaxPool(name=f"pool{i // 2}")(x)
             if i % 2 == 0:
-                stages[f"stage{i // 2}"] = x
+                stages[f"stage{i // 2}"] = Stage(x, min(i, 4))
         x = GlobalAvgPool(name="pool3")(x)
         x = nn.relu(nn.Dense(32, kernel_init=_glorot, dtype=self.dtype, name="dense1")(x))
         x = nn.Dense(self.num_classes, kernel_init=_glorot, dtype=self.dtype, name="classifier")(x)

@@ -15,6 +15,7 @@ from jsep import ops
 from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv, classifier
 from jsep.models.registry import Certainty, option, register
+from jsep.models.stage import Stage
 
 REPEATS = (4, 8, 4)
 # width: features of the three stages, and of the last 1x1 convolution (Table 5)
@@ -42,8 +43,8 @@ class ShuffleNetV2(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each stage by name, each at half the size of the last."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each stage by name."""
         if self.width not in FEATURES:
             raise UserError(f"width={self.width}: it must be one of {', '.join(map(str, FEATURES))}")
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
@@ -76,7 +77,7 @@ class ShuffleNetV2(nn.Module):
                 y = pointwise(y, half, f"{name}_expand")
                 y = pointwise(depthwise(y, stride, f"{name}_depthwise"), half, f"{name}_project")
                 x = ops.channel_shuffle(jnp.concatenate([shortcut, y], -1), 2)
-            stages[f"stage{stage}"] = x
+            stages[f"stage{stage}"] = Stage(x, (4 if imagenet else 1) * 2 ** (stage - 1))
         x = GlobalAvgPool(name="pool")(pointwise(x, last, "head"))
         logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
@@ -90,7 +91,7 @@ def _paper(name: str, error: str, macs: str, params: str) -> dict[str, Any]:
         "num_classes": 1000,
         "normalization": "imagenet",
         "certainty": certainty,
-        "reference": f"torchvision:{name}",
+        "references": {f"torchvision:{name}": {}},
         "published": {"ImageNet top-1 error, %": error, "MACs": macs, "parameters": params},
     }
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from jsep.layers import BatchNorm, Conv, GlobalAvgPool, MaxPool, classifier
 from jsep.models.registry import option, register
+from jsep.models.stage import Stage
 
 # features and convolutions of each stage
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -27,8 +28,8 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each stage by name, before its pool."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also each stage by name, before its pool."""
         stages = {}
         for stage, (base, convolutions) in enumerate(STAGES, start=1):
             for i in range(1, convolutions + 1):
@@ -36,7 +37,7 @@ class VGG(nn.Module):
                 x = Conv(int(base * self.width), 3, use_bias=False, dtype=self.dtype, name=name)(x)
                 norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")
                 x = nn.relu(norm(x, train=train))
-            stages[f"stage{stage}"] = x
+            stages[f"stage{stage}"] = Stage(x, 2 ** (stage - 1))
             if stage < len(STAGES):
                 x = MaxPool(2, name=f"stage{stage}_pool")(x)
         x = GlobalAvgPool(name="pool")(x)

@@ -1,6 +1,6 @@
 """Xception: thirty-six convolutional layers in fourteen modules, almost all of them depthwise separable.
 
-Paper: Chollet, arXiv 1610.02357, Figure 5. PyTorch's padding (the max pools pad one position on both sides).
+Paper: Chollet, arXiv 1610.02357, Figure 5.
 """
 
 from typing import Any, Literal
@@ -10,7 +10,8 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, Dropout, GlobalAvgPool, MaxPool, PointwiseConv, classifier
-from jsep.models.registry import option, register
+from jsep.models.registry import Rate, option, register
+from jsep.models.stage import Stage
 
 ENTRY = (128, 256, 728)
 MIDDLE_MODULES, MIDDLE = 8, 728
@@ -23,23 +24,25 @@ class Xception(nn.Module):
     residual: the shortcuts around all modules but the first and last. inner_activation: between the depthwise and the
     pointwise part (Figure 10 of the paper; none is best). jft_head: two dense layers of 4096 before the classifier
     (their ReLU is assumed). dropout: before the classifier in training. input: "imagenet" has a stem of stride 2
-    without padding, "cifar" one of stride 1 with padding, for 32x32 images.
+    without padding, "cifar" one of stride 1 with padding, for 32x32 images. padding: of the max pools, PyTorch's (one
+    position on both sides) or SAME as Keras has it.
     """
 
     num_classes: int = 1000
     residual: bool = option(True)
     inner_activation: Literal["none", "relu", "elu"] = option("none")
     jft_head: bool = option(False)
-    dropout: float = option(0.5)
+    dropout: Rate = option(0.5)
     input: Literal["imagenet", "cifar"] = option("imagenet")
+    padding: Literal["TORCH", "SAME"] = option("TORCH")
     dtype: Dtype | None = None
     axis_name: str | None = None
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Array]]:
-        """Logits; with `features` also the output of each flow's modules by name."""
+    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
+        """Logits; with `features` also the last module of each stride and of each flow by name."""
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
         inner = INNER[self.inner_activation]
 
@@ -57,29 +60,31 @@ class Xception(nn.Module):
             """A module that halves the map: the shortcut starts before the leading ReLU."""
             y = separable(nn.relu(x) if leading_relu else x, widths[0], f"{name}_sep1")
             y = separable(nn.relu(y), widths[1], f"{name}_sep2")
-            y = MaxPool(3, 2, padding=1, name=f"{name}_pool")(y)
+            y = MaxPool(3, 2, padding=1 if self.padding == "TORCH" else "SAME", name=f"{name}_pool")(y)
             return y + shortcut(x, widths[1], name) if self.residual else y
 
         imagenet = self.input == "imagenet"
         padding = "VALID" if imagenet else "TORCH"
         x = nn.relu(norm(Conv(32, 3, 2 if imagenet else 1, padding, name="stem1", **common)(x), "stem1"))
         x = nn.relu(norm(Conv(64, 3, 1, padding, name="stem2", **common)(x), "stem2"))
-        stages = {"module01": x}
+        stride = 2 if imagenet else 1
+        stages = {"module01": Stage(x, stride)}
         for module, width in enumerate(ENTRY, start=2):
             x = down(x, (width, width), f"module{module}", leading_relu=module > 2)
-            stages[f"module{module:02}"] = x
+            stride *= 2
+            stages[f"module{module:02}"] = Stage(x, stride)
         module = 1 + len(ENTRY)
         for _ in range(MIDDLE_MODULES):
             module, y = module + 1, x
             for i in range(1, 4):
                 y = separable(nn.relu(y), MIDDLE, f"module{module}_sep{i}")
             x = x + y if self.residual else y
-        stages[f"module{module:02}"] = x
+        stages[f"module{module:02}"] = Stage(x, stride)
         x = down(x, (MIDDLE, 1024), f"module{module + 1}")
-        stages[f"module{module + 1:02}"] = x
+        stages[f"module{module + 1:02}"] = Stage(x, 2 * stride)
         for i, width in enumerate((1536, 2048), start=1):
             x = nn.relu(separable(x, width, f"module{module + 2}_sep{i}"))
-        stages[f"module{module + 2:02}"] = x
+        stages[f"module{module + 2:02}"] = Stage(x, 2 * stride)
         x = GlobalAvgPool(name="pool")(x)
         if self.jft_head:
             for i in (1, 2):
@@ -95,7 +100,7 @@ class Xception(nn.Module):
     num_classes=1000,
     normalization="imagenet",
     certainty="certain",
-    reference="pytorchcv:xception",
+    references={"pytorchcv:xception": {}, "timm:legacy_xception": {}},
     published={"ImageNet top-1, %": "79.0", "ImageNet top-5, %": "94.5", "parameters": "22,855,952"},
 )
 def xception(**fields: Any) -> Xception:

@@ -87,7 +87,7 @@ def test_logits_and_features(name):
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     logits, features = jax.eval_shape(lambda v, x: model.apply(v, x, features=True), variables, x)
     assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
-    sizes = [stage.shape[1] for stage in features.values()]
+    sizes = [stage.maps.shape[1] for stage in features.values()]
     assert sizes == sorted(sizes, reverse=True)
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
 

@@ -1,0 +1,19 @@
+"""What `features=True` gives: a stage of a network."""
+
+from flax import struct
+from jaxtyping import Array, Float
+
+
+@struct.dataclass
+class Stage:
+    """The maps at the end of a stage, and how many pixels of the input lie between two of their positions.
+
+    >>> model = create_model("resnet20")
+    >>> x = jnp.ones((2, 32, 32, 3))
+    >>> _, stages = model.apply(model.init(jax.random.key(0), x), x, features=True)
+    >>> {name: (stage.maps.shape, stage.stride) for name, stage in stages.items()}
+    {'stage1': ((2, 32, 32, 16), 1), 'stage2': ((2, 16, 16, 32), 2), 'stage3': ((2, 8, 8, 64), 4)}
+    """
+
+    maps: Float[Array, "n h w c"]
+    stride: int = struct.field(pytree_node=False)

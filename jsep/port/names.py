@@ -1,0 +1,274 @@
+"""What PyTorch's model packages call the layers and stages of our families.
+
+A row is our name and theirs. {stage}, {block} and the like stand for numbers from 1; {block0} is the same number
+counted from 0. A layer inside one of ours, such as the depthwise part of a separable convolution, goes by its own name
+inside theirs.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from typing import cast
+
+import flax.linen as nn
+
+from jsep.models.densenet import DenseNet
+from jsep.models.inception_v3 import InceptionV3
+from jsep.models.mobilenet_v1 import MobileNetV1
+from jsep.models.pyramidnet import PyramidNet
+from jsep.models.resnet_cifar import CifarResNet
+from jsep.models.shufflenet_v2 import ShuffleNetV2
+from jsep.models.xception import Xception
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """The names of one package for one family: of layers, and of the modules that end a stage."""
+
+    source: str
+    layers: Mapping[str, str]
+    stages: Mapping[str, str]
+
+    def torch(self, layer: str) -> str:
+        """Their name of one of our layers; one that has none keeps ours, so that it shows in an error."""
+        if (found := _look_up(layer, self.layers)) is not None:
+            return found
+        parent, _, child = layer.rpartition("/")
+        return f"{self.torch(parent)}.{child}" if parent else layer
+
+    def stage(self, stage: str) -> str:
+        """Their module at whose end one of our stages stands."""
+        found = _look_up(stage, self.stages)
+        assert found is not None, stage
+        return found
+
+
+def _look_up(name: str, rows: Mapping[str, str]) -> str | None:
+    for ours, theirs in rows.items():
+        if match := re.fullmatch(_pattern(ours), name):
+            numbers = {key: int(value) for key, value in match.groupdict().items()}
+            return theirs.format(**numbers, **{f"{key}0": value - 1 for key, value in numbers.items()})
+    return None
+
+
+@functools.cache
+def _pattern(row: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"(?P<\1>\\d+)", row)
+
+
+def _with_norm(rows: Mapping[str, str], conv: str = ".conv", norm: str = ".bn") -> dict[str, str]:
+    """Rows of convolutions, each with the batch norm that belongs to it."""
+    both = {}
+    for ours, theirs in rows.items():
+        both[ours], both[f"{ours}_norm"] = f"{theirs}{conv}", f"{theirs}{norm}"
+    return both
+
+
+_CV_STAGE = {"stage{stage}": "features.stage{stage}"}
+_CV_UNIT = "features.stage{stage}.unit{block}"
+_CV_BODY = _with_norm({"stage{stage}_block{block}_conv{conv}": f"{_CV_UNIT}.body.conv{{conv}}"})
+_CV_SE = {
+    "stage{stage}_block{block}_se/reduce": f"{_CV_UNIT}.se.conv1",
+    "stage{stage}_block{block}_se/expand": f"{_CV_UNIT}.se.conv2",
+}
+_CV_RESNET = Names(
+    "pytorchcv",
+    {
+        **_with_norm(
+            {"stem": "features.init_block", "stage{stage}_block{block}_shortcut": f"{_CV_UNIT}.identity_conv"}
+        ),
+        **_CV_BODY,
+        **_CV_SE,
+        "classifier": "output",
+    },
+    _CV_STAGE,
+)
+_CV_PRERESNET = Names(
+    "pytorchcv",
+    {
+        "stem": "features.init_block",
+        **_CV_BODY,
+        **_CV_SE,
+        "stage{stage}_block{block}_shortcut": f"{_CV_UNIT}.identity_conv",
+        "final_norm": "features.post_activ.bn",
+        "classifier": "output",
+    },
+    _CV_STAGE,
+)
+_AKAMASTER = Names(
+    "akamaster/pytorch_resnet_cifar10",
+    {
+        "stem": "conv1",
+        "stem_norm": "bn1",
+        "stage{stage}_block{block}_conv{conv}": "layer{stage}.{block0}.conv{conv}",
+        "stage{stage}_block{block}_conv{conv}_norm": "layer{stage}.{block0}.bn{conv}",
+        "stage{stage}_block{block}_shortcut": "layer{stage}.{block0}.shortcut.0",
+        "stage{stage}_block{block}_shortcut_norm": "layer{stage}.{block0}.shortcut.1",
+        "classifier": "linear",
+    },
+    {"stage{stage}": "layer{stage}"},
+)
+
+
+def _cv_densenet(conv: str) -> Names:
+    unit = "features.stage{block}.unit{layer}"
+    return Names(
+        "pytorchcv",
+        {
+            "stem": "features.init_block",
+            "block{block}_layer{layer}_conv{conv}": f"{unit}.{conv}.conv",
+            "block{block}_layer{layer}_norm{conv}": f"{unit}.{conv}.bn",
+            # a transition begins a stage there and ends a block here
+            **{
+                f"transition{block}{ours}": f"features.stage{block + 1}.trans{block + 1}.conv.{theirs}"
+                for block in (1, 2)
+                for ours, theirs in (("", "conv"), ("_norm", "bn"))
+            },
+            "final_norm": "features.post_activ.bn",
+            "classifier": "output",
+        },
+        {"block{block}": "features.stage{block}"},
+    )
+
+
+_CV_PYRAMIDNET = Names(
+    "pytorchcv",
+    {
+        **_with_norm({"stem": "features.init_block"}),
+        **_with_norm({"stage{stage}_unit{block}_conv{conv}": f"{_CV_UNIT}.body.conv{{conv}}"}),
+        "stage{stage}_unit{block}_norm": f"{_CV_UNIT}.bn",
+        "final_norm": "features.post_activ.bn",
+        "classifier": "output",
+    },
+    _CV_STAGE,
+)
+_CV_MOBILENET_V1 = Names(
+    "pytorchcv",
+    {
+        **_with_norm(
+            {
+                "stem": "features.init_block",
+                "stage{stage}_block{block}_depthwise": f"{_CV_UNIT}.dw_conv",
+                "stage{stage}_block{block}_pointwise": f"{_CV_UNIT}.pw_conv",
+            }
+        ),
+        "classifier": "output",
+    },
+    _CV_STAGE,
+)
+_TIMM_BLOCK = "blocks.{stage0}.{block0}"
+_TIMM_MOBILENET_V1 = Names(
+    "timm",
+    {
+        "stem": "conv_stem",
+        "stem_norm": "bn1",
+        "stage{stage}_block{block}_depthwise": f"{_TIMM_BLOCK}.conv_dw",
+        "stage{stage}_block{block}_depthwise_norm": f"{_TIMM_BLOCK}.bn1",
+        "stage{stage}_block{block}_pointwise": f"{_TIMM_BLOCK}.conv_pw",
+        "stage{stage}_block{block}_pointwise_norm": f"{_TIMM_BLOCK}.bn2",
+        "classifier": "classifier",
+    },
+    {"stage{stage}": "blocks.{stage0}"},
+)
+
+
+def _cv_xception() -> Names:
+    # modules 5 to 12 are the middle flow: units 2 to 9 of their third stage
+    units = {2: "stage1.unit1", 3: "stage2.unit1", 4: "stage3.unit1", 13: "stage4.unit1"}
+    units |= {module: f"stage3.unit{module - 3}" for module in range(5, 13)}
+    bodies = {module: f"features.{unit}.body.block" for module, unit in units.items()}
+    layers = _with_norm({"stem{i}": "features.init_block.conv{i}"})
+    for module, body in {**bodies, 14: "features.final_block.conv"}.items():
+        layers[f"module{module}_sep{{i}}_depthwise"] = f"{body}{{i}}.conv.dw_conv"
+        layers[f"module{module}_sep{{i}}_pointwise"] = f"{body}{{i}}.conv.pw_conv"
+        layers[f"module{module}_sep{{i}}_norm"] = f"{body}{{i}}.bn"
+    for module in (2, 3, 4, 13):
+        layers |= _with_norm({f"module{module}_shortcut": f"features.{units[module]}.identity_conv"})
+    stages = {f"module{module:02}": f"features.{units[module]}" for module in (2, 3, 4, 12, 13)}
+    ends = {"module01": "features.init_block", "module14": "features.final_block.activ"}
+    return Names("pytorchcv", {**layers, "classifier": "output"}, {**stages, **ends})
+
+
+def _timm_xception() -> Names:
+    layers = {"stem{i}": "conv{i}", "stem{i}_norm": "bn{i}"}
+    for module in range(2, 14):
+        first = 0 if module == 2 else 1  # a leading ReLU is a member of their sequence
+        for i in (1, 2, 3):
+            at = first + 3 * (i - 1)
+            layers[f"module{module}_sep{i}_depthwise"] = f"block{module - 1}.rep.{at}.conv1"
+            layers[f"module{module}_sep{i}_pointwise"] = f"block{module - 1}.rep.{at}.pointwise"
+            layers[f"module{module}_sep{i}_norm"] = f"block{module - 1}.rep.{at + 1}"
+        layers[f"module{module}_shortcut"] = f"block{module - 1}.skip"
+        layers[f"module{module}_shortcut_norm"] = f"block{module - 1}.skipbn"
+    for i, theirs in ((1, 3), (2, 4)):
+        layers[f"module14_sep{i}_depthwise"] = f"conv{theirs}.conv1"
+        layers[f"module14_sep{i}_pointwise"] = f"conv{theirs}.pointwise"
+        layers[f"module14_sep{i}_norm"] = f"bn{theirs}"
+    stages = {f"module{module:02}": f"block{module - 1}" for module in (2, 3, 4, 12, 13)}
+    ends = {"module01": "act2", "module14": "act4"}
+    return Names("timm", {**layers, "classifier": "fc"}, {**stages, **ends})
+
+
+def _torchvision_inception_v3() -> Names:
+    blocks = {"a1": "5b", "a2": "5c", "a3": "5d", "b": "6a", "c1": "6b", "c2": "6c", "c3": "6d", "c4": "6e"}
+    blocks |= {"d": "7a", "e1": "7b", "e2": "7c"}
+    branches = {
+        "a": {"branch1_conv1": "1x1", "branch2_conv{i}": "5x5_{i}", "branch3_conv{i}": "3x3dbl_{i}"},
+        "b": {"branch1_conv1": "3x3", "branch2_conv{i}": "3x3dbl_{i}"},
+        "c": {"branch1_conv1": "1x1", "branch2_conv{i}": "7x7_{i}", "branch3_conv{i}": "7x7dbl_{i}"},
+        "d": {"branch1_conv{i}": "3x3_{i}", "branch2_conv{i}": "7x7x3_{i}"},
+        "e": {
+            "branch1_conv1": "1x1",
+            "branch2_conv1": "3x3_1",
+            "branch2_row_conv1": "3x3_2a",
+            "branch2_column_conv1": "3x3_2b",
+            "branch3_conv{i}": "3x3dbl_{i}",
+            "branch3_row_conv1": "3x3dbl_3a",
+            "branch3_column_conv1": "3x3dbl_3b",
+        },
+    }
+    stem = ("stem1_conv1", "1a_3x3"), ("stem1_conv2", "2a_3x3"), ("stem1_conv3", "2b_3x3")
+    stem += ("stem2_conv1", "3b_1x1"), ("stem2_conv2", "4a_3x3")
+    rows = {ours: f"Conv2d_{theirs}" for ours, theirs in stem}
+    for block, mixed in blocks.items():
+        for ours, theirs in branches[block[0]].items():
+            rows[f"{block}_{ours}"] = f"Mixed_{mixed}.branch{theirs}"
+        rows[f"{block}_pooled_conv1"] = f"Mixed_{mixed}.branch_pool"
+    stages = {block: f"Mixed_{mixed}" for block, mixed in blocks.items()}
+    return Names("torchvision and timm", {**_with_norm(rows), "classifier": "fc"}, stages)
+
+
+def _torchvision_shufflenet_v2() -> Names:
+    unit = "stage{stage}.{unit0}"
+    branches = {
+        "shortcut_depthwise": ("branch1.0", "branch1.1"),
+        "shortcut": ("branch1.2", "branch1.3"),
+        "expand": ("branch2.0", "branch2.1"),
+        "depthwise": ("branch2.3", "branch2.4"),
+        "project": ("branch2.5", "branch2.6"),
+    }
+    rows = {"stem": "conv1.0", "stem_norm": "conv1.1", "head": "conv5.0", "head_norm": "conv5.1", "classifier": "fc"}
+    for ours, (conv, norm) in branches.items():
+        rows[f"stage{{stage}}_unit{{unit}}_{ours}"] = f"{unit}.{conv}"
+        rows[f"stage{{stage}}_unit{{unit}}_{ours}_norm"] = f"{unit}.{norm}"
+    return Names("torchvision", rows, {"stage{stage}": "stage{stage}"})
+
+
+_DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
+_FAMILIES: dict[type[nn.Module], list[Names]] = {
+    PyramidNet: [_CV_PYRAMIDNET],
+    MobileNetV1: [_CV_MOBILENET_V1, _TIMM_MOBILENET_V1],
+    Xception: [_cv_xception(), _timm_xception()],
+    InceptionV3: [_torchvision_inception_v3()],
+    ShuffleNetV2: [_torchvision_shufflenet_v2()],
+}
+
+
+def layouts(model: nn.Module) -> list[Names]:
+    """All names under which a network of this family may come; none where there is no public reference."""
+    if isinstance(model, CifarResNet):
+        return [_CV_PRERESNET] if model.preact else [_CV_RESNET, _AKAMASTER]
+    if isinstance(model, DenseNet):
+        return [_DENSENET_B if model.bottleneck else _DENSENET]
+    return _FAMILIES.get(cast(type[nn.Module], type(model)), [])

@@ -1,0 +1,85 @@
+"""The PyTorch networks that ours are set beside: made with random weights and statistics, never downloaded."""
+# torch is an extra, and not where types are checked
+# pyright: reportMissingImports=false
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def build(reference: str, num_classes: int, seed: int = 0) -> nn.Module:
+    """A network by package and name, such as "pytorchcv:resnet20_cifar10", in evaluation mode.
+
+    "+sep", "+sep_bn" or "+sep_bn_relu" behind the name replaces its 3x3 convolutions by depthwise separable ones. The
+    last pool takes any size. Convolutions are drawn by He's rule, so that signals reach the end; batch norms get random
+    scales, biases and statistics, since two networks can agree under default ones and still differ.
+    """
+    torch.manual_seed(seed)
+    package, _, name = reference.partition(":")
+    name, _, separable = name.partition("+")
+    model = _MAKERS[package](name, num_classes)
+    if separable:
+        _replace_3x3(model, separable.removeprefix("sep").removeprefix("_"))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model.eval()
+
+
+def _pytorchcv(name: str, num_classes: int) -> nn.Module:
+    from pytorchcv.model_provider import get_model
+    from pytorchcv.models.pyramidnet_cifar import get_pyramidnet_cifar
+
+    if name == "pyramidnet164_a48_bn_cifar10":  # no name of theirs, but a network of theirs
+        model: Any = get_pyramidnet_cifar(num_classes=num_classes, blocks=164, alpha=48, bottleneck=True)
+    else:
+        model = get_model(name, num_classes=num_classes)
+    if hasattr(model.features, "final_pool"):
+        model.features.final_pool = nn.AdaptiveAvgPool2d(1)
+    else:
+        model.features.final_block.pool = nn.AdaptiveAvgPool2d(1)
+    return model
+
+
+def _timm(name: str, num_classes: int) -> nn.Module:
+    import timm
+
+    options = {"aux_logits": False} if name == "inception_v3" else {}
+    return timm.create_model(name, num_classes=num_classes, **options)
+
+
+def _torchvision(name: str, num_classes: int) -> nn.Module:
+    import torchvision
+
+    options = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
+    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+
+
+_MAKERS = {"pytorchcv": _pytorchcv, "timm": _timm, "torchvision": _torchvision}
+
+
+def _replace_3x3(model: nn.Module, inner: str) -> None:
+    for module in list(model.modules()):
+        for name, conv in list(module.named_children()):
+            if isinstance(conv, nn.Conv2d) and conv.kernel_size == (3, 3) and conv.in_channels > 3:
+                setattr(module, name, _separable(conv, inner))
+
+
+def _separable(conv: nn.Conv2d, inner: str) -> nn.Sequential:
+    """The layers of our SeparableConv, by its names."""
+    channels = conv.in_channels
+    depthwise = nn.Conv2d(channels, channels, 3, conv.stride, conv.padding, groups=channels, bias=False)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(depthwise=depthwise)
+    if inner:
+        layers["norm"] = nn.BatchNorm2d(channels)
+    if inner == "bn_relu":
+        layers["relu"] = nn.ReLU()
+    layers["pointwise"] = nn.Conv2d(channels, conv.out_channels, 1, bias=False)
+    return nn.Sequential(layers)
