@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -27,6 +27,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep eval RUN                 accuracy and loss of a run's checkpoint
   jsep compare [EXPERIMENT]     train an experiment's networks and make a report of them
   jsep bench [MODEL]            its speed beside plain Flax and PyTorch
+  jsep port MODEL [FILE]        weights from PyTorch into a run folder; --check sets both networks side by side
 
 Every command explains itself: jsep train --help.
 A first look: jsep show separable_cnn, then jsep compare.
@@ -208,6 +209,86 @@ def bench(argv: Sequence[str]) -> None:
     console.print(f"The figures: {config.out / 'bench.csv'}, {config.out / 'bench.png'}")
 
 
+def port(
+    model: Positional[str],
+    file: Positional[Path | None] = None,
+    check: bool = False,
+    options: tuple[str, ...] = (),
+    out: Path = Path("runs/port"),
+    data: str | None = None,
+    normalize: Literal["dataset", "unit", "imagenet"] | None = None,
+    size: int | None = None,
+) -> None:
+    """Carry weights over from PyTorch, name by name, or not at all.
+
+    The run folder gets a checkpoint that `jsep eval` takes, and weights.safetensors by our names.
+
+    Args:
+        model: Registered name; `jsep models` lists them.
+        file: A .safetensors or .pth file of the names that pytorchcv, torchvision or timm have for this network.
+        check: Instead, build the PyTorch references with random weights and print the differences stage by stage.
+        options: Options of the network that the weights belong to, such as shortcut=projection.
+        out: The run folder.
+        data: What to evaluate on; the data set of the published network unless said.
+        normalize: What the network was fed; as published unless said.
+        size: Height and width of the images of --check; the published ones unless said.
+    """
+    if check:
+        return _check_port(model, size)
+    if file is None:
+        raise UserError(f"jsep port {model}: give the file of its weights, or --check")
+    from safetensors.numpy import save_file
+
+    from jsep.models import model_info, parse_options
+    from jsep.port import flat, from_torch, read_state
+    from jsep.train import RunConfig, adopt
+
+    home = model_info(model).normalization
+    imagenet = home == "imagenet"
+    variables = from_torch(model, read_state(file), **parse_options(options))
+    config = RunConfig(
+        model=model,
+        options=options,
+        data=data or ("imagenet2012" if imagenet else home),
+        normalize=normalize or ("imagenet" if imagenet else "dataset"),
+    )
+    adopt(config, variables, out)
+    arrays = flat(variables)
+    save_file(arrays, out / "weights.safetensors")
+    console.print(
+        f"{model}: {sum(array.size for array in arrays.values()):,} values in {len(arrays)} arrays, all accounted for. "
+        f"{out} holds a checkpoint and weights.safetensors; jsep eval {out} evaluates it on {config.data}"
+    )
+
+
+def _check_port(model: str, size: int | None) -> None:
+    from jsep.models import model_info
+    from jsep.port import TOLERANCE
+    from jsep.port import check as compare
+
+    references = model_info(model).references
+    if not references:
+        raise UserError(f"{model} has no public PyTorch reference to be checked against")
+    if size is not None and size < 1:
+        raise UserError(f"--size {size}: it must be at least 1")
+    worst = 0.0
+    for reference, options in references.items():
+        with console.status(f"Building {reference} and {model}"):
+            rows = compare(model, reference, size=size)
+        given = f" (ours with {' '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
+        table = RichTable("stage", "output", box=None, pad_edge=False)
+        table.add_column("relative difference", justify="right")
+        for row in rows:
+            table.add_row(row.stage, _size(row.shape), f"{row.relative:.1e}")
+        console.print(f"{model} and {reference}{given}, random weights and statistics, float32")
+        _print_table(table)
+        worst = max(worst, *(row.relative for row in rows))
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"{model} is not its reference: {worst:.1e} apart, where rounding makes at most {TOLERANCE:.0e}"
+        )
+
+
 def find_experiment(name: str) -> Path:
     """An experiment by path, or by name among those that come with jsep."""
     path = Path(name)
@@ -253,6 +334,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "eval": _typed(evaluate, "eval"),
     "compare": compare,
     "bench": bench,
+    "port": _typed(port, "port"),
 }
 
 

@@ -11,6 +11,7 @@ FLOORS = {
     "layers": 1,
     "models": 2,
     "costs": 3,
+    "port": 3,
     "data": 3,
     "report": 3,
     "bench": 4,

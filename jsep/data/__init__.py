@@ -1,11 +1,13 @@
 """Data sets as arrays or streams, and what is done to images on the device."""
 
 from jsep.data.augment import augment, normalize
-from jsep.data.catalog import CATALOG, Dataset, Split, load
+from jsep.data.catalog import CATALOG, IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load
 from jsep.data.feed import Feed, ResidentFeed, StreamFeed, make_feed
 
 __all__ = [
     "CATALOG",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "Dataset",
     "Feed",
     "ResidentFeed",

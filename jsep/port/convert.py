@@ -59,7 +59,7 @@ def convert(
 ) -> tuple[dict[str, Any], list[str]]:
     """The variables of `model`, and a line for all that does not fit."""
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    wanted = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), x), sep="/")
+    wanted: dict[str, Any] = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), x), sep="/")
     left = set(state)
     found, wrong = {}, []
     for path, leaf in wanted.items():

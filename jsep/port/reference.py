@@ -2,6 +2,7 @@
 # torch is an extra, and not where types are checked
 # pyright: reportMissingImports=false
 
+import re
 from collections import OrderedDict
 from typing import Any
 
@@ -9,12 +10,13 @@ import torch
 from torch import nn
 
 
-def build(reference: str, num_classes: int, seed: int = 0) -> nn.Module:
+def build(reference: str, num_classes: int, size: int, seed: int = 0) -> nn.Module:
     """A network by package and name, such as "pytorchcv:resnet20_cifar10", in evaluation mode.
 
     "+sep", "+sep_bn" or "+sep_bn_relu" behind the name replaces its 3x3 convolutions by depthwise separable ones. The
-    last pool takes any size. Convolutions are drawn by He's rule, so that signals reach the end; batch norms get random
-    scales, biases and statistics, since two networks can agree under default ones and still differ.
+    last pool takes any size. Scales, biases and statistics of batch norms are random, since two networks can agree
+    under default ones and still differ; the statistics lie around those of random images of `size`, so that signals
+    neither vanish nor explode on their way through a hundred layers.
     """
     torch.manual_seed(seed)
     package, _, name = reference.partition(":")
@@ -22,14 +24,18 @@ def build(reference: str, num_classes: int, seed: int = 0) -> nn.Module:
     model = _MAKERS[package](name, num_classes)
     if separable:
         _replace_3x3(model, separable.removeprefix("sep").removeprefix("_"))
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    norms: list[Any] = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.1)
+        norm.momentum = 1.0  # the statistics of one batch alone
+    with torch.no_grad():
+        model.train()(torch.randn(8, 3, size, size))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+            norm.running_var *= 0.5 + torch.rand_like(norm.running_var)
     return model.eval()
 
 
@@ -37,8 +43,9 @@ def _pytorchcv(name: str, num_classes: int) -> nn.Module:
     from pytorchcv.model_provider import get_model
     from pytorchcv.models.pyramidnet_cifar import get_pyramidnet_cifar
 
-    if name == "pyramidnet164_a48_bn_cifar10":  # no name of theirs, but a network of theirs
-        model: Any = get_pyramidnet_cifar(num_classes=num_classes, blocks=164, alpha=48, bottleneck=True)
+    if pyramid := re.fullmatch(r"pyramidnet(\d+)_a(\d+)(_bn)?_cifar10", name):  # any size, not only their names
+        depth, alpha, bottleneck = int(pyramid[1]), int(pyramid[2]), bool(pyramid[3])
+        model: Any = get_pyramidnet_cifar(num_classes=num_classes, blocks=depth, alpha=alpha, bottleneck=bottleneck)
     else:
         model = get_model(name, num_classes=num_classes)
     if hasattr(model.features, "final_pool"):
@@ -51,14 +58,14 @@ def _pytorchcv(name: str, num_classes: int) -> nn.Module:
 def _timm(name: str, num_classes: int) -> nn.Module:
     import timm
 
-    options = {"aux_logits": False} if name == "inception_v3" else {}
+    options: Any = {"aux_logits": False} if name == "inception_v3" else {}
     return timm.create_model(name, num_classes=num_classes, **options)
 
 
 def _torchvision(name: str, num_classes: int) -> nn.Module:
     import torchvision
 
-    options = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
+    options: Any = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
     return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
 
 
@@ -72,7 +79,7 @@ def _replace_3x3(model: nn.Module, inner: str) -> None:
                 setattr(module, name, _separable(conv, inner))
 
 
-def _separable(conv: nn.Conv2d, inner: str) -> nn.Sequential:
+def _separable(conv: Any, inner: str) -> nn.Sequential:
     """The layers of our SeparableConv, by its names."""
     channels = conv.in_channels
     depthwise = nn.Conv2d(channels, channels, 3, conv.stride, conv.padding, groups=channels, bias=False)

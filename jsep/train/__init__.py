@@ -1,7 +1,7 @@
 """State, step, devices, loop, checkpoints: everything between an experiment's config and its results."""
 
 from jsep.train.config import Comparison, Recipe, RunConfig
-from jsep.train.loop import Diverged, Interrupted, evaluate_run, train
+from jsep.train.loop import Diverged, Interrupted, adopt, evaluate_run, train
 
 __all__ = [
     "Comparison",
@@ -9,6 +9,7 @@ __all__ = [
     "Interrupted",
     "Recipe",
     "RunConfig",
+    "adopt",
     "evaluate_run",
     "train",
 ]

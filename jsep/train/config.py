@@ -25,8 +25,9 @@ class Recipe:
     """Where TFDS keeps its data sets ($TFDS_DATA_DIR or ~/tensorflow_datasets unless said)."""
     image_size: int = 0
     """Bring images to this size; 0 keeps the data set's own."""
-    normalize: Literal["dataset", "unit"] = "dataset"
-    """dataset: subtract the training images' mean, divide by their standard deviation. unit: divide by 255 alone."""
+    normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
+    """dataset: subtract the training images' mean, divide by their standard deviation. unit: divide by 255 alone.
+    imagenet: with ImageNet's mean and deviation."""
     crop: int = 0
     """Pad by so many pixels and cut a random window (4 is usual for CIFAR)."""
     flip: bool = False

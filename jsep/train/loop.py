@@ -11,21 +11,24 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 from jsep.costs import Table, count
-from jsep.data import Dataset, Feed, load, make_feed
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
+from jsep.errors import UserError
 from jsep.models import create_model, parse_options
 from jsep.report import CurvePoint, Result, write_rows
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig, save_config
+from jsep.train.metrics import Sums
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.progress import Progress
 from jsep.train.run import MetricsLog, RunFolder
 from jsep.train.schedules import learning_rate, make_optimizer
-from jsep.train.state import create_state
+from jsep.train.state import TrainState, create_state
 from jsep.train.step import make_eval_step, make_train_step
 
 CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
@@ -54,6 +57,8 @@ class Setup:
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if self.config.normalize == "dataset":
             return self.dataset.mean, self.dataset.std
+        if self.config.normalize == "imagenet":
+            return IMAGENET_MEAN, IMAGENET_STD
         channels = self.dataset.image_shape[-1]
         return (0.0,) * channels, (1.0,) * channels
 
@@ -87,6 +92,8 @@ def prepare(config: RunConfig) -> Setup:
         make_feed(dataset.train, dataset),
         make_feed(dataset.test, dataset),
     )
+    if config.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
+        raise UserError(f"--normalize imagenet needs colour images; those of {dataset.name} have one channel")
     setup.steps_per_epoch  # noqa: B018  (refuses a batch larger than the data)
     setup.costs()  # refuses images that the network cannot take
     return setup
@@ -240,6 +247,26 @@ def evaluate_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> dict
         "seconds": time.perf_counter() - started,
         "note": setup.dataset.note,
     }
+
+
+def adopt(config: RunConfig, variables: dict[str, Any], out: Path) -> None:
+    """Make a run folder around weights that were trained elsewhere: one checkpoint, at step 0.
+
+    Raises:
+        UserError: `out` already holds a run.
+    """
+    RunFolder.create(out, config)
+    params = variables["params"]
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=make_optimizer(config, learning_rate(config, 1)).init(params),
+        epoch_sums=Sums.zero(),
+    )
+    checkpoints = Checkpoints(out, config.keep)
+    checkpoints.save(0, state, {"seconds": 0.0, "compile_seconds": 0.0}, accuracy=-1.0)  # not evaluated yet
+    checkpoints.close()
 
 
 def curve(folder: RunFolder, config: RunConfig) -> list[CurvePoint]:

@@ -1,0 +1,122 @@
+"""Every network that has a PyTorch reference, against it: stages and logits, gradients, and five steps of SGD."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.traverse_util import flatten_dict
+
+from jsep import list_models, model_info
+from jsep.port import TOLERANCE, check, pair
+from jsep.port.convert import convert
+from jsep.train import RunConfig
+from jsep.train.schedules import make_optimizer
+
+torch = pytest.importorskip("torch", reason="the references need torch")
+pytest.importorskip("pytorchcv", reason="the references need pytorchcv")
+pytest.importorskip("timm", reason="the references need timm")
+pytest.importorskip("torchvision", reason="the references need torchvision")
+
+torch.set_num_threads(1)  # its threads wait for one another: beside any other process, for minutes
+
+SIZES = {32: 16, 224: 64, 299: 96}  # published: smallest that every stage can take
+REFERENCES = [(name, reference) for name in list_models() for reference in model_info(name).references]
+
+
+@pytest.mark.parametrize(("name", "reference"), REFERENCES)
+def test_stages_and_logits(name, reference):
+    for row in check(name, reference, size=SIZES[model_info(name).input_shape[0]]):
+        assert row.relative <= TOLERANCE, row
+
+
+# a small network of every family, and of every way to build a block
+TRAINED = [
+    ("resnet20", "pytorchcv:resnet20_cifar10", {"shortcut": "projection"}, 16),
+    ("resnet20", "pytorchcv:seresnet20_cifar10", {"shortcut": "projection", "se": True}, 16),
+    ("preresnet110", "pytorchcv:preresnet20_cifar10", {"depth": 20}, 16),
+    ("densenet100_k12_bc", "pytorchcv:densenet40_k12_bc_cifar10+sep_bn", {"depth": 40, "separable": "sep_bn"}, 16),
+    ("spyramidnet164_a48", "pytorchcv:pyramidnet20_a48_bn_cifar10+sep_bn_relu", {"depth": 20}, 16),
+    ("mobilenet_v1_025", "pytorchcv:mobilenet_wd4", {}, 64),
+    ("xception", "pytorchcv:xception", {"dropout": 0.0}, 64),
+    ("inception_v3", "torchvision:inception_v3", {"dropout": 0.0}, 96),
+    ("shufflenet_v2_x0_5", "torchvision:shufflenet_v2_x0_5", {}, 64),
+]
+STEPS, BATCH, RATE, DECAY, KEEP = 5, 4, 0.01, 5e-4, 0.9
+
+
+@pytest.mark.parametrize(("name", "reference", "options", "size"), TRAINED)
+def test_gradients_and_five_steps(name, reference, options, size):
+    """Computed in float64, where rounding hides no difference; compared as float32."""
+    model, variables, theirs, names = pair(name, reference, options, size)
+    rng = np.random.default_rng(1)
+    images = rng.normal(size=(STEPS, BATCH, size, size, 3))
+    labels = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH))
+    torch_grads, torch_state = _train_torch(theirs, images, labels)
+    with jax.enable_x64(True):
+        grads, params, batch_stats = _train(model, variables, images, labels)
+    for state, ours in ((torch_grads, grads), (torch_state, params), (torch_state, batch_stats)):
+        want, wrong = convert(model, (size, size, 3), torch_state | state, names)
+        assert not wrong
+        part = "batch_stats" if ours is batch_stats else "params"
+        wanted = flatten_dict(want[part], sep="/")
+        for path, value in flatten_dict(ours, sep="/").items():
+            # a bias before a batch norm has no gradient but rounding: hence a floor
+            scale = max(np.abs(wanted[path]).max(), 1e-6)
+            assert np.abs(np.asarray(value) - wanted[path]).max() <= 1e-5 * scale, (part, path)
+
+
+def _train(model, variables, images, labels):
+    """The first gradients, and parameters and statistics after all steps."""
+    params, batch_stats = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.float64), (variables["params"], variables["batch_stats"])
+    )
+    config = RunConfig(optimizer="sgd", lr=RATE, weight_decay=DECAY, momentum=KEEP)
+    optimizer = make_optimizer(config, RATE)
+
+    def loss_of(params, batch_stats, x, y):
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": batch_stats}, x, train=True, mutable=["batch_stats"]
+        )
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), updates["batch_stats"]
+
+    @jax.jit
+    def step(params, batch_stats, opt_state, x, y):
+        grads, batch_stats = jax.grad(loss_of, has_aux=True)(params, batch_stats, x, y)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+        return grads, optax.apply_updates(params, updates), batch_stats, opt_state
+
+    opt_state, first = optimizer.init(params), None
+    for x, y in zip(images, labels, strict=True):
+        grads, params, batch_stats, opt_state = step(params, batch_stats, opt_state, jnp.asarray(x), jnp.asarray(y))
+        first = grads if first is None else first
+    return first, params, batch_stats
+
+
+def _train_torch(model, images, labels):
+    """The same from PyTorch, by its names; its running variances, n / (n - 1) times ours a step, made like ours."""
+    model = model.double().train()
+    positions, before = {}, {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            before[name] = module.running_var.clone()
+            hook = partial(lambda name, _, x: positions.__setitem__(name, x[0].numel() // x[0].shape[1]), name)
+            module.register_forward_pre_hook(hook)
+        elif isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=KEEP, weight_decay=DECAY, nesterov=True)
+    first = None
+    for x, y in zip(images, labels, strict=True):
+        optimizer.zero_grad()
+        logits = model(torch.from_numpy(x.transpose(0, 3, 1, 2)))
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(y)).backward()
+        first = first or {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
+        optimizer.step()
+    state = {name: value.numpy() for name, value in model.state_dict().items() if "num_batches" not in name}
+    for name, n in positions.items():
+        kept = KEEP**STEPS * before[name].numpy()
+        state[f"{name}.running_var"] = kept + (state[f"{name}.running_var"] - kept) * (n - 1) / n
+    return first, state
