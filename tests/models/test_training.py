@@ -1,0 +1,72 @@
+"""One step in bfloat16 on eight devices: the loss is finite and every parameter gets a gradient.
+
+By default one small network a family; JSEP_EVERY_MODEL=1 takes every registered name at its published size of network.
+"""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsep import create_model, list_models, model_info
+
+SMALL = [
+    ("both_cnn", {"width": 0.0625}),
+    ("keras_separable_cnn", {"width": 0.0625}),
+    ("mobilenet_v1_shallow", {"width": 0.0625}),
+    ("mobilenet_v1_full_conv", {"width": 0.0625, "act": "relu6", "padding": "SAME", "input": "cifar"}),
+    ("se_sdensenet100_k12_bc", {"depth": 10}),
+    ("densenet40_k12", {"depth": 7, "dropout": 0.2}),
+    ("sresnet164", {"depth": 11, "shortcut": "projection", "se": True}),
+    ("preresnet110", {"depth": 8}),
+    ("spyramidnet164_a48", {"depth": 11, "alpha": 6}),
+    ("vgg16_bn", {"width": 0.0625}),
+    ("shufflenet_v2_x0_5", {"input": "cifar"}),
+    ("xception", {"input": "cifar", "jft_head": True, "inner_activation": "elu", "residual": False}),
+]
+EVERY = [(name, {}) for name in list_models()]
+SIZES = {32: 32, 64: 64, 224: 64, 299: 96}  # published: smallest that leaves every stage a map
+DEVICES = 8
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY if os.environ.get("JSEP_EVERY_MODEL") else SMALL)
+def test_every_parameter_gets_a_gradient(name, options):
+    model = create_model(name, num_classes=4, dtype=jnp.bfloat16, axis_name="batch", **options)
+    cifar = options.get("input") == "cifar"
+    size = 32 if cifar else SIZES[model_info(name).input_shape[0]]
+    rng = np.random.default_rng(0)
+    # one compilation less than model.init
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
+    variables = jax.tree_util.tree_map_with_path(lambda path, s: _drawn(rng, path, s), shapes)
+    x = rng.normal(size=(DEVICES, 2, size, size, 3)).astype(np.float32)
+
+    def step(variables, x):
+        def loss_of(params):
+            logits, updates = model.apply(
+                {**variables, "params": params},
+                x,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(2)},
+            )
+            return -jax.nn.log_softmax(logits)[:, 0].mean(), updates
+
+        grads, updates = jax.grad(loss_of, has_aux=True)(variables["params"])
+        largest = jax.tree.map(lambda g: jnp.abs(g).max(), jax.lax.pmean(grads, "batch"))
+        return largest, updates
+
+    largest, updates = jax.pmap(step, axis_name="batch", in_axes=(None, 0), out_axes=None)(variables, x)
+    for path, value in jax.tree_util.tree_leaves_with_path(largest):
+        assert np.isfinite(value), jax.tree_util.keystr(path)
+        assert value > 0, jax.tree_util.keystr(path)
+    for path, value in jax.tree_util.tree_leaves_with_path(updates):
+        assert np.isfinite(value).all(), jax.tree_util.keystr(path)
+
+
+def _drawn(rng, path, leaf):
+    """He's rule for kernels, ones for scales and variances."""
+    if path[-1].key == "kernel":
+        return rng.normal(size=leaf.shape, scale=(2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(np.float32)
+    return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
