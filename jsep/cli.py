@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,11 +34,15 @@ A first look: jsep show separable_cnn, then jsep compare.
 """
 
 
-def models(pattern: Positional[str] = "*") -> None:
+_ZOO = ("network", "input", "parameters", "MACs", "facts", "source", "published", "outputs equal")
+
+
+def models(pattern: Positional[str] = "*", table: bool = False) -> None:
     """List the networks that match a wildcard.
 
     Args:
         pattern: A shell wildcard, such as '*separable*'.
+        table: As Markdown, with the published figures and the PyTorch references.
     """
     from jsep.costs import count
     from jsep.models import create_model, list_models, model_info
@@ -46,17 +50,25 @@ def models(pattern: Positional[str] = "*") -> None:
     names = list_models(pattern)
     if not names:
         raise UserError(f"No network matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
-    table = RichTable("model", "input", box=None, pad_edge=False)
+    if table:
+        print(f"| {' | '.join(_ZOO)} |\n|---|---|--:|--:|---|---|---|---|")
+    listing = RichTable("model", "input", box=None, pad_edge=False)
     for heading in ("parameters", "MACs"):
-        table.add_column(heading, justify="right")
+        listing.add_column(heading, justify="right")
     for heading in ("facts", "what it is"):
-        table.add_column(heading)
+        listing.add_column(heading)
     for name in names:
         info = model_info(name)
         costs = count(create_model(name), info.input_shape)
-        size = _size(info.input_shape)
-        table.add_row(name, size, f"{costs.params:,}", f"{costs.macs:,}", info.certainty, info.summary)
-    _print_table(table)
+        cells = [_size(info.input_shape), f"{costs.params:,}", f"{costs.macs:,}"]
+        if table:
+            published = "; ".join(f"{what}: {figure}" for what, figure in info.published.items())
+            equal = ", ".join(f"{torch}{_given(options)}" for torch, options in info.references.items())
+            sources = [info.certainty, info.paper, published or "-", equal or "-"]
+            print(f"| {' | '.join([f'`{name}`', *cells, *sources])} |")
+        listing.add_row(name, *cells, info.certainty, info.summary)
+    if not table:
+        _print_table(listing)
 
 
 def show(
@@ -275,12 +287,11 @@ def _check_port(model: str, size: int | None) -> None:
     for reference, options in references.items():
         with console.status(f"Building {reference} and {model}"):
             rows = compare(model, reference, size=size)
-        given = f" (ours with {' '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
         table = RichTable("stage", "output", box=None, pad_edge=False)
         table.add_column("relative difference", justify="right")
         for row in rows:
             table.add_row(row.stage, _size(row.shape), f"{row.relative:.1e}")
-        console.print(f"{model} and {reference}{given}, random weights and statistics, float32")
+        console.print(f"{model} and {reference}{_given(options)}, random weights and statistics, float32")
         _print_table(table)
         worst = max(worst, *(row.relative for row in rows))
     if not worst <= TOLERANCE:
@@ -385,6 +396,10 @@ def _print_table(table: RichTable) -> None:
         Console(width=200, highlight=False).print(table)
     else:
         console.print(table)
+
+
+def _given(options: Mapping[str, Any]) -> str:
+    return f" ({' '.join(f'{key}={value}' for key, value in options.items())})" if options else ""
 
 
 def _size(shape: Sequence[int]) -> str:

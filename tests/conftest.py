@@ -65,3 +65,30 @@ def tiny_tfds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     builder = Tiny(data_dir=str(folder), file_format="array_record")
     builder.download_and_prepare()
     return Path(builder.data_dir)
+
+
+@pytest.fixture
+def resnet8_state():
+    """The random state dict of a ResNet-8 in the layout of akamaster/pytorch_resnet_cifar10, for so many classes."""
+
+    def make(classes: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+        state: dict[str, np.ndarray] = {}
+
+        def norm(name: str, features: int) -> None:
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                state[f"{name}.{part}"] = rng.uniform(0.5, 1.5, features)
+
+        def block(prefix: str, inputs: int, features: int) -> None:
+            for i, channels in ((1, inputs), (2, features)):
+                state[f"{prefix}conv{i}.weight"] = rng.normal(size=(features, channels, 3, 3))
+                norm(f"{prefix}bn{i}", features)
+
+        state["conv1.weight"] = rng.normal(size=(16, 3, 3, 3))
+        norm("bn1", 16)
+        for stage, (inputs, features) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
+            block(f"layer{stage}.0.", inputs, features)
+        state["linear.weight"], state["linear.bias"] = rng.normal(size=(classes, 64)), rng.normal(size=classes)
+        return {name: value.astype(np.float32) for name, value in state.items()}
+
+    return make

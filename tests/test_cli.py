@@ -1,6 +1,7 @@
 """What a person types, and the sentence that comes back: never a traceback."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,11 @@ def test_show(capsys):
         (["train", "--devices", "99"], "there are 8 here"),
         (["train", "--resume", "--out", "nowhere"], "nowhere is no run folder"),
         (["eval", "nowhere"], "nowhere is no run folder"),
+        (["port", "resnet20"], "give the file of its weights, or --check"),
+        (["port", "resnet20", "nothing.pth"], "nothing.pth is no file"),
+        (["port", "resnet2"], "give the file of its weights"),
+        (["port", "separable_cnn", "--check"], "no public PyTorch reference"),
+        (["port", "--check", "resnet20", "--size", "0"], "--size 0: it must be at least 1"),
         (["compare", "nothing.py"], "There is no experiment 'nothing.py'"),
         (["compare", "--models", "regular_cnn", "regular_cnn"], "name each network once"),
         (["compare", "--seeds", "0"], "--seeds 0"),
@@ -128,3 +134,37 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, _, err = run(capsys, *words, "--resume", "--lr", "0.5")
     assert code == 2
     assert "another lr" in err
+
+
+def test_the_readme_holds_the_table_of_all_networks(capsys):
+    """After a change: jsep models --table, between the two comments."""
+    readme = Path(__file__).parent.parent / "README.md"
+    code, out, _ = run(capsys, "models", "--table")
+    assert code == 0
+    start, end = "<!-- zoo: jsep models --table -->\n", "<!-- /zoo -->"
+    assert readme.read_text().partition(start)[2].partition(end)[0] == out
+
+
+def test_port_and_eval_from_the_command_line(capsys, tmp_path, tiny_tfds, resnet8_state):
+    from safetensors.numpy import load_file, save_file
+
+    state = resnet8_state(2)
+    weights, out = tmp_path / "weights.safetensors", tmp_path / "run"
+    save_file(state, weights)
+    words = ["port", "resnet20", str(weights), "--options", "depth=8", "--data", str(tiny_tfds), "--out", str(out)]
+    code, said, err = run(capsys, *words)
+    assert (code, err) == (0, "")
+    assert "all accounted for" in said
+    ours = load_file(out / "weights.safetensors")
+    kernel = ours["params/stage2_block1_conv1/kernel"]
+    assert kernel[1, 2, 3, 4] == state["layer2.0.conv1.weight"][4, 3, 1, 2]
+    code, said, _ = run(capsys, "eval", str(out), "--batch-size", "16")
+    assert code == 0
+    assert "resnet20 at step 0 on the 20 test images of tiny" in said
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "already holds a run" in err
+    code, _, err = run(capsys, *words[:3], "--out", str(tmp_path / "other"))
+    assert code == 2
+    assert "stage1_block2_conv1_norm/mean needs layer1.1.bn1.running_mean, which is not there" in err
+    assert not (tmp_path / "other").exists()

@@ -145,31 +145,31 @@ def _paper(paper: str, reference: str | None = None, certainty: Certainty = "cer
 _post, _pre = partial(_paper, "arXiv 1512.03385"), partial(_paper, "arXiv 1603.05027")
 
 
-@register(**_post("resnet20_cifar10", C10_augmented="8.75"))
+@register(**_post("resnet20_cifar10", C10_augmented="8.75 (from memory)"))
 def resnet20(**fields: Any) -> CifarResNet:
     """ResNet-20 for 32x32 images, shortcuts padded."""
     return CifarResNet(**fields)
 
 
-@register(**_post(C10_augmented="7.51"))
+@register(**_post(C10_augmented="7.51 (from memory)"))
 def resnet32(**fields: Any) -> CifarResNet:
     """ResNet-32 for 32x32 images, shortcuts padded."""
     return CifarResNet(**{"depth": 32, **fields})
 
 
-@register(**_post(C10_augmented="7.17"))
+@register(**_post(C10_augmented="7.17 (from memory)"))
 def resnet44(**fields: Any) -> CifarResNet:
     """ResNet-44 for 32x32 images, shortcuts padded."""
     return CifarResNet(**{"depth": 44, **fields})
 
 
-@register(**_post("resnet56_cifar10", C10_augmented="6.97"))
+@register(**_post("resnet56_cifar10", C10_augmented="6.97 (from memory)"))
 def resnet56(**fields: Any) -> CifarResNet:
     """ResNet-56 for 32x32 images, shortcuts padded."""
     return CifarResNet(**{"depth": 56, **fields})
 
 
-@register(**_post("resnet110_cifar10", C10_augmented="6.43"))
+@register(**_post("resnet110_cifar10", C10_augmented="6.43 (from memory)"))
 def resnet110(**fields: Any) -> CifarResNet:
     """ResNet-110 for 32x32 images, shortcuts padded."""
     return CifarResNet(**{"depth": 110, **fields})

@@ -117,18 +117,19 @@ def test_orders_of_a_dense_layer(order, params):
 
 
 def test_an_order_is_the_sequence_in_which_a_layer_works():
-    """Two orders with the same parameters are two networks."""
-    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
-    models = [
-        create_model("densenet100_k12_bc", depth=10, order=order)
-        for order in ("", BASE, "ReLU-Conv-BN-ReLU-Conv-BN", "Conv-ReLU-BN-ReLU-Conv-BN")
-    ]
-    default, base, first, second = (
-        model.apply(model.init(jax.random.key(1), x), x, features=True)[1]["block1"].maps[..., -12:] for model in models
-    )
+    """Orders with the same parameters are different networks; in training, where batch norm is no identity."""
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+
+    def last_maps(order):
+        model = create_model("densenet100_k12_bc", depth=10, order=order)
+        variables = model.init(jax.random.key(1), x)
+        (_, stages), _ = model.apply(variables, x, train=True, features=True, mutable=["batch_stats"])
+        return stages["block1"].maps[..., -12:]
+
+    default, base, first, second = map(last_maps, ["", BASE, "ReLU-Conv-BN-ReLU-Conv-BN", "Conv-ReLU-BN-ReLU-Conv-BN"])
     assert jnp.array_equal(default, base)
-    assert not jnp.allclose(base, first, atol=1e-3)
-    assert not jnp.allclose(first, second, atol=1e-3)
+    assert not jnp.allclose(base, first, atol=1e-2)
+    assert not jnp.allclose(first, second, atol=1e-2)
 
 
 @pytest.mark.parametrize("order", ["BN-ReLU-Conv", "Conv-Conv-Conv", "Conv-GELU-Conv", "Conv Conv"])

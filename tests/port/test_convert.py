@@ -1,0 +1,100 @@
+"""State dicts become variables by name; what does not fit is said, and nothing is guessed."""
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jsep.errors import UserError
+from jsep.models import create_model, list_models, model_info
+from jsep.port import from_torch, read_state
+from jsep.port.names import layouts
+
+
+@pytest.fixture
+def state(resnet8_state):
+    return resnet8_state(7)
+
+
+def test_every_array_is_where_its_name_says(state):
+    variables = from_torch("resnet20", {f"module.{name}": value for name, value in state.items()}, depth=8)
+    params, stats = variables["params"], variables["batch_stats"]
+    # OIHW -> HWIO, (O, I) -> (I, O)
+    assert params["stem"]["kernel"][2, 1, 0, 5] == state["conv1.weight"][5, 0, 2, 1]
+    assert params["classifier"]["kernel"][3, 6] == state["linear.weight"][6, 3]
+    assert np.array_equal(params["stage2_block1_conv2_norm"]["scale"], state["layer2.0.bn2.weight"])
+    assert np.array_equal(stats["stage3_block1_conv1_norm"]["var"], state["layer3.0.bn1.running_var"])
+    model = create_model("resnet20", depth=8, num_classes=7)
+    wanted = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    assert jax.tree.structure(variables) == jax.tree.structure(wanted)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda s: s.pop("layer2.0.bn2.bias"), "needs layer2.0.bn2.bias, which is not there"),
+        (lambda s: s.update(extra=np.zeros(3)), "nothing of ours takes extra"),
+        (lambda s: s.update({"conv1.weight": np.zeros((16, 3, 5, 5))}), r"has the shape \(3, 3, 3, 16\)"),
+        (lambda s: s.pop("linear.weight"), "needs linear.weight"),
+    ],
+)
+def test_what_does_not_fit_is_named(state, spoil, sentence):
+    spoil(state)
+    with pytest.raises(UserError, match=sentence):
+        from_torch("resnet20", state, depth=8)
+
+
+def test_a_network_without_reference_says_so():
+    with pytest.raises(UserError, match="no PyTorch names"):
+        from_torch("separable_cnn", {})
+
+
+def test_every_network_with_a_reference_has_names():
+    for name in list_models():
+        for reference, options in model_info(name).references.items():
+            package = reference.partition(":")[0]
+            assert [n for n in layouts(create_model(name, **options)) if package in n.source], reference
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing of the kind")
+    for path, sentence in [
+        (broken, "cannot be read as safetensors"),
+        (tmp_path / "none.safetensors", "is no file"),
+        (tmp_path, "is no file"),
+    ]:
+        with pytest.raises(UserError, match=sentence):
+            read_state(path)
+    (tmp_path / "weights.h5").touch()
+    with pytest.raises(UserError, match=r"not as \.h5"):
+        read_state(tmp_path / "weights.h5")
+
+
+def test_safetensors_come_back_equal(tmp_path, state):
+    save_file(state, tmp_path / "w.safetensors")
+    found = read_state(tmp_path / "w.safetensors")
+    assert all(np.array_equal(found[name], value) for name, value in state.items())
+
+
+class Trap:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_pth_files_are_tensors_or_nothing(tmp_path, state):
+    torch = pytest.importorskip("torch", reason="reads .pth files")
+    tensors = {name: torch.from_numpy(value) for name, value in state.items()}
+    for number, whole in enumerate((tensors, {"state_dict": tensors, "epoch": 3})):
+        torch.save(whole, tmp_path / f"{number}.pth")
+        found = read_state(tmp_path / f"{number}.pth")
+        assert all(np.array_equal(found[name], value) for name, value in state.items())
+    torch.save({"state_dict": Trap(tmp_path / "sprung")}, tmp_path / "trap.pth")
+    with pytest.raises(UserError, match="tensors alone"):
+        read_state(tmp_path / "trap.pth")
+    assert not (tmp_path / "sprung").exists()
