@@ -1,0 +1,41 @@
+"""In which order a layer of DenseNet normalises, activates and convolves.
+
+Source     A thesis on depthwise separable networks, of which only the abstract is known. It says that another order
+           than the usual one does better, and prints the same string for both: the new one is open. Here are the usual
+           order, BN-ReLU-Conv-BN-ReLU-Conv, and five readings of the printed one, likeliest first.
+Command    jsep compare experiments/densenet_order.py
+Recipe     DenseNet's (arXiv 1608.06993), as in separable_densenet.py.
+Expect     Parameters 573,322 for the usual order, 574,474 for BN-Conv-BN-ReLU-Conv-BN, 556,810 for the other four: all
+           0.6 M, so size cannot tell which was meant. No accuracy is known.
+           The same question for ResNet (arXiv 1603.05027; errors on CIFAR-10 in %, ResNet-110 / 164): the original
+           6.61 / 5.93, BN after the addition 8.17 / 6.50, ReLU before it 7.84 / 6.14, ReLU-only pre-activation
+           6.71 / 5.91, full pre-activation 6.37 / 5.46.
+State      Not run.
+"""
+
+from jsep.train import Comparison, Recipe
+
+ORDERS = (
+    "ReLU-Conv-BN-ReLU-Conv-BN",  # Xception's; He's "ReLU-only pre-activation"
+    "BN-Conv-BN-ReLU-Conv-BN",  # PyramidNet's unit
+    "Conv-ReLU-BN-ReLU-Conv-BN",  # the text to the letter
+    "Conv-BN-ReLU-Conv-BN-ReLU",  # post-activation
+    "Conv-ReLU-BN-Conv-ReLU-BN",  # batch norm after ReLU
+)
+
+experiment = Comparison(
+    title="SDenseNet-BC-100 in six orders",
+    models=("sdensenet100_k12_bc", *(f"sdensenet100_k12_bc order={order}" for order in ORDERS)),
+    recipe=Recipe(
+        data="cifar10",
+        crop=4,
+        flip=True,
+        epochs=300,
+        batch_size=64,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=1e-4,
+        schedule="step",
+        milestones=(0.5, 0.75),
+    ),
+)
