@@ -141,6 +141,18 @@ def _(module: layers.DepthwiseConv, x: Shape, y: Shape, params: int) -> Cost:
 
 
 @cost.register
+def _(module: layers.GroupSum, x: Shape, y: Shape, params: int) -> Cost:
+    # additions are no multiply-accumulates; a weighting is
+    return _products(math.prod(x[1:]) if module.weighted else 0, False, y)
+
+
+@cost.register
+def _(module: layers.PairWeightedKernelSharingConv, x: Shape, y: Shape, params: int) -> Cost:
+    taps = math.prod(pair(module.kernel_size))
+    return _products(math.prod(x[1:]) * module.features + taps * module.groups * math.prod(y), False, y)
+
+
+@cost.register
 def _(module: nn.Conv, x: Shape, y: Shape, params: int) -> Cost:
     taps = module.kernel_size if isinstance(module.kernel_size, int) else math.prod(module.kernel_size)
     macs = taps * x[-1] // module.feature_group_count * math.prod(y)

@@ -1,12 +1,21 @@
 """Linen modules over `jsep.ops`, with the field's names and PyTorch's padding by default."""
 
-from jsep.layers.attention import SqueezeExcite
+from jsep.layers.attention import EfficientChannelAttention, SqueezeExcite, eca_kernel_size
 from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, Separable, SeparableConv, dense_or_separable
 from jsep.layers.head import classifier
 from jsep.layers.initializers import keras_glorot_depthwise
 from jsep.layers.norm import BatchNorm
 from jsep.layers.pool import AvgPool, GlobalAvgPool, MaxPool
 from jsep.layers.regularization import Dropout
+from jsep.layers.sharing import (
+    GroupSum,
+    KernelSharingConv,
+    PairWeightedKernelSharingConv,
+    SharedSeparableConv,
+    Sharing,
+    WeightedKernelSharingConv,
+    dense_or_shared,
+)
 
 __all__ = [
     "AvgPool",
@@ -14,13 +23,22 @@ __all__ = [
     "Conv",
     "DepthwiseConv",
     "Dropout",
+    "EfficientChannelAttention",
     "GlobalAvgPool",
+    "GroupSum",
+    "KernelSharingConv",
     "MaxPool",
+    "PairWeightedKernelSharingConv",
     "PointwiseConv",
     "Separable",
     "SeparableConv",
+    "SharedSeparableConv",
+    "Sharing",
     "SqueezeExcite",
+    "WeightedKernelSharingConv",
     "classifier",
     "dense_or_separable",
+    "dense_or_shared",
+    "eca_kernel_size",
     "keras_glorot_depthwise",
 ]

@@ -10,8 +10,9 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv, classifier
-from jsep.models.registry import Certainty, option, register
+from jsep.errors import UserError
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, GroupSum, PointwiseConv, classifier
+from jsep.models.registry import SHARING_PAPER, Certainty, option, register
 from jsep.models.stage import Stage
 
 # (features, stride of the first, number of blocks): Table 1 from its second row on
@@ -24,7 +25,9 @@ class MobileNetV1(nn.Module):
 
     width: multiplier of every layer's features. input: "imagenet" has a stem of stride 2, "cifar" one of stride 1 for
     32x32 images. padding: PyTorch's, or SAME as TF-slim and Keras have it. shallow: without the five blocks of 512
-    features at stride 1. full_conv: a dense 3x3 convolution, batch norm and ReLU in place of each block.
+    features at stride 1. full_conv: a dense 3x3 convolution, batch norm and ReLU in place of each block. sharing: so
+    many input channels of a block, weighted, share a depthwise kernel and a row of the pointwise one, as in form B of
+    `SharedSeparableConv`; 0 for none.
     """
 
     num_classes: int = 1000
@@ -34,6 +37,7 @@ class MobileNetV1(nn.Module):
     padding: Literal["TORCH", "SAME"] = option("TORCH")
     shallow: bool = option(False)
     full_conv: bool = option(False)
+    sharing: int = option(0)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -48,6 +52,11 @@ class MobileNetV1(nn.Module):
             norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")
             return act(norm(layer(x), train=train))
 
+        def shared(x: Array, name: str) -> Array:
+            if x.shape[-1] % self.sharing:
+                raise UserError(f"sharing={self.sharing}: it must divide the {x.shape[-1]} input channels of {name}")
+            return GroupSum(x.shape[-1] // self.sharing, weighted=True, dtype=self.dtype, name=f"{name}_sum")(x)
+
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
         stem_stride = 2 if self.input == "imagenet" else 1
         x = normalized(x, Conv(int(32 * self.width), 3, stem_stride, self.padding, name="stem", **common), "stem")
@@ -61,6 +70,8 @@ class MobileNetV1(nn.Module):
                     conv = Conv(width, 3, stride, self.padding, name=f"{name}_conv", **common)
                     x = normalized(x, conv, f"{name}_conv")
                     continue
+                if self.sharing:
+                    x = shared(x, name)
                 depthwise = DepthwiseConv(3, stride, self.padding, name=f"{name}_depthwise", **common)
                 x = normalized(x, depthwise, f"{name}_depthwise")
                 pointwise = PointwiseConv(width, name=f"{name}_pointwise", **common)
@@ -125,3 +136,15 @@ def mobilenet_v1_shallow(**fields: Any) -> MobileNetV1:
     """MobileNet V1 without the five blocks of 512 features at stride 1."""
     fields.setdefault("shallow", True)
     return MobileNetV1(**fields)
+
+
+@register(
+    paper=SHARING_PAPER,
+    input_shape=(224, 224, 3),
+    num_classes=1000,
+    normalization="imagenet",
+    certainty="reconstructed",
+)
+def mobilenet_v1_wksc4(**fields: Any) -> MobileNetV1:
+    """MobileNet V1, four weighted input channels to a depthwise separable kernel."""
+    return MobileNetV1(**{"sharing": 4, **fields})

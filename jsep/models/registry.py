@@ -11,6 +11,9 @@ import flax.linen as nn
 
 from jsep.errors import UserError, nearest
 
+# the only readable parts of both works on it are their abstracts
+SHARING_PAPER = "Zhou, Chen, Zhang, Fang: Efficient Weighted Kernel Sharing CNNs (2018)"
+
 Certainty = Literal["certain", "third-party", "reconstructed"]
 Rate = Annotated[float, "at least 0 and less than 1"]  # of dropout
 

@@ -9,19 +9,26 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import BatchNorm, Conv, GlobalAvgPool, MaxPool, classifier
-from jsep.models.registry import option, register
+from jsep.layers import BatchNorm, Conv, GlobalAvgPool, MaxPool, Sharing, classifier, dense_or_shared
+from jsep.models.registry import SHARING_PAPER, option, register
 from jsep.models.stage import Stage
 
+_lecun = nn.initializers.lecun_normal()
 # features and convolutions of each stage
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 class VGG(nn.Module):
-    """VGG-16 with batch norm; `width` multiplies every convolution's features."""
+    """VGG-16 with batch norm.
+
+    width: multiplier of every convolution's features. conv: what all convolutions but the first are, dense, with
+    kernels shared by `sharing` input channels (ksc, weighted: wksc), depthwise separable (ds), or both (wksc_ds).
+    """
 
     num_classes: int = 100
     width: float = option(1.0)
+    conv: Sharing = option("dense")
+    sharing: int = option(4)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -34,7 +41,12 @@ class VGG(nn.Module):
         for stage, (base, convolutions) in enumerate(STAGES, start=1):
             for i in range(1, convolutions + 1):
                 name = f"stage{stage}_conv{i}"
-                x = Conv(int(base * self.width), 3, use_bias=False, dtype=self.dtype, name=name)(x)
+                width = int(base * self.width)
+                if stage == i == 1:  # three colours share nothing
+                    x = Conv(width, 3, use_bias=False, dtype=self.dtype, name=name)(x)
+                else:
+                    options: dict[str, Any] = {"kernel_init": _lecun, "dtype": self.dtype}
+                    x = dense_or_shared(x, self.conv, self.sharing, width, name=name, **options)
                 norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")
                 x = nn.relu(norm(x, train=train))
             stages[f"stage{stage}"] = Stage(x, 2 ** (stage - 1))
@@ -45,14 +57,49 @@ class VGG(nn.Module):
         return (logits, stages) if features else logits
 
 
-@register(
-    paper="arXiv 1409.1556",
-    input_shape=(32, 32, 3),
-    num_classes=100,
-    normalization="cifar100",
-    certainty="certain",
-    published={},
-)
+_cifar100: dict[str, Any] = {"input_shape": (32, 32, 3), "num_classes": 100, "normalization": "cifar100"}
+
+
+@register(paper="arXiv 1409.1556", certainty="certain", **_cifar100)
 def vgg16_bn(**fields: Any) -> VGG:
     """VGG-16 with batch norm for 32x32 images."""
     return VGG(**fields)
+
+
+_SHARING: dict[str, Any] = {"paper": SHARING_PAPER, "certainty": "reconstructed", **_cifar100}
+
+
+@register(**_SHARING)
+def vgg16_ksc2(**fields: Any) -> VGG:
+    """VGG-16 with batch norm, two input channels to a kernel."""
+    return VGG(**{"conv": "ksc", "sharing": 2, **fields})
+
+
+@register(**_SHARING)
+def vgg16_ksc4(**fields: Any) -> VGG:
+    """VGG-16 with batch norm, four input channels to a kernel."""
+    return VGG(**{"conv": "ksc", **fields})
+
+
+@register(**_SHARING)
+def vgg16_wksc4(**fields: Any) -> VGG:
+    """VGG-16 with batch norm, four weighted input channels to a kernel."""
+    return VGG(**{"conv": "wksc", **fields})
+
+
+@register(**_SHARING)
+def vgg16_wksc8(**fields: Any) -> VGG:
+    """VGG-16 with batch norm, eight weighted input channels to a kernel."""
+    return VGG(**{"conv": "wksc", "sharing": 8, **fields})
+
+
+@register(**_SHARING)
+def vgg16_wksc_ds4(**fields: Any) -> VGG:
+    """VGG-16 with batch norm, four weighted input channels to a depthwise separable kernel."""
+    return VGG(**{"conv": "wksc_ds", **fields})
+
+
+@register(**_SHARING)
+def vgg16_ds(**fields: Any) -> VGG:
+    """VGG-16 with batch norm, depthwise separable."""
+    return VGG(**{"conv": "ds", **fields})

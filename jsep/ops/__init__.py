@@ -6,6 +6,7 @@ from jsep.ops.dropout import batch_positions, dropout
 from jsep.ops.geometry import Padding, explicit_padding
 from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
+from jsep.ops.sharing import expand_shared_kernel, group_sum
 from jsep.ops.shuffle import channel_shuffle
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "conv",
     "depthwise_conv",
     "dropout",
+    "expand_shared_kernel",
     "explicit_padding",
     "global_avg_pool",
+    "group_sum",
     "max_pool",
     "pointwise_conv",
 ]

@@ -69,8 +69,9 @@ def convert(
             continue
         left.discard(theirs)
         array = np.asarray(state[theirs])
-        # OIHW -> HWIO; (O, I), or a 1x1 convolution where ours is a dense layer -> (I, O); vectors as they are
-        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 and leaf.ndim == 4 else array
+        # OIHW -> HWIO, OIL -> LIO, (O, I) -> (I, O), also from a 1x1 convolution where ours is a dense layer
+        array = array.transpose(2, 3, 1, 0) if array.ndim == leaf.ndim == 4 else array
+        array = array.transpose() if array.ndim == leaf.ndim == 3 else array
         array = array.reshape(array.shape[:2]).T if leaf.ndim == 2 and array.ndim in (2, 4) else array
         if array.shape != leaf.shape:
             wrong.append(f"{path} has the shape {leaf.shape}, {theirs} comes as {array.shape}")

@@ -17,6 +17,7 @@ from jsep.models.densenet import DenseNet
 from jsep.models.inception_v3 import InceptionV3
 from jsep.models.mobilenet_v1 import MobileNetV1
 from jsep.models.pyramidnet import PyramidNet
+from jsep.models.resnet import ResNet
 from jsep.models.resnet_cifar import CifarResNet
 from jsep.models.shufflenet_v2 import ShuffleNetV2
 from jsep.models.xception import Xception
@@ -255,12 +256,30 @@ def _torchvision_shufflenet_v2() -> Names:
     return Names("torchvision", rows, {"stage{stage}": "stage{stage}"})
 
 
+_RESNET_BLOCK = "layer{stage}.{block0}"
+_RESNET = Names(
+    "torchvision and timm",
+    {
+        "stem": "conv1",
+        "stem_norm": "bn1",
+        "stage{stage}_block{block}_conv{conv}": f"{_RESNET_BLOCK}.conv{{conv}}",
+        "stage{stage}_block{block}_conv{conv}_norm": f"{_RESNET_BLOCK}.bn{{conv}}",
+        "stage{stage}_block{block}_shortcut": f"{_RESNET_BLOCK}.downsample.0",
+        "stage{stage}_block{block}_shortcut_norm": f"{_RESNET_BLOCK}.downsample.1",
+        "stage{stage}_block{block}_se/reduce": f"{_RESNET_BLOCK}.se.fc1",
+        "stage{stage}_block{block}_se/expand": f"{_RESNET_BLOCK}.se.fc2",
+        "stage{stage}_block{block}_eca/conv": f"{_RESNET_BLOCK}.se.conv",
+        "classifier": "fc",
+    },
+    {"stage{stage}": "layer{stage}"},
+)
 _DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
 _FAMILIES: dict[type[nn.Module], list[Names]] = {
     PyramidNet: [_CV_PYRAMIDNET],
     MobileNetV1: [_CV_MOBILENET_V1, _TIMM_MOBILENET_V1],
     Xception: [_cv_xception(), _timm_xception()],
     InceptionV3: [_torchvision_inception_v3()],
+    ResNet: [_RESNET],
     ShuffleNetV2: [_torchvision_shufflenet_v2()],
 }
 

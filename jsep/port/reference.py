@@ -13,6 +13,7 @@ from torch import nn
 def build(reference: str, num_classes: int, size: int, seed: int = 0) -> nn.Module:
     """A network by package and name, such as "pytorchcv:resnet20_cifar10", in evaluation mode.
 
+    A name of timm may end in the attention of its blocks, "resnet50/eca".
     "+sep", "+sep_bn" or "+sep_bn_relu" behind the name replaces its 3x3 convolutions by depthwise separable ones. The
     last pool takes any size. Scales, biases and statistics of batch norms are random, since two networks can agree
     under default ones and still differ; the statistics lie around those of random images of `size`, so that signals
@@ -27,15 +28,17 @@ def build(reference: str, num_classes: int, size: int, seed: int = 0) -> nn.Modu
     norms: list[Any] = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.weight, 0.25, 0.75)
         nn.init.normal_(norm.bias, std=0.1)
         norm.momentum = 1.0  # the statistics of one batch alone
     with torch.no_grad():
         model.train()(torch.randn(8, 3, size, size))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
-            norm.running_var *= 0.5 + torch.rand_like(norm.running_var)
+            # a channel that is all but constant would amplify rounding a hundredfold
+            norm.running_var.clamp_(min=0.25 * norm.running_var.mean().item())
+            norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+            norm.running_var *= 0.8 + 0.4 * torch.rand_like(norm.running_var)
     return model.eval()
 
 
@@ -58,7 +61,10 @@ def _pytorchcv(name: str, num_classes: int) -> nn.Module:
 def _timm(name: str, num_classes: int) -> nn.Module:
     import timm
 
+    name, _, attention = name.partition("/")
     options: Any = {"aux_logits": False} if name == "inception_v3" else {}
+    if attention:
+        options = {"block_args": {"attn_layer": attention}}
     return timm.create_model(name, num_classes=num_classes, **options)
 
 

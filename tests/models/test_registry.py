@@ -51,6 +51,28 @@ COUNTS = {
     "sresnet164": (909_306, 133_802_496),
     "vgg16_bn": (14_770_212, 313_247_744),
     "xception": (22_855_952, 8_357_403_496),
+    "vgg16_ksc2": (7_415_844, 157_534_208),
+    "vgg16_ksc4": (3_738_660, 79_677_440),
+    "vgg16_wksc4": (3_742_372, 79_859_712),
+    "vgg16_wksc8": (1_903_780, 40_931_328),
+    "vgg16_wksc_ds4": (482_116, 11_063_808),
+    "vgg16_ds": (1_729_188, 38_064_128),
+    "resnet18": (11_689_512, 1_814_073_344),
+    "resnet34": (21_797_672, 3_663_761_408),
+    "resnet50": (25_557_032, 4_089_184_256),
+    "resnet101": (44_549_160, 7_801_405_440),
+    "resnet152": (60_192_808, 11_513_626_624),
+    "resnet18_ksc4": (3_450_408, 556_863_488),
+    "resnet18_wksc4": (3_453_800, 558_544_384),
+    "resnet18_wksc8": (2_080_616, 349_009_408),
+    "mobilenet_v1_wksc4": (1_841_328, 154_142_336),
+    "eca_resnet18": (11_689_556, 1_814_085_760),
+    "eca_resnet34": (21_797_744, 3_663_781_952),
+    "eca_resnet50": (25_557_112, 4_089_270_528),
+    "eca_resnet101": (44_549_317, 7_801_574_656),
+    "eca_resnet152": (60_193_042, 11_513_868_544),
+    "se_resnet18": (11_776_552, 1_814_160_384),
+    "se_resnet50": (28_071_976, 4_091_699_200),
     "shufflenet_v2_x0_5": (1_366_792, 40_476_448),
     "shufflenet_v2_x1_0": (2_278_604, 144_907_992),
     "shufflenet_v2_x1_5": (3_503_624, 295_759_392),
@@ -178,6 +200,18 @@ def test_squeeze_and_excitation_of_the_keras_densenet_has_no_biases():
     assert count(model, (32, 32, 3)).params == 603_490
 
 
+@pytest.mark.parametrize(("depth", "params"), [(34, 21_954_856), (101, 49_292_328), (152, 66_770_984)])
+def test_squeeze_and_excitation_in_deeper_resnets(depth, params):
+    assert count(create_model("resnet18", depth=depth, attention="se"), (224, 224, 3)).params == params
+
+
+@pytest.mark.parametrize(
+    ("width", "sharing", "params"), [(1.0, 2, 2_639_864), (2.0, 4, 5_251_448), (2.0, 8, 3_668_016)]
+)
+def test_shared_kernels_in_mobilenet(width, sharing, params):
+    assert count(create_model("mobilenet_v1", width=width, sharing=sharing), (224, 224, 3)).params == params
+
+
 def test_wildcards():
     assert list_models("*separable*") == ["keras_separable_cnn", "separable_cnn"]
     assert list_models("nothing*") == []
@@ -239,6 +273,8 @@ def test_images_too_small_are_refused(name):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
+        ("resnet18", {"depth": 20}, "depth=20: it must be one of 18, 34, 50, 101, 152"),
+        ("mobilenet_v1_wksc4", {"sharing": 5}, "sharing=5: it must divide the 32 input channels of stage1_block1"),
         ("densenet40_k12", {"depth": 41}, "depth=41: it must be 4 plus a multiple of 3"),
         ("resnet164", {"depth": 21}, "depth=21: it must be 2 plus a multiple of 9"),
         ("pyramidnet110_a48", {"depth": 111}, "depth=111: it must be 2 plus a multiple of 6"),

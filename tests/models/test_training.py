@@ -22,7 +22,9 @@ SMALL = [
     ("sresnet164", {"depth": 11, "shortcut": "projection", "se": True}),
     ("preresnet110", {"depth": 8}),
     ("spyramidnet164_a48", {"depth": 11, "alpha": 6}),
-    ("vgg16_bn", {"width": 0.0625}),
+    ("vgg16_bn", {"width": 0.0625, "conv": "wksc_ds"}),
+    ("resnet18", {"width": 0.125, "input": "cifar", "conv": "wksc", "attention": "eca"}),
+    ("resnet50", {"width": 0.0625, "attention": "se"}),
     ("shufflenet_v2_x0_5", {"input": "cifar"}),
     ("xception", {"input": "cifar", "jft_head": True, "inner_activation": "elu", "residual": False}),
 ]
@@ -66,7 +68,7 @@ def test_every_parameter_gets_a_gradient(name, options):
 
 
 def _drawn(rng, path, leaf):
-    """He's rule for kernels, ones for scales and variances."""
+    """He's rule for kernels, ones for scales, variances and weights."""
     if path[-1].key == "kernel":
         return rng.normal(size=leaf.shape, scale=(2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(np.float32)
-    return np.full(leaf.shape, path[-1].key in ("scale", "var"), np.float32)
+    return np.full(leaf.shape, path[-1].key in ("scale", "var", "weight"), np.float32)
