@@ -1,9 +1,11 @@
 """The zoo: one file a family. `create_model` by name, `list_models` by wildcard."""
 
 from jsep.models import (  # they register their names
+    antnet,
     densenet,
     inception_v3,
     mobilenet_v1,
+    mobilenet_v2,
     pyramidnet,
     resnet,
     resnet_cifar,
@@ -18,11 +20,13 @@ from jsep.models.stage import Stage
 __all__ = [
     "ModelInfo",
     "Stage",
+    "antnet",
     "create_model",
     "densenet",
     "inception_v3",
     "list_models",
     "mobilenet_v1",
+    "mobilenet_v2",
     "model_info",
     "parse_options",
     "pyramidnet",

@@ -16,6 +16,8 @@ import flax.linen as nn
 from jsep.models.densenet import DenseNet
 from jsep.models.inception_v3 import InceptionV3
 from jsep.models.mobilenet_v1 import MobileNetV1
+from jsep.models.mobilenet_v2 import STAGES as V2_STAGES
+from jsep.models.mobilenet_v2 import MobileNetV2
 from jsep.models.pyramidnet import PyramidNet
 from jsep.models.resnet import ResNet
 from jsep.models.resnet_cifar import CifarResNet
@@ -273,12 +275,42 @@ _RESNET = Names(
     },
     {"stage{stage}": "layer{stage}"},
 )
+
+
+def _torchvision_mobilenet_v2() -> Names:
+    rows = {"stem": "features.0.0", "stem_norm": "features.0.1", "head": "features.18.0", "head_norm": "features.18.1"}
+    stages, at = {}, 0  # blocks are numbered through all stages
+    for stage, (expansion, _, blocks, _) in enumerate(V2_STAGES, start=1):
+        for block in range(1, blocks + 1):
+            at += 1
+            ours, theirs = f"stage{stage}_block{block}", f"features.{at}.conv"
+            parts = ["expand", "depthwise"] if expansion > 1 else ["depthwise"]
+            for i, part in enumerate(parts):
+                rows |= _with_norm({f"{ours}_{part}": f"{theirs}.{i}"}, ".0", ".1")
+            rows[f"{ours}_project"] = f"{theirs}.{len(parts)}"
+            rows[f"{ours}_project_norm"] = f"{theirs}.{len(parts) + 1}"
+        stages[f"stage{stage}"] = f"features.{at}"
+    return Names("torchvision", {**rows, "classifier": "classifier.1"}, stages)
+
+
+def _timm_mobilenet_v2() -> Names:
+    rows = {"stem": "conv_stem", "stem_norm": "bn1", "head": "conv_head", "head_norm": "bn2"}
+    only = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
+    usual = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
+    for ours, parts in (("stage1_block1", only), ("stage{stage}_block{block}", usual)):
+        block = "blocks.0.0" if parts is only else _TIMM_BLOCK
+        for part, (conv, norm) in parts.items():
+            rows[f"{ours}_{part}"], rows[f"{ours}_{part}_norm"] = f"{block}.{conv}", f"{block}.{norm}"
+    return Names("timm", {**rows, "classifier": "classifier"}, {"stage{stage}": "blocks.{stage0}"})
+
+
 _DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
 _FAMILIES: dict[type[nn.Module], list[Names]] = {
     PyramidNet: [_CV_PYRAMIDNET],
     MobileNetV1: [_CV_MOBILENET_V1, _TIMM_MOBILENET_V1],
     Xception: [_cv_xception(), _timm_xception()],
     InceptionV3: [_torchvision_inception_v3()],
+    MobileNetV2: [_torchvision_mobilenet_v2(), _timm_mobilenet_v2()],
     ResNet: [_RESNET],
     ShuffleNetV2: [_torchvision_shufflenet_v2()],
 }

@@ -73,6 +73,13 @@ COUNTS = {
     "eca_resnet152": (60_193_042, 11_513_868_544),
     "se_resnet18": (11_776_552, 1_814_160_384),
     "se_resnet50": (28_071_976, 4_091_699_200),
+    "mobilenet_v2": (3_504_872, 300_774_272),
+    "mobilenet_v2_140": (6_108_776, 582_195_824),
+    "mobilenet_v2_050": (1_968_680, 97_131_840),
+    "eca_mobilenet_v2": (3_504_903, 300_777_952),
+    "se_mobilenet_v2": (3_561_800, 300_831_200),
+    "antnet_g1": (3_828_039, 301_089_984),
+    "antnet_g2": (3_346_439, 242_032_832),
     "shufflenet_v2_x0_5": (1_366_792, 40_476_448),
     "shufflenet_v2_x1_0": (2_278_604, 144_907_992),
     "shufflenet_v2_x1_5": (3_503_624, 295_759_392),
@@ -212,6 +219,13 @@ def test_shared_kernels_in_mobilenet(width, sharing, params):
     assert count(create_model("mobilenet_v1", width=width, sharing=sharing), (224, 224, 3)).params == params
 
 
+@pytest.mark.parametrize(
+    ("width", "groups", "params"), [(0.35, 2, 1_660_272), (0.75, 2, 2_549_624), (1.4, 1, 6_740_185)]
+)
+def test_widths_of_antnet(width, groups, params):
+    assert count(create_model("antnet_g1", width=width, groups=groups), (224, 224, 3)).params == params
+
+
 def test_wildcards():
     assert list_models("*separable*") == ["keras_separable_cnn", "separable_cnn"]
     assert list_models("nothing*") == []
@@ -273,6 +287,7 @@ def test_images_too_small_are_refused(name):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
+        ("antnet_g2", {"groups": 3}, "groups=3: it must divide all features"),
         ("resnet18", {"depth": 20}, "depth=20: it must be one of 18, 34, 50, 101, 152"),
         ("mobilenet_v1_wksc4", {"sharing": 5}, "sharing=5: it must divide the 32 input channels of stage1_block1"),
         ("densenet40_k12", {"depth": 41}, "depth=41: it must be 4 plus a multiple of 3"),

@@ -24,6 +24,8 @@ SMALL = [
     ("spyramidnet164_a48", {"depth": 11, "alpha": 6}),
     ("vgg16_bn", {"width": 0.0625, "conv": "wksc_ds"}),
     ("resnet18", {"width": 0.125, "input": "cifar", "conv": "wksc", "attention": "eca"}),
+    ("eca_mobilenet_v2", {"width": 0.35, "input": "cifar"}),
+    ("antnet_g2", {"width": 0.35, "input": "cifar"}),
     ("resnet50", {"width": 0.0625, "attention": "se"}),
     ("shufflenet_v2_x0_5", {"input": "cifar"}),
     ("xception", {"input": "cifar", "jft_head": True, "inner_activation": "elu", "residual": False}),

@@ -42,6 +42,7 @@ TRAINED = [
     ("mobilenet_v1_025", "pytorchcv:mobilenet_wd4", {}, 64),
     ("xception", "pytorchcv:xception", {"dropout": 0.0}, 64),
     ("inception_v3", "torchvision:inception_v3", {"dropout": 0.0}, 96),
+    ("mobilenet_v2_050", "timm:mobilenetv2_050", {"dropout": 0.0}, 64),
     ("resnet18", "timm:resnet18/eca", {"attention": "eca", "eca_kernels": "formula"}, 64),
     ("shufflenet_v2_x0_5", "torchvision:shufflenet_v2_x0_5", {}, 64),
 ]
