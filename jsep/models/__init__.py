@@ -1,6 +1,7 @@
 """The zoo: one file a family. `create_model` by name, `list_models` by wildcard."""
 
 from jsep.models import (  # they register their names
+    addressnet,
     antnet,
     densenet,
     inception_v3,
@@ -20,6 +21,7 @@ from jsep.models.stage import Stage
 __all__ = [
     "ModelInfo",
     "Stage",
+    "addressnet",
     "antnet",
     "create_model",
     "densenet",

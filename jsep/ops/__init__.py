@@ -7,15 +7,18 @@ from jsep.ops.geometry import Padding, explicit_padding
 from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
 from jsep.ops.sharing import expand_shared_kernel, group_sum
+from jsep.ops.shift import address_shift, channel_shift, shortcut_shift
 from jsep.ops.shuffle import channel_shuffle
 
 __all__ = [
     "Padding",
+    "address_shift",
     "avg_pool",
     "batch_moments",
     "batch_norm",
     "batch_norm_train",
     "batch_positions",
+    "channel_shift",
     "channel_shuffle",
     "conv",
     "depthwise_conv",
@@ -26,4 +29,5 @@ __all__ = [
     "group_sum",
     "max_pool",
     "pointwise_conv",
+    "shortcut_shift",
 ]

@@ -1,4 +1,6 @@
 """State dicts from disk. Nothing is ever unpickled but tensors."""
+# torch is an extra, and not where types are checked
+# pyright: reportMissingImports=false
 
 from pathlib import Path
 from typing import Any

@@ -80,6 +80,13 @@ COUNTS = {
     "se_mobilenet_v2": (3_561_800, 300_831_200),
     "antnet_g1": (3_828_039, 301_089_984),
     "antnet_g2": (3_346_439, 242_032_832),
+    "addressnet20": (81_694, 11_121_696),
+    "addressnet32": (139_654, 19_084_320),
+    "addressnet44": (197_614, 27_046_944),
+    "enhanced_addressnet20": (67_492, 8_799_264),
+    "enhanced_addressnet32": (111_592, 14_771_232),
+    "enhanced_addressnet44": (155_692, 20_743_200),
+    "addressnet_imagenet": (1_841_968, 133_650_432),
     "shufflenet_v2_x0_5": (1_366_792, 40_476_448),
     "shufflenet_v2_x1_0": (2_278_604, 144_907_992),
     "shufflenet_v2_x1_5": (3_503_624, 295_759_392),
@@ -287,6 +294,8 @@ def test_images_too_small_are_refused(name):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
+        ("addressnet20", {"depth": 21}, "depth=21: it must be 2 plus a multiple of 6"),
+        ("addressnet20", {"width": 16}, "twice the groups must divide the width"),
         ("antnet_g2", {"groups": 3}, "groups=3: it must divide all features"),
         ("resnet18", {"depth": 20}, "depth=20: it must be one of 18, 34, 50, 101, 152"),
         ("mobilenet_v1_wksc4", {"sharing": 5}, "sharing=5: it must divide the 32 input channels of stage1_block1"),

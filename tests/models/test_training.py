@@ -25,6 +25,8 @@ SMALL = [
     ("vgg16_bn", {"width": 0.0625, "conv": "wksc_ds"}),
     ("resnet18", {"width": 0.125, "input": "cifar", "conv": "wksc", "attention": "eca"}),
     ("eca_mobilenet_v2", {"width": 0.35, "input": "cifar"}),
+    ("addressnet20", {"depth": 8}),
+    ("enhanced_addressnet20", {"depth": 8, "shift": "address"}),
     ("antnet_g2", {"width": 0.35, "input": "cifar"}),
     ("resnet50", {"width": 0.0625, "attention": "se"}),
     ("shufflenet_v2_x0_5", {"input": "cifar"}),

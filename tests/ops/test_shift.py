@@ -1,0 +1,61 @@
+"""Shifts: what moves where, and what reaches what."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsep import ops
+
+X = jax.random.normal(jax.random.key(0), (2, 5, 6, 8))
+
+
+def test_address_shift_moves_each_group_by_one_position():
+    up, down, left, right = np.split(np.asarray(ops.address_shift(X)), 4, -1)
+    x = np.split(np.asarray(X), 4, -1)
+    assert np.array_equal(up[:, :-1], x[0][:, 1:])
+    assert not up[:, -1].any()
+    assert np.array_equal(down[:, 1:], x[1][:, :-1])
+    assert not down[:, 0].any()
+    assert np.array_equal(left[:, :, :-1], x[2][:, :, 1:])
+    assert not left[:, :, -1].any()
+    assert np.array_equal(right[:, :, 1:], x[3][:, :, :-1])
+    assert not right[:, :, 0].any()
+
+
+def test_both_modes_are_the_same_in_the_interior():
+    zero, address = ops.address_shift(X), ops.address_shift(X, mode="address")
+    assert jnp.array_equal(zero[:, 1:-1, 1:-1], address[:, 1:-1, 1:-1])
+    # the edge: a row wraps for up and down, the neighbouring row's pixel enters for left and right
+    assert jnp.array_equal(address[:, -1, :, :2], X[:, 0, :, :2])
+    assert jnp.array_equal(address[:, 0, -1, 4:6], X[:, 1, 0, 4:6])
+
+
+def test_address_shift_needs_four_groups():
+    with pytest.raises(ValueError, match="a multiple of 4 channels, not 6"):
+        ops.address_shift(X[..., :6])
+
+
+def reach(move, convolutions: int, groups: int = 4, channels: int = 32) -> float:
+    """The largest share of input channels that one output sees after so many grouped 1x1 convolutions."""
+    kernel = jnp.ones((1, 1, channels // groups, channels))
+    x = jnp.eye(channels).reshape(channels, 1, 1, channels)  # an image a channel
+    for i in range(convolutions):
+        x = ops.conv(move(x) if i else x, kernel, groups=groups)
+    return float((x[:, 0, 0] > 0).sum(0).max()) / channels
+
+
+def test_channel_shift_reaches_further_with_every_grouped_convolution():
+    assert [reach(lambda x: ops.channel_shift(x, 4), n) for n in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [reach(lambda x: ops.channel_shuffle(x, 4), n) for n in (1, 2)] == [0.25, 1.0]
+    # by whole groups nothing ever mixes
+    assert reach(lambda x: ops.channel_shift(x, 8), 4) == 0.25
+
+
+def test_shortcut_shift_forgets_the_oldest_channels():
+    new = jnp.ones((2, 5, 6, 3))
+    window = ops.shortcut_shift(X, new)
+    assert window.shape == X.shape
+    assert jnp.array_equal(window[..., :5], X[..., 3:])
+    assert jnp.array_equal(window[..., 5:], new)
+    assert jnp.array_equal(ops.shortcut_shift(X, 2 * X), 2 * X)  # as many new ones as the window holds: no shortcut
