@@ -1,6 +1,7 @@
 """Attention over channels."""
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 from flax.typing import Dtype
@@ -13,22 +14,25 @@ from jsep.layers.conv import DepthwiseConv
 class SqueezeExcite(nn.Module):
     """Scale each channel by what two dense layers make of all channels' means: (n, h, w, c) -> (n, h, w, c).
 
-    Paper: Hu et al., arXiv 1709.01507, section 3. The hidden layer has c // ratio features, at least `min_width`.
+    Paper: Hu et al., arXiv 1709.01507, section 3. The hidden layer has c // ratio features, at least `min_width`, or
+    `hidden` where that is said. gate: what makes factors of the second layer's output.
     """
 
     ratio: int = 16
     use_bias: bool = True
     min_width: int = 1
+    hidden: int = 0
+    gate: Callable[[Array], Array] = nn.sigmoid
     dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         channels = x.shape[-1]
-        hidden = max(self.min_width, channels // self.ratio)
+        hidden = self.hidden or max(self.min_width, channels // self.ratio)
         y = ops.global_avg_pool(x)  # (n, h, w, c) -> (n, c)
         y = nn.relu(nn.Dense(hidden, use_bias=self.use_bias, dtype=self.dtype, name="reduce")(y))
         y = nn.Dense(channels, use_bias=self.use_bias, dtype=self.dtype, name="expand")(y)
-        return x * nn.sigmoid(y)[:, None, None, :]
+        return x * self.gate(y)[:, None, None, :]
 
 
 def eca_kernel_size(channels: int) -> int:

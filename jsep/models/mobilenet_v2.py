@@ -29,7 +29,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 HEAD = 1280
 
 
-def scaled(features: int, width: float) -> int:
+def scaled(features: float, width: float) -> int:
     """A multiple of 8 near features * width, never more than a tenth below it.
 
     >>> [scaled(24, width) for width in (0.35, 0.5, 1.4)]

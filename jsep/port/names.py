@@ -8,7 +8,7 @@ inside theirs.
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import flax.linen as nn
@@ -18,6 +18,9 @@ from jsep.models.inception_v3 import InceptionV3
 from jsep.models.mobilenet_v1 import MobileNetV1
 from jsep.models.mobilenet_v2 import STAGES as V2_STAGES
 from jsep.models.mobilenet_v2 import MobileNetV2
+from jsep.models.mobilenet_v3 import LARGE, SMALL, MobileNetV3
+from jsep.models.mobilenet_v3 import STEM as V3_STEM
+from jsep.models.mobilenet_v3 import Row as V3Row
 from jsep.models.pyramidnet import PyramidNet
 from jsep.models.resnet import ResNet
 from jsep.models.resnet_cifar import CifarResNet
@@ -293,6 +296,23 @@ def _torchvision_mobilenet_v2() -> Names:
     return Names("torchvision", {**rows, "classifier": "classifier.1"}, stages)
 
 
+def _torchvision_mobilenet_v3(rows: Sequence[V3Row]) -> Names:
+    last = f"features.{len(rows) + 1}"
+    names = {"stem": "features.0.0", "stem_norm": "features.0.1", "head": f"{last}.0", "head_norm": f"{last}.1"}
+    stages, stage, number, channels = {}, 1, 0, V3_STEM
+    for at, (_, expanded, features, squeeze, _, stride) in enumerate(rows, start=1):
+        stage, number = (stage + 1, 1) if stride > 1 and at > 1 else (stage, number + 1)
+        ours, theirs = f"stage{stage}_block{number}", f"features.{at}.block"
+        parts = ["expand"] * (expanded != channels) + ["depthwise"] + ["se"] * squeeze + ["project"]
+        for i, part in enumerate(parts):
+            if part == "se":
+                names |= {f"{ours}_se/reduce": f"{theirs}.{i}.fc1", f"{ours}_se/expand": f"{theirs}.{i}.fc2"}
+            else:
+                names |= _with_norm({f"{ours}_{part}": f"{theirs}.{i}"}, ".0", ".1")
+        stages[f"stage{stage}"], channels = f"features.{at}", features
+    return Names("torchvision", {**names, "dense": "classifier.0", "classifier": "classifier.3"}, stages)
+
+
 def _timm_mobilenet_v2() -> Names:
     rows = {"stem": "conv_stem", "stem_norm": "bn1", "head": "conv_head", "head_norm": "bn2"}
     only = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
@@ -304,6 +324,7 @@ def _timm_mobilenet_v2() -> Names:
     return Names("timm", {**rows, "classifier": "classifier"}, {"stage{stage}": "blocks.{stage0}"})
 
 
+_V3 = {"large": _torchvision_mobilenet_v3(LARGE), "small": _torchvision_mobilenet_v3(SMALL)}
 _DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
 _FAMILIES: dict[type[nn.Module], list[Names]] = {
     PyramidNet: [_CV_PYRAMIDNET],
@@ -322,4 +343,6 @@ def layouts(model: nn.Module) -> list[Names]:
         return [_CV_PRERESNET] if model.preact else [_CV_RESNET, _AKAMASTER]
     if isinstance(model, DenseNet):
         return [_DENSENET_B if model.bottleneck else _DENSENET]
+    if isinstance(model, MobileNetV3):
+        return [_V3[model.size]]
     return _FAMILIES.get(cast(type[nn.Module], type(model)), [])

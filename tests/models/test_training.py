@@ -27,6 +27,7 @@ SMALL = [
     ("eca_mobilenet_v2", {"width": 0.35, "input": "cifar"}),
     ("addressnet20", {"depth": 8}),
     ("enhanced_addressnet20", {"depth": 8, "shift": "address"}),
+    ("mobilenet_v3_small", {"width": 0.25, "input": "cifar"}),
     ("antnet_g2", {"width": 0.35, "input": "cifar"}),
     ("resnet50", {"width": 0.0625, "attention": "se"}),
     ("shufflenet_v2_x0_5", {"input": "cifar"}),

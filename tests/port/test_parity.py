@@ -42,11 +42,12 @@ TRAINED = [
     ("mobilenet_v1_025", "pytorchcv:mobilenet_wd4", {}, 64),
     ("xception", "pytorchcv:xception", {"dropout": 0.0}, 64),
     ("inception_v3", "torchvision:inception_v3", {"dropout": 0.0}, 96),
+    ("mobilenet_v3_small", "torchvision:mobilenet_v3_small", {"dropout": 0.0}, 64),
     ("mobilenet_v2_050", "timm:mobilenetv2_050", {"dropout": 0.0}, 64),
     ("resnet18", "timm:resnet18/eca", {"attention": "eca", "eca_kernels": "formula"}, 64),
     ("shufflenet_v2_x0_5", "torchvision:shufflenet_v2_x0_5", {}, 64),
 ]
-STEPS, BATCH, RATE, DECAY, KEEP = 5, 4, 0.01, 5e-4, 0.9
+STEPS, BATCH, RATE, MOMENTUM, DECAY = 5, 4, 0.01, 0.9, 5e-4
 
 
 @pytest.mark.parametrize(("name", "reference", "options", "size"), TRAINED)
@@ -75,7 +76,7 @@ def _train(model, variables, images, labels):
     params, batch_stats = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float64), (variables["params"], variables["batch_stats"])
     )
-    config = RunConfig(optimizer="sgd", lr=RATE, weight_decay=DECAY, momentum=KEEP)
+    config = RunConfig(optimizer="sgd", lr=RATE, weight_decay=DECAY, momentum=MOMENTUM)
     optimizer = make_optimizer(config, RATE)
 
     def loss_of(params, batch_stats, x, y):
@@ -101,15 +102,15 @@ def _train(model, variables, images, labels):
 def _train_torch(model, images, labels):
     """The same from PyTorch, by its names; its running variances, n / (n - 1) times ours a step, made like ours."""
     model = model.double().train()
-    positions, before = {}, {}
+    positions, kept = {}, {}
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            before[name] = module.running_var.clone()
+            kept[name] = (1 - module.momentum) ** STEPS * module.running_var.numpy()
             hook = partial(lambda name, _, x: positions.__setitem__(name, x[0].numel() // x[0].shape[1]), name)
             module.register_forward_pre_hook(hook)
         elif isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=KEEP, weight_decay=DECAY, nesterov=True)
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY, nesterov=True)
     first = None
     for x, y in zip(images, labels, strict=True):
         optimizer.zero_grad()
@@ -119,6 +120,5 @@ def _train_torch(model, images, labels):
         optimizer.step()
     state = {name: value.numpy() for name, value in model.state_dict().items() if "num_batches" not in name}
     for name, n in positions.items():
-        kept = KEEP**STEPS * before[name].numpy()
-        state[f"{name}.running_var"] = kept + (state[f"{name}.running_var"] - kept) * (n - 1) / n
+        state[f"{name}.running_var"] = kept[name] + (state[f"{name}.running_var"] - kept[name]) * (n - 1) / n
     return first, state
