@@ -19,7 +19,7 @@ State      At full depth on CIFAR and SVHN: not run.
 from jsep.train import Comparison, Recipe
 
 experiment = Comparison(
-    title="DenseNet-BC-100 and SDenseNet-BC-100, growth 12",
+    title="DenseNet-BC and SDenseNet-BC, growth 12",
     models=("densenet100_k12_bc", "sdensenet100_k12_bc"),
     recipe=Recipe(
         data="cifar10",

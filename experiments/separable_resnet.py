@@ -17,7 +17,7 @@ State      At full depth on CIFAR-10: not run.
 from jsep.train import Comparison, Recipe
 
 experiment = Comparison(
-    title="ResNet-164 and SResNet-164",
+    title="ResNet and SResNet of bottlenecks",
     models=("resnet164", "sresnet164"),
     recipe=Recipe(
         data="cifar10",
