@@ -1,0 +1,37 @@
+"""AddressNet of three depths, with added and with shifted shortcuts.
+
+Source     He et al., arXiv 1809.08458 (WACV 2019); its body could not be read. The networks are reconstructed to the
+           size of two rows of a survey, so no accuracy belongs to them.
+Command    jsep compare experiments/addressnet.py
+Recipe     That of the ShiftResNet code that it competes with: SGD with momentum 0.9, weight decay 5e-4, batch 128, 0.1
+           divided by 10 at epochs 81 and 122 of 164, crop and flip.
+Expect     Parameters: addressnet20 81,694, addressnet32 139,654, addressnet44 197,614; enhanced 67,492, 111,592 and
+           155,692.
+State      Not run.
+"""
+
+from jsep.train import Comparison, Recipe
+
+experiment = Comparison(
+    title="AddressNet",
+    models=(
+        "addressnet20",
+        "addressnet32",
+        "addressnet44",
+        "enhanced_addressnet20",
+        "enhanced_addressnet32",
+        "enhanced_addressnet44",
+    ),
+    recipe=Recipe(
+        data="cifar100",
+        crop=4,
+        flip=True,
+        epochs=164,
+        batch_size=128,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=5e-4,
+        schedule="step",
+        milestones=(81 / 164, 122 / 164),
+    ),
+)
