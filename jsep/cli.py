@@ -34,9 +34,6 @@ A first look: jsep show separable_cnn, then jsep compare.
 """
 
 
-_ZOO = ("network", "input", "parameters", "MACs", "facts", "source", "published", "outputs equal")
-
-
 def models(pattern: Positional[str] = "*", table: bool = False) -> None:
     """List the networks that match a wildcard.
 
@@ -44,14 +41,13 @@ def models(pattern: Positional[str] = "*", table: bool = False) -> None:
         pattern: A shell wildcard, such as '*separable*'.
         table: As Markdown, with the published figures and the PyTorch references.
     """
-    from jsep.costs import count
-    from jsep.models import create_model, list_models, model_info
+    from jsep.models import list_models, model_info
 
     names = list_models(pattern)
     if not names:
         raise UserError(f"No network matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
     if table:
-        print(f"| {' | '.join(_ZOO)} |\n|---|---|--:|--:|---|---|---|---|")
+        return _print_zoo(names)
     listing = RichTable("model", "input", box=None, pad_edge=False)
     for heading in ("parameters", "MACs"):
         listing.add_column(heading, justify="right")
@@ -59,16 +55,32 @@ def models(pattern: Positional[str] = "*", table: bool = False) -> None:
         listing.add_column(heading)
     for name in names:
         info = model_info(name)
-        costs = count(create_model(name), info.input_shape)
-        cells = [_size(info.input_shape), f"{costs.params:,}", f"{costs.macs:,}"]
-        if table:
-            published = "; ".join(f"{what}: {figure}" for what, figure in info.published.items())
-            equal = ", ".join(f"{torch}{_given(options)}" for torch, options in info.references.items())
-            sources = [info.certainty, info.paper, published or "-", equal or "-"]
-            print(f"| {' | '.join([f'`{name}`', *cells, *sources])} |")
-        listing.add_row(name, *cells, info.certainty, info.summary)
-    if not table:
-        _print_table(listing)
+        listing.add_row(name, *_counted(info), info.certainty, info.summary)
+    _print_table(listing)
+
+
+def _print_zoo(names: Sequence[str]) -> None:
+    """The README's table."""
+    from jsep.models import model_info
+
+    headings = ("network", "input", "parameters", "MACs", "facts", "source", "published", "outputs equal")
+    print(f"| {' | '.join(headings)} |\n|---|---|--:|--:|---|---|---|---|")
+    for name in names:
+        info = model_info(name)
+        published = "; ".join(f"{what}: {figure}" for what, figure in info.published.items())
+        equal = ", ".join(f"{torch}{_given(options)}" for torch, options in info.references.items())
+        print(
+            f"| {' | '.join([f'`{name}`', *_counted(info), info.certainty, info.paper, published or '-', equal or '-'])} |"
+        )
+
+
+def _counted(info: Any) -> list[str]:
+    """Input, parameters and MACs of a registered network."""
+    from jsep.costs import count
+    from jsep.models import create_model
+
+    costs = count(create_model(info.name), info.input_shape)
+    return [_size(info.input_shape), f"{costs.params:,}", f"{costs.macs:,}"]
 
 
 def show(
@@ -399,7 +411,9 @@ def _print_table(table: RichTable) -> None:
 
 
 def _given(options: Mapping[str, Any]) -> str:
-    return f" ({' '.join(f'{key}={value}' for key, value in options.items())})" if options else ""
+    from jsep.models import format_options
+
+    return f" ({format_options(options)})" if options else ""
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -16,7 +16,7 @@ from jsep.models import (  # they register their names
     vgg,
     xception,
 )
-from jsep.models.registry import ModelInfo, create_model, list_models, model_info, parse_options
+from jsep.models.registry import ModelInfo, create_model, format_options, list_models, model_info, parse_options
 from jsep.models.stage import Stage
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "antnet",
     "create_model",
     "densenet",
+    "format_options",
     "inception_v3",
     "list_models",
     "mobilenet_v1",

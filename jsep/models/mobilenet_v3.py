@@ -4,6 +4,7 @@ Paper: Howard et al., arXiv 1905.02244, Tables 1 and 2, as torchvision has them:
 keeps 0.99 of its statistics, and squeeze and excitation gated by a hard sigmoid.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -25,7 +26,7 @@ from jsep.models.registry import Rate, option, register
 from jsep.models.stage import Stage
 
 Row = tuple[int, int, int, bool, str, int]
-# (kernel size, expanded features, features, squeeze and excitation, activation, stride); a stride of 2 begins a stage
+# (kernel size, expanded features, features, squeeze and excitation, activation, stride)
 LARGE = (
     (3, 16, 16, False, "relu", 1),
     (3, 64, 24, False, "relu", 2),
@@ -53,6 +54,15 @@ SMALL = (
 )
 STEM, HEAD = 16, {"large": 1280, "small": 1024}
 ACTIVATIONS = {"relu": nn.relu, "hard_swish": nn.hard_swish}
+
+
+def places(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Stage and number of each row's block; a stride of 2 begins a stage."""
+    found: list[tuple[int, int]] = []
+    for *_, stride in rows:
+        stage, number = found[-1] if found else (1, 0)
+        found.append((stage + 1, 1) if found and stride > 1 else (stage, number + 1))
+    return found
 
 
 class MobileNetV3(nn.Module):
@@ -101,15 +111,13 @@ class MobileNetV3(nn.Module):
         total = 2 if imagenet else 1
         x = nn.hard_swish(normalized(x, Conv(scaled(STEM, self.width), 3, total, name="stem", **common)))
         keep_size = not imagenet
-        stages, stage, number = {}, 1, 0
-        for i, row in enumerate(rows):
+        stages, base = {}, STEM
+        for row, (stage, number) in zip(rows, places(rows), strict=True):
             stride = row[-1]
-            stage, number = (stage + 1, 1) if stride > 1 and i else (stage, number + 1)
             if stride > 1 and keep_size:
                 stride, keep_size = 1, False
             total *= stride
-            base = rows[i - 1][2] if i else STEM
-            x = block(x, row, base, stride, f"stage{stage}_block{number}")
+            x, base = block(x, row, base, stride, f"stage{stage}_block{number}"), row[2]
             stages[f"stage{stage}"] = Stage(x, total)
         head = 6 * x.shape[-1]
         x = nn.hard_swish(normalized(x, PointwiseConv(head, name="head", **common)))

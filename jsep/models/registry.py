@@ -121,6 +121,15 @@ def parse_options(items: Sequence[str]) -> dict[str, typing.Any]:
     return pairs
 
 
+def format_options(options: Mapping[str, object]) -> str:
+    """The inverse of `parse_options`, as one line.
+
+    >>> format_options({"width": 0.5, "act": "relu6"})
+    'width=0.5 act=relu6'
+    """
+    return " ".join(f"{key}={value}" for key, value in options.items())
+
+
 def _check_option(key: str, value: object, kind: typing.Any) -> None:
     if typing.get_origin(kind) is Literal:
         if value not in (choices := typing.get_args(kind)):

@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jsep.errors import UserError
-from jsep.models import create_model, model_info
+from jsep.models import create_model, format_options, model_info
 from jsep.port.names import Names, layouts
 
 State = Mapping[str, np.ndarray]
@@ -33,7 +33,6 @@ def from_torch(name: str, state: State, **options: Any) -> dict[str, Any]:
         UserError: a layer is missing, left over, or of another shape; they are named.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     info, known = model_info(name), layouts(create_model(name, **options))
     if not known:
         raise UserError(f"{name} has no PyTorch names to read: there is no public reference for it")
@@ -47,7 +46,7 @@ def from_torch(name: str, state: State, **options: Any) -> dict[str, Any]:
             return found
         attempts.append((wrong, layout))
     wrong, layout = min(attempts, key=lambda attempt: len(attempt[0]))
-    given = f" with {' '.join(f'{key}={value}' for key, value in options.items())}" if options else ""
+    given = f" with {format_options(options)}" if options else ""
     raise UserError(
         f"The state dict is not that of {name}{given}, by the names of {layout.source}"
         f" (options: {', '.join(info.options)}):\n  {_shortened(wrong)}"
@@ -60,7 +59,7 @@ def convert(
     """The variables of `model`, and a line for all that does not fit."""
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     wanted: dict[str, Any] = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), x), sep="/")
-    left = set(state)
+    left = {key for key in state if not key.endswith("num_batches_tracked")}  # a counter of PyTorch's batch norm
     found, wrong = {}, []
     for path, leaf in wanted.items():
         theirs = torch_name(path, layout)

@@ -21,6 +21,7 @@ from jsep.models.mobilenet_v2 import MobileNetV2
 from jsep.models.mobilenet_v3 import LARGE, SMALL, MobileNetV3
 from jsep.models.mobilenet_v3 import STEM as V3_STEM
 from jsep.models.mobilenet_v3 import Row as V3Row
+from jsep.models.mobilenet_v3 import places as v3_places
 from jsep.models.pyramidnet import PyramidNet
 from jsep.models.resnet import ResNet
 from jsep.models.resnet_cifar import CifarResNet
@@ -299,9 +300,9 @@ def _torchvision_mobilenet_v2() -> Names:
 def _torchvision_mobilenet_v3(rows: Sequence[V3Row]) -> Names:
     last = f"features.{len(rows) + 1}"
     names = {"stem": "features.0.0", "stem_norm": "features.0.1", "head": f"{last}.0", "head_norm": f"{last}.1"}
-    stages, stage, number, channels = {}, 1, 0, V3_STEM
-    for at, (_, expanded, features, squeeze, _, stride) in enumerate(rows, start=1):
-        stage, number = (stage + 1, 1) if stride > 1 and at > 1 else (stage, number + 1)
+    stages, channels = {}, V3_STEM
+    numbered = zip(rows, v3_places(rows), strict=True)
+    for at, ((_, expanded, features, squeeze, *_), (stage, number)) in enumerate(numbered, start=1):
         ours, theirs = f"stage{stage}_block{number}", f"features.{at}.block"
         parts = ["expand"] * (expanded != channels) + ["depthwise"] + ["se"] * squeeze + ["project"]
         for i, part in enumerate(parts):

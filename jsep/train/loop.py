@@ -11,7 +11,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -23,12 +22,11 @@ from jsep.models import create_model, parse_options
 from jsep.report import CurvePoint, Result, write_rows
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig, save_config
-from jsep.train.metrics import Sums
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.progress import Progress
 from jsep.train.run import MetricsLog, RunFolder
 from jsep.train.schedules import learning_rate, make_optimizer
-from jsep.train.state import TrainState, create_state
+from jsep.train.state import create_state, state_of
 from jsep.train.step import make_eval_step, make_train_step
 
 CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
@@ -256,14 +254,7 @@ def adopt(config: RunConfig, variables: dict[str, Any], out: Path) -> None:
         UserError: `out` already holds a run.
     """
     RunFolder.create(out, config)
-    params = variables["params"]
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=make_optimizer(config, learning_rate(config, 1)).init(params),
-        epoch_sums=Sums.zero(),
-    )
+    state = state_of(variables, make_optimizer(config, learning_rate(config, 1)))
     checkpoints = Checkpoints(out, config.keep)
     checkpoints.save(0, state, {"seconds": 0.0, "compile_seconds": 0.0}, accuracy=-1.0)  # not evaluated yet
     checkpoints.close()

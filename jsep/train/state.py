@@ -1,5 +1,6 @@
 """All that a run carries from step to step."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -33,7 +34,11 @@ def create_state(
     seed: int,
 ) -> TrainState:
     """Initialise on one image of zeros."""
-    variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *image_shape)))
+    return state_of(jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *image_shape))), optimizer)
+
+
+def state_of(variables: Mapping[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step, from a network's variables."""
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),

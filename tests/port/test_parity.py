@@ -118,7 +118,7 @@ def _train_torch(model, images, labels):
         torch.nn.functional.cross_entropy(logits, torch.from_numpy(y)).backward()
         first = first or {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
         optimizer.step()
-    state = {name: value.numpy() for name, value in model.state_dict().items() if "num_batches" not in name}
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
     for name, n in positions.items():
         state[f"{name}.running_var"] = kept[name] + (state[f"{name}.running_var"] - kept[name]) * (n - 1) / n
     return first, state
