@@ -69,9 +69,8 @@ def _print_zoo(names: Sequence[str]) -> None:
         info = model_info(name)
         published = "; ".join(f"{what}: {figure}" for what, figure in info.published.items())
         equal = ", ".join(f"{torch}{_given(options)}" for torch, options in info.references.items())
-        print(
-            f"| {' | '.join([f'`{name}`', *_counted(info), info.certainty, info.paper, published or '-', equal or '-'])} |"
-        )
+        cells = [f"`{name}`", *_counted(info), info.certainty, info.paper, published or "-", equal or "-"]
+        print(f"| {' | '.join(cells)} |")
 
 
 def _counted(info: Any) -> list[str]:

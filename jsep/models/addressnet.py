@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jsep import ops
 from jsep.errors import UserError
 from jsep.layers import AvgPool, BatchNorm, Conv, GlobalAvgPool, MaxPool, classifier
-from jsep.models.registry import option, register
+from jsep.models.registry import CIFAR100, IMAGENET, option, register
 from jsep.models.stage import Stage
 
 _he = nn.initializers.he_normal()
@@ -136,46 +136,45 @@ class AddressNetImageNet(nn.Module):
 
 
 _FACTS: dict[str, Any] = {"paper": "arXiv 1809.08458", "certainty": "reconstructed"}
-_CIFAR: dict[str, Any] = {**_FACTS, "input_shape": (32, 32, 3), "num_classes": 100, "normalization": "cifar100"}
 
 
-@register(**_CIFAR)
+@register(**_FACTS, **CIFAR100)
 def addressnet20(**fields: Any) -> AddressNet:
     """AddressNet-20 for 32x32 images."""
     return AddressNet(**fields)
 
 
-@register(**_CIFAR)
+@register(**_FACTS, **CIFAR100)
 def addressnet32(**fields: Any) -> AddressNet:
     """AddressNet-32 for 32x32 images."""
     return AddressNet(**{"depth": 32, **fields})
 
 
-@register(**_CIFAR)
+@register(**_FACTS, **CIFAR100)
 def addressnet44(**fields: Any) -> AddressNet:
     """AddressNet-44 for 32x32 images."""
     return AddressNet(**{"depth": 44, **fields})
 
 
-@register(**_CIFAR)
+@register(**_FACTS, **CIFAR100)
 def enhanced_addressnet20(**fields: Any) -> AddressNet:
     """Enhanced AddressNet-20 for 32x32 images."""
     return AddressNet(**{"enhanced": True, **fields})
 
 
-@register(**_CIFAR)
+@register(**_FACTS, **CIFAR100)
 def enhanced_addressnet32(**fields: Any) -> AddressNet:
     """Enhanced AddressNet-32 for 32x32 images."""
     return AddressNet(**{"depth": 32, "enhanced": True, **fields})
 
 
-@register(**_CIFAR)
+@register(**_FACTS, **CIFAR100)
 def enhanced_addressnet44(**fields: Any) -> AddressNet:
     """Enhanced AddressNet-44 for 32x32 images."""
     return AddressNet(**{"depth": 44, "enhanced": True, **fields})
 
 
-@register(**_FACTS, input_shape=(224, 224, 3), num_classes=1000, normalization="imagenet")
+@register(**_FACTS, **IMAGENET)
 def addressnet_imagenet(**fields: Any) -> AddressNetImageNet:
     """AddressNet for 224x224 images."""
     return AddressNetImageNet(**fields)

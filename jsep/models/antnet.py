@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv, SqueezeExcite, classifier
 from jsep.models.mobilenet_v2 import HEAD, STAGES, scaled
-from jsep.models.registry import option, register
+from jsep.models.registry import IMAGENET, option, register
 from jsep.models.stage import Stage
 
 RATIOS = (8, 8, 12, 16, 24, 32, 64)  # of the attention, by stage
@@ -75,9 +75,7 @@ class ANTNet(nn.Module):
 
 _FACTS: dict[str, Any] = {
     "paper": "arXiv 1904.03775",
-    "input_shape": (224, 224, 3),
-    "num_classes": 1000,
-    "normalization": "imagenet",
+    **IMAGENET,
     "certainty": "third-party",
 }
 

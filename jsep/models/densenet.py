@@ -26,7 +26,7 @@ from jsep.layers import (
     classifier,
     dense_or_separable,
 )
-from jsep.models.registry import Certainty, Rate, option, register
+from jsep.models.registry import CIFAR10, Certainty, CountOrNone, Rate, errors, option, register
 from jsep.models.stage import Stage
 
 BLOCKS, PRE_ACTIVATION = 3, "BN-ReLU-Conv"
@@ -51,7 +51,7 @@ class DenseNet(nn.Module):
     num_classes: int = 10
     depth: int = option(40)
     growth: int = option(12)
-    stem: int = option(0)
+    stem: CountOrNone = option(0)
     bottleneck: bool = option(False)
     compression: float = option(1.0)
     order: str = option("")
@@ -134,14 +134,12 @@ class DenseNet(nn.Module):
 _PYTORCHCV_PLAIN = {"stem": 24, "compression": 0.5}
 
 
-def _paper(certainty: Certainty = "certain", **errors: str) -> dict[str, Any]:
+def _paper(certainty: Certainty = "certain", **figures: str) -> dict[str, Any]:
     return {
         "paper": "arXiv 1608.06993",
-        "input_shape": (32, 32, 3),
-        "num_classes": 10,
-        "normalization": "cifar10",
+        **CIFAR10,
         "certainty": certainty,
-        "published": {f"{name.replace('_', ' ')} error, %": error for name, error in errors.items()},
+        "published": errors(**figures),
     }
 
 

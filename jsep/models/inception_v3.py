@@ -13,7 +13,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.layers import AvgPool, BatchNorm, Conv, Dropout, GlobalAvgPool, MaxPool, classifier
-from jsep.models.registry import Rate, option, register
+from jsep.models.registry import IMAGENET, Rate, option, register
 from jsep.models.stage import Stage
 
 # (features, kernel size, stride, padding) of a convolution
@@ -126,10 +126,8 @@ class InceptionV3(nn.Module):
 
 @register(
     paper="arXiv 1512.00567",
-    input_shape=(299, 299, 3),
-    num_classes=1000,
-    normalization="imagenet",
     certainty="certain",
+    **{**IMAGENET, "input_shape": (299, 299, 3)},
     references={"torchvision:inception_v3": {}, "timm:inception_v3": {}},
     published={"ImageNet top-1, % (as measured in arXiv 1610.02357)": "78.2"},
 )

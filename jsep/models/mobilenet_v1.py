@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, GroupSum, PointwiseConv, classifier
-from jsep.models.registry import SHARING_PAPER, Certainty, option, register
+from jsep.models.registry import IMAGENET, SHARING_PAPER, CountOrNone, option, register
 from jsep.models.stage import Stage
 
 # (features, stride of the first, number of blocks): Table 1 from its second row on
@@ -37,7 +37,7 @@ class MobileNetV1(nn.Module):
     padding: Literal["TORCH", "SAME"] = option("TORCH")
     shallow: bool = option(False)
     full_conv: bool = option(False)
-    sharing: int = option(0)
+    sharing: CountOrNone = option(0)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -83,13 +83,10 @@ class MobileNetV1(nn.Module):
 
 
 def _paper(top1: str, macs: str, params: str) -> dict[str, Any]:
-    certainty: Certainty = "certain"
     return {
         "paper": "arXiv 1704.04861",
-        "input_shape": (224, 224, 3),
-        "num_classes": 1000,
-        "normalization": "imagenet",
-        "certainty": certainty,
+        **IMAGENET,
+        "certainty": "certain",
         "published": {"ImageNet top-1, %": top1, "MACs": macs, "parameters": params},
     }
 
@@ -140,10 +137,8 @@ def mobilenet_v1_shallow(**fields: Any) -> MobileNetV1:
 
 @register(
     paper=SHARING_PAPER,
-    input_shape=(224, 224, 3),
-    num_classes=1000,
-    normalization="imagenet",
     certainty="reconstructed",
+    **IMAGENET,
 )
 def mobilenet_v1_wksc4(**fields: Any) -> MobileNetV1:
     """MobileNet V1, four weighted input channels to a depthwise separable kernel."""

@@ -21,7 +21,7 @@ from jsep.layers import (
     SqueezeExcite,
     classifier,
 )
-from jsep.models.registry import Certainty, Rate, option, register
+from jsep.models.registry import IMAGENET, Certainty, Rate, option, register
 from jsep.models.stage import Stage
 
 # (expansion, features, blocks, stride of the first): Table 2 from its second row on
@@ -105,8 +105,7 @@ class MobileNetV2(nn.Module):
 
 
 def _facts(paper: str, certainty: Certainty = "certain", **more: Any) -> dict[str, Any]:
-    shape = {"input_shape": (224, 224, 3), "num_classes": 1000, "normalization": "imagenet"}
-    return {"paper": paper, "certainty": certainty, **shape, **more}
+    return {"paper": paper, "certainty": certainty, **IMAGENET, **more}
 
 
 @register(

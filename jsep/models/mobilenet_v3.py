@@ -22,7 +22,7 @@ from jsep.layers import (
     classifier,
 )
 from jsep.models.mobilenet_v2 import scaled
-from jsep.models.registry import Rate, option, register
+from jsep.models.registry import IMAGENET, Rate, option, register
 from jsep.models.stage import Stage
 
 Row = tuple[int, int, int, bool, str, int]
@@ -131,9 +131,7 @@ class MobileNetV3(nn.Module):
 
 _FACTS: dict[str, Any] = {
     "paper": "arXiv 1905.02244",
-    "input_shape": (224, 224, 3),
-    "num_classes": 1000,
-    "normalization": "imagenet",
+    **IMAGENET,
     "certainty": "certain",
 }
 

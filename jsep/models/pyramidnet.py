@@ -24,7 +24,7 @@ from jsep.layers import (
     classifier,
     dense_or_separable,
 )
-from jsep.models.registry import Certainty, option, register
+from jsep.models.registry import CIFAR10, Certainty, errors, option, register
 from jsep.models.stage import Stage
 
 STAGES, STEM = 3, 16
@@ -97,15 +97,13 @@ class PyramidNet(nn.Module):
         return y + jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
 
 
-def _paper(reference: str | None = None, certainty: Certainty = "certain", **errors: str) -> dict[str, Any]:
+def _paper(reference: str | None = None, certainty: Certainty = "certain", **figures: str) -> dict[str, Any]:
     return {
         "paper": "arXiv 1610.02915",
-        "input_shape": (32, 32, 3),
-        "num_classes": 10,
-        "normalization": "cifar10",
+        **CIFAR10,
         "certainty": certainty,
         "references": {f"pytorchcv:{reference}": {}} if reference else {},
-        "published": {f"{name.replace('_', ' ')} error, %": error for name, error in errors.items()},
+        "published": errors(**figures),
     }
 
 

@@ -24,7 +24,7 @@ from jsep.layers import (
     classifier,
     dense_or_shared,
 )
-from jsep.models.registry import SHARING_PAPER, option, register
+from jsep.models.registry import IMAGENET, SHARING_PAPER, option, register
 from jsep.models.stage import Stage
 
 # depth: blocks of each stage, and whether they are bottlenecks
@@ -120,36 +120,28 @@ class ResNet(nn.Module):
         return (logits, stages) if features else logits
 
 
-_CERTAIN: dict[str, Any] = {"certainty": "certain"}
-_IMAGENET: dict[str, Any] = {"input_shape": (224, 224, 3), "num_classes": 1000, "normalization": "imagenet"}
-
-
-def _plain(depth: int, top1: str | None) -> dict[str, Any]:
-    published = {"ImageNet top-1, % (torchvision's first weights)": top1} if top1 else {}
-    names = {f"torchvision:resnet{depth}": {}, f"timm:resnet{depth}": {}}
+def _plain(depth: int, top1: str) -> dict[str, Any]:
     return {
         "paper": "arXiv 1512.03385",
         "certainty": "certain",
-        "published": published,
-        "references": names,
-        **_IMAGENET,
+        **IMAGENET,
+        "published": {"ImageNet top-1, % (torchvision's first weights)": top1},
+        "references": {f"torchvision:resnet{depth}": {}, f"timm:resnet{depth}": {}},
     }
 
 
 def _eca(depth: int, accuracy: str) -> dict[str, Any]:
-    published = {"ImageNet top-1 / top-5, %": accuracy}
-    names = {f"timm:resnet{depth}/eca": {"attention": "eca", "eca_kernels": "formula"}}
     return {
         "paper": "arXiv 1910.03151",
         "certainty": "certain",
-        "published": published,
-        "references": names,
-        **_IMAGENET,
+        **IMAGENET,
+        "published": {"ImageNet top-1 / top-5, %": accuracy},
+        "references": {f"timm:resnet{depth}/eca": {"attention": "eca", "eca_kernels": "formula"}},
     }
 
 
-_SE: dict[str, Any] = {"paper": "arXiv 1709.01507", **_CERTAIN, **_IMAGENET}
-_SHARING: dict[str, Any] = {"paper": SHARING_PAPER, "certainty": "reconstructed", **_IMAGENET}
+_SE: dict[str, Any] = {"paper": "arXiv 1709.01507", "certainty": "certain", **IMAGENET}
+_SHARING: dict[str, Any] = {"paper": SHARING_PAPER, "certainty": "reconstructed", **IMAGENET}
 
 
 @register(**_plain(18, "69.758"))

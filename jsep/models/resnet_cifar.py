@@ -23,7 +23,7 @@ from jsep.layers import (
     classifier,
     dense_or_separable,
 )
-from jsep.models.registry import Certainty, option, register
+from jsep.models.registry import CIFAR10, Certainty, errors, option, register
 from jsep.models.stage import Stage
 
 WIDTHS = (16, 32, 64)
@@ -129,16 +129,16 @@ class CifarResNet(nn.Module):
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, missing - before)))
 
 
-def _paper(paper: str, reference: str | None = None, certainty: Certainty = "certain", **errors: str) -> dict[str, Any]:
+def _paper(
+    paper: str, reference: str | None = None, certainty: Certainty = "certain", **figures: str
+) -> dict[str, Any]:
     return {
         "paper": paper,
-        "input_shape": (32, 32, 3),
-        "num_classes": 10,
-        "normalization": "cifar10",
+        **CIFAR10,
         "certainty": certainty,
         # pytorchcv has projections throughout, and no other shortcut
         "references": {f"pytorchcv:{reference}": {"shortcut": "projection"}} if reference else {},
-        "published": {f"{name.replace('_', ' ')} error, %": error for name, error in errors.items()},
+        "published": errors(**figures),
     }
 
 

@@ -20,7 +20,7 @@ from jsep.layers import (
     SeparableConv,
     keras_glorot_depthwise,
 )
-from jsep.models.registry import option, register
+from jsep.models.registry import CIFAR10, option, register
 from jsep.models.stage import Stage
 from jsep.ops.geometry import Padding
 from jsep.ops.precision import accumulation_dtype
@@ -122,8 +122,7 @@ class KerasSeparableCNN(nn.Module):
 
 _comparison = {
     "paper": "MU-PING/Depthwise-separable-CNN (repository, 2022)",
-    "input_shape": (32, 32, 3),
-    "num_classes": 10,
+    **CIFAR10,
     "normalization": "unit",
     "certainty": "certain",
 }

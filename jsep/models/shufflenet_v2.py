@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jsep import ops
 from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv, classifier
-from jsep.models.registry import Certainty, option, register
+from jsep.models.registry import IMAGENET, option, register
 from jsep.models.stage import Stage
 
 REPEATS = (4, 8, 4)
@@ -84,13 +84,10 @@ class ShuffleNetV2(nn.Module):
 
 
 def _paper(name: str, error: str, macs: str, params: str) -> dict[str, Any]:
-    certainty: Certainty = "certain"
     return {
         "paper": "arXiv 1807.11164",
-        "input_shape": (224, 224, 3),
-        "num_classes": 1000,
-        "normalization": "imagenet",
-        "certainty": certainty,
+        **IMAGENET,
+        "certainty": "certain",
         "references": {f"torchvision:{name}": {}},
         "published": {"ImageNet top-1 error, %": error, "MACs": macs, "parameters": params},
     }

@@ -10,7 +10,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.layers import BatchNorm, Conv, GlobalAvgPool, MaxPool, Sharing, classifier, dense_or_shared
-from jsep.models.registry import SHARING_PAPER, option, register
+from jsep.models.registry import CIFAR100, SHARING_PAPER, option, register
 from jsep.models.stage import Stage
 
 _lecun = nn.initializers.lecun_normal()
@@ -57,16 +57,13 @@ class VGG(nn.Module):
         return (logits, stages) if features else logits
 
 
-_cifar100: dict[str, Any] = {"input_shape": (32, 32, 3), "num_classes": 100, "normalization": "cifar100"}
-
-
-@register(paper="arXiv 1409.1556", certainty="certain", **_cifar100)
+@register(paper="arXiv 1409.1556", certainty="certain", **CIFAR100)
 def vgg16_bn(**fields: Any) -> VGG:
     """VGG-16 with batch norm for 32x32 images."""
     return VGG(**fields)
 
 
-_SHARING: dict[str, Any] = {"paper": SHARING_PAPER, "certainty": "reconstructed", **_cifar100}
+_SHARING: dict[str, Any] = {"paper": SHARING_PAPER, "certainty": "reconstructed", **CIFAR100}
 
 
 @register(**_SHARING)

@@ -10,7 +10,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, Dropout, GlobalAvgPool, MaxPool, PointwiseConv, classifier
-from jsep.models.registry import Rate, option, register
+from jsep.models.registry import IMAGENET, Rate, option, register
 from jsep.models.stage import Stage
 
 ENTRY = (128, 256, 728)
@@ -96,10 +96,8 @@ class Xception(nn.Module):
 
 @register(
     paper="arXiv 1610.02357",
-    input_shape=(299, 299, 3),
-    num_classes=1000,
-    normalization="imagenet",
     certainty="certain",
+    **{**IMAGENET, "input_shape": (299, 299, 3)},
     references={"pytorchcv:xception": {}, "timm:legacy_xception": {}},
     published={"ImageNet top-1, %": "79.0", "ImageNet top-5, %": "94.5", "parameters": "22,855,952"},
 )

@@ -274,7 +274,12 @@ def test_an_impossible_option_says_what_is_possible(options, sentence):
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"dropout": 1}, "at least 0 and less than 1"), ({"stem": 1.5}, "a whole number")],
+    [
+        ({"dropout": 1}, "at least 0 and less than 1"),
+        ({"stem": 1.5}, "a whole number"),
+        ({"growth": 0}, "a whole number, at least 1"),
+        ({"se_ratio": 0}, "a whole number, at least 1"),
+    ],
 )
 def test_impossible_numbers(options, sentence):
     with pytest.raises(UserError, match=sentence):
