@@ -62,6 +62,7 @@ def test_show(capsys):
         (["train", "--batch-size", "30"], "cannot be shared by 8 devices"),
         (["train", "--batch-size", "8000"], "larger than the 4000 training images"),
         (["train", "--options", "width"], "write it as name=value"),
+        (["train", "--normalize", "imagenet"], "needs colour images"),
         (["train", "--devices", "99"], "there are 8 here"),
         (["train", "--resume", "--out", "nowhere"], "nowhere is no run folder"),
         (["eval", "nowhere"], "nowhere is no run folder"),

@@ -106,3 +106,12 @@ def test_between_the_parts_of_a_separable_convolution():
     y = layers.BatchNorm().apply({"params": params["norm"], "batch_stats": stats}, y, train=False)
     expected = layers.PointwiseConv(6, use_bias=False).apply({"params": params["pointwise"]}, jnp.maximum(y, 0))
     np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-6)
+
+
+def test_efficient_channel_attention_by_its_definition():
+    kernel = np.asarray([0.5, -1.0, 2.0], np.float32)
+    layer = layers.EfficientChannelAttention(3)
+    found = layer.apply({"params": {"conv": {"kernel": jnp.asarray(kernel).reshape(3, 1, 1)}}}, X)
+    means = np.pad(np.asarray(X).mean((1, 2)), ((0, 0), (1, 1)))  # neighbouring channels, zeros beyond the ends
+    gate = 1 / (1 + np.exp(-sum(kernel[i] * means[:, i : i + 4] for i in range(3))))
+    np.testing.assert_allclose(found, X * gate[:, None, None], rtol=1e-5, atol=1e-6)
