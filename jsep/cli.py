@@ -1,7 +1,6 @@
 """The command line: what is typed becomes values, and errors become sentences. The work is done below."""
 
 import dataclasses
-import importlib.util
 import logging
 import os
 import sys
@@ -193,6 +192,7 @@ def evaluate(
 def compare(argv: Sequence[str]) -> None:
     """Train the networks of an experiment file, whose values are the defaults of every flag."""
     from jsep.compare import compare as run
+    from jsep.experiment import find_experiment, load_experiment
     from jsep.train import Recipe
 
     named = bool(argv) and not argv[0].startswith("-")
@@ -309,39 +309,6 @@ def _check_port(model: str, size: int | None) -> None:
         raise UserError(
             f"{model} is not its reference: {worst:.1e} apart, where rounding makes at most {TOLERANCE:.0e}"
         )
-
-
-def find_experiment(name: str) -> Path:
-    """An experiment by path, or by name among those that come with jsep."""
-    path = Path(name)
-    if path.is_file():
-        return path
-    package = Path(__file__).parent  # in a checkout the experiments lie beside it, in a wheel inside
-    folders = (package.parent / "experiments", package / "experiments")
-    shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.py"))}
-    if path.stem not in shipped:
-        raise UserError(f"There is no experiment {name!r}; {nearest(path.stem, shipped)}")
-    return shipped[path.stem]
-
-
-def load_experiment(path: Path) -> tuple[Any, str]:
-    """The value `experiment` of a Python file, and the file's docstring."""
-    from jsep.train import Comparison
-
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is no experiment: it must be a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:  # whatever the file's own code raises
-        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    experiment = getattr(module, "experiment", None)
-    if not isinstance(experiment, Comparison):
-        raise UserError(f"{path} is no experiment: it must define experiment = Comparison(...)")
-    return experiment, module.__doc__ or ""
 
 
 def _typed(function: Callable[..., None], name: str) -> Callable[[Sequence[str]], None]:

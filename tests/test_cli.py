@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jsep.cli import COMMANDS, HELP, find_experiment, load_experiment, main
+from jsep.cli import COMMANDS, HELP, main
 from jsep.errors import UserError
+from jsep.experiment import find_experiment, load_experiment
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:

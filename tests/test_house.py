@@ -17,6 +17,7 @@ FLOORS = {
     "bench": 4,
     "train": 4,
     "compare": 5,
+    "experiment": 5,
     "cli": 6,
 }
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jsep.cli import find_experiment, load_experiment
 from jsep.costs import count
+from jsep.experiment import find_experiment, load_experiment
 from jsep.models import create_model, model_info, parse_options
 
 FOLDER = find_experiment("depthwise_separable_cnn").parent
