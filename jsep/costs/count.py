@@ -147,6 +147,16 @@ def _(module: layers.GroupSum, x: Shape, y: Shape, params: int) -> Cost:
 
 
 @cost.register
+def _(module: layers.PReLU, x: Shape, y: Shape, params: int) -> Cost:
+    return Cost()
+
+
+@cost.register
+def _(module: layers.RollingPointwiseConv, x: Shape, y: Shape, params: int) -> Cost:
+    return _products(params * math.prod(y[:-1]), False, y)
+
+
+@cost.register
 def _(module: layers.PairWeightedKernelSharingConv, x: Shape, y: Shape, params: int) -> Cost:
     taps = math.prod(pair(module.kernel_size))
     return _products(math.prod(x[1:]) * module.features + taps * module.groups * math.prod(y), False, y)

@@ -1,12 +1,16 @@
 """Linen modules over `jsep.ops`, with the field's names and PyTorch's padding by default."""
 
+from jsep.layers.activation import PReLU
 from jsep.layers.attention import EfficientChannelAttention, SqueezeExcite, eca_kernel_size
 from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, Separable, SeparableConv, dense_or_separable
+from jsep.layers.dice import DiCE
 from jsep.layers.head import classifier
 from jsep.layers.initializers import keras_glorot_depthwise
+from jsep.layers.mixed import MixedDepthwiseConv, SplitPointwiseConv
 from jsep.layers.norm import BatchNorm
 from jsep.layers.pool import AvgPool, GlobalAvgPool, MaxPool
 from jsep.layers.regularization import Dropout
+from jsep.layers.rolling import RollingPointwiseConv
 from jsep.layers.sharing import (
     GroupSum,
     KernelSharingConv,
@@ -22,18 +26,23 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "DepthwiseConv",
+    "DiCE",
     "Dropout",
     "EfficientChannelAttention",
     "GlobalAvgPool",
     "GroupSum",
     "KernelSharingConv",
     "MaxPool",
+    "MixedDepthwiseConv",
+    "PReLU",
     "PairWeightedKernelSharingConv",
     "PointwiseConv",
+    "RollingPointwiseConv",
     "Separable",
     "SeparableConv",
     "SharedSeparableConv",
     "Sharing",
+    "SplitPointwiseConv",
     "SqueezeExcite",
     "WeightedKernelSharingConv",
     "classifier",

@@ -15,13 +15,14 @@ class SqueezeExcite(nn.Module):
     """Scale each channel by what two dense layers make of all channels' means: (n, h, w, c) -> (n, h, w, c).
 
     Paper: Hu et al., arXiv 1709.01507, section 3. The hidden layer has c // ratio features, at least `min_width`, or
-    `hidden` where that is said. gate: what makes factors of the second layer's output.
+    `hidden` where that is said. act: behind the first layer. gate: what makes factors of the second layer's output.
     """
 
     ratio: int = 16
     use_bias: bool = True
     min_width: int = 1
     hidden: int = 0
+    act: Callable[[Array], Array] = nn.relu
     gate: Callable[[Array], Array] = nn.sigmoid
     dtype: Dtype | None = None
 
@@ -30,7 +31,7 @@ class SqueezeExcite(nn.Module):
         channels = x.shape[-1]
         hidden = self.hidden or max(self.min_width, channels // self.ratio)
         y = ops.global_avg_pool(x)  # (n, h, w, c) -> (n, c)
-        y = nn.relu(nn.Dense(hidden, use_bias=self.use_bias, dtype=self.dtype, name="reduce")(y))
+        y = self.act(nn.Dense(hidden, use_bias=self.use_bias, dtype=self.dtype, name="reduce")(y))
         y = nn.Dense(channels, use_bias=self.use_bias, dtype=self.dtype, name="expand")(y)
         return x * self.gate(y)[:, None, None, :]
 

@@ -29,12 +29,14 @@ def _he_over_all_channels(channels: int, groups: int) -> nn.initializers.Initial
 class GroupSum(nn.Module):
     """(Weighted) sum of the channels of each group: (n, h, w, c) -> (n, h, w, groups).
 
-    weighted: a learned scalar for each input channel, 1 at the start. interleaved: see `ops.group_sum`.
+    weighted: a learned scalar for each input channel, 1 at the start unless `weight_init` draws it otherwise.
+    interleaved: see `ops.group_sum`.
     """
 
     groups: int
     weighted: bool = False
     interleaved: bool = False
+    weight_init: nn.initializers.Initializer = nn.initializers.ones
     dtype: Dtype | None = None
 
     @nn.compact
@@ -42,7 +44,7 @@ class GroupSum(nn.Module):
         channels = x.shape[-1]
         if channels % self.groups:
             raise ValueError(f"{self.name}: groups={self.groups} must divide the {channels} input channels")
-        weights = self.param("weight", nn.initializers.ones, (channels,), jnp.float32) if self.weighted else None
+        weights = self.param("weight", self.weight_init, (channels,), jnp.float32) if self.weighted else None
         x, weights = promote_dtype(x, weights, dtype=self.dtype)
         return ops.group_sum(x, self.groups, weights, interleaved=self.interleaved)
 

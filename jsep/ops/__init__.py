@@ -6,6 +6,7 @@ from jsep.ops.dropout import batch_positions, dropout
 from jsep.ops.geometry import Padding, explicit_padding
 from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
+from jsep.ops.resize import resize_axis
 from jsep.ops.sharing import expand_shared_kernel, group_sum
 from jsep.ops.shift import address_shift, channel_shift, shortcut_shift
 from jsep.ops.shuffle import channel_shuffle
@@ -29,5 +30,6 @@ __all__ = [
     "group_sum",
     "max_pool",
     "pointwise_conv",
+    "resize_axis",
     "shortcut_shift",
 ]

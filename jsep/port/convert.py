@@ -15,7 +15,8 @@ from jsep.port.names import Names, layouts
 
 State = Mapping[str, np.ndarray]
 # the last part of our names: PyTorch's
-LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+LEAVES = {"kernel": "weight", "scale": "weight", "slope": "weight", "weight": "weight", "bias": "bias"}
+LEAVES |= {"mean": "running_mean", "var": "running_var"}
 
 
 def from_torch(name: str, state: State, **options: Any) -> dict[str, Any]:
@@ -68,8 +69,10 @@ def convert(
             continue
         left.discard(theirs)
         array = np.asarray(state[theirs])
-        # OIHW -> HWIO, OIL -> LIO, (O, I) -> (I, O), also from a 1x1 convolution where ours is a dense layer
-        array = array.transpose(2, 3, 1, 0) if array.ndim == leaf.ndim == 4 else array
+        # OIHW -> HWIO, OIL -> LIO, (O, I) -> (I, O), also from a 1x1 convolution where ours is a dense layer, and
+        # from a grouped 1x1 convolution where ours are the weights of a sum over every groups-th channel
+        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 and leaf.ndim in (1, 4) else array
+        array = array.ravel() if array.ndim == 4 and leaf.ndim == 1 else array
         array = array.transpose() if array.ndim == leaf.ndim == 3 else array
         array = array.reshape(array.shape[:2]).T if leaf.ndim == 2 and array.ndim in (2, 4) else array
         if array.shape != leaf.shape:

@@ -14,7 +14,11 @@ from typing import cast
 import flax.linen as nn
 
 from jsep.models.densenet import DenseNet
+from jsep.models.dicenet import DiCENet
 from jsep.models.inception_v3 import InceptionV3
+from jsep.models.mixnet import SIZES as MIXNET_SIZES
+from jsep.models.mixnet import MixNet
+from jsep.models.mixnet import Row as MixNetRow
 from jsep.models.mobilenet_v1 import MobileNetV1
 from jsep.models.mobilenet_v2 import STAGES as V2_STAGES
 from jsep.models.mobilenet_v2 import MobileNetV2
@@ -325,10 +329,58 @@ def _timm_mobilenet_v2() -> Names:
     return Names("timm", {**rows, "classifier": "classifier"}, {"stage{stage}": "blocks.{stage0}"})
 
 
+def _timm_mixnet(stages: Sequence[Sequence[MixNetRow]]) -> Names:
+    shared = _timm_mobilenet_v2()
+    rows: dict[str, str] = {}
+    for stage, kinds in enumerate(stages, start=1):
+        blocks = [row for row in kinds for _ in range(row[0])]
+        for block, (_, expansion, _, expand, kernels, project, *_) in enumerate(blocks, start=1):
+            ours = f"stage{stage}_block{block}"
+            for part, count in (("expand", expand), ("depthwise", len(kernels)), ("project", project)):
+                if part == "expand" and expansion == 1:
+                    continue
+                theirs = shared.torch(f"{ours}_{part}")
+                for i in range(count):  # a convolution of one part is not a list there
+                    rows[f"{ours}_{part}/part{i + 1}"] = f"{theirs}.{i}" if count > 1 else theirs
+    se = {f"stage{{stage}}_block{{block}}_se/{part}": f"{_TIMM_BLOCK}.se.conv_{part}" for part in ("reduce", "expand")}
+    return Names("timm", {**rows, **se, **shared.layers}, shared.stages)
+
+
+def _cv_dicenet() -> Names:
+    unit = "features.stage{stage}.unit{unit}"
+    left, right = f"{unit}.branches.left_branch", f"{unit}.branches.right_branch"
+    rows = {
+        "stem": "features.init_block.conv",
+        "stage{stage}_unit{unit}_shortcut_depthwise": f"{left}.conv1",
+        "stage{stage}_unit{unit}_shortcut": f"{left}.conv2",
+        "stage{stage}_unit{unit}_project": f"{right}.conv",
+        "stage{stage}_unit{unit}_expand": f"{unit}.right_branch.conv",
+    }
+    acts = {f"{ours}_act": f"{theirs}.activ" for ours, theirs in rows.items()}
+    names = {**_with_norm(rows), **acts, "head": "output.conv1", "classifier": "output.conv2"}
+    for number, branch in (("1", right), ("{unit}", f"{unit}.right_branch")):  # the first unit of a stage has a stride
+        ours = f"stage{{stage}}_unit{number}_dice"
+        theirs = f"{branch}.dice".replace("{unit}", number)
+        names |= {
+            f"{ours}/depth": f"{theirs}.base_block.convs.ch_conv",
+            f"{ours}/height": f"{theirs}.base_block.convs.h_conv.conv",
+            f"{ours}/width": f"{theirs}.base_block.convs.w_conv.conv",
+            f"{ours}/branches_norm": f"{theirs}.base_block.norm_activ.bn",
+            f"{ours}/branches_act": f"{theirs}.base_block.norm_activ.activ",
+            f"{ours}/reduce": f"{theirs}.att.conv1",
+            f"{ours}/expand": f"{theirs}.att.conv2",
+        }
+        for part, conv in (("fuse", f"{theirs}.base_block.squeeze_conv"), ("project", f"{theirs}.proj_conv")):
+            names |= {**_with_norm({f"{ours}/{part}": conv}), f"{ours}/{part}_act": f"{conv}.activ"}
+    return Names("pytorchcv", names, _CV_STAGE)
+
+
 _V3 = {"large": _torchvision_mobilenet_v3(LARGE), "small": _torchvision_mobilenet_v3(SMALL)}
+_MIXNET = {size: _timm_mixnet(stages) for size, (stages, *_) in MIXNET_SIZES.items()}
 _DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
 _FAMILIES: dict[type[nn.Module], list[Names]] = {
     PyramidNet: [_CV_PYRAMIDNET],
+    DiCENet: [_cv_dicenet()],
     MobileNetV1: [_CV_MOBILENET_V1, _TIMM_MOBILENET_V1],
     Xception: [_cv_xception(), _timm_xception()],
     InceptionV3: [_torchvision_inception_v3()],
@@ -346,4 +398,6 @@ def layouts(model: nn.Module) -> list[Names]:
         return [_DENSENET_B if model.bottleneck else _DENSENET]
     if isinstance(model, MobileNetV3):
         return [_V3[model.size]]
+    if isinstance(model, MixNet):
+        return [_MIXNET[model.size]]
     return _FAMILIES.get(cast(type[nn.Module], type(model)), [])

@@ -14,10 +14,10 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
     """A network by package and name, such as "pytorchcv:resnet20_cifar10", in evaluation mode.
 
     A name of timm may end in the attention of its blocks, "resnet50/eca"; "+sep", "+sep_bn" or "+sep_bn_relu" behind a
-    name replaces its 3x3 convolutions by depthwise separable ones. The last pool takes any size. Scales, biases and
-    statistics of batch norms are random, since two networks can agree under default ones and still differ. The
-    statistics lie around those of random images of `size`, and most units are active, so that neither signals nor
-    rounding grow without bound on their way through a hundred layers.
+    name replaces its 3x3 convolutions by depthwise separable ones. The last pool takes any size. Slopes of PReLU, and
+    scales, biases and statistics of batch norms are random, since two networks can agree under default ones and still
+    differ. The statistics lie around those of random images of `size`, and most units are active, so that neither
+    signals nor rounding grow without bound on their way through a hundred layers.
     """
     torch.manual_seed(0)
     package, _, name = reference.partition(":")
@@ -25,6 +25,9 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
     model = _MAKERS[package](name, num_classes)
     if separable:
         _replace_3x3(model, separable.removeprefix("sep").removeprefix("_"))
+    for module in model.modules():
+        if isinstance(module, nn.PReLU):
+            nn.init.uniform_(module.weight, 0.1, 0.4)
     norms: list[Any] = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

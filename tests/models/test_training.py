@@ -31,6 +31,8 @@ SMALL = [
     ("antnet_g2", {"width": 0.35, "input": "cifar"}),
     ("resnet50", {"width": 0.0625, "attention": "se"}),
     ("shufflenet_v2_x0_5", {"input": "cifar"}),
+    ("dicenet_x0_2", {"input": "cifar"}),
+    ("mixnet_s", {"width": 0.25, "input": "cifar"}),
     ("xception", {"input": "cifar", "jft_head": True, "inner_activation": "elu", "residual": False}),
 ]
 EVERY = [(name, {}) for name in list_models()]
@@ -76,4 +78,4 @@ def _drawn(rng, path, leaf):
     """He's rule for kernels, ones for scales, variances and weights."""
     if path[-1].key == "kernel":
         return rng.normal(size=leaf.shape, scale=(2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(np.float32)
-    return np.full(leaf.shape, path[-1].key in ("scale", "var", "weight"), np.float32)
+    return np.full(leaf.shape, path[-1].key in ("scale", "var", "weight", "slope"), np.float32)

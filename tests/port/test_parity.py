@@ -46,6 +46,8 @@ TRAINED = [
     ("mobilenet_v2_050", "timm:mobilenetv2_050", {"dropout": 0.0}, 64),
     ("resnet18", "timm:resnet18/eca", {"attention": "eca", "eca_kernels": "formula"}, 64),
     ("shufflenet_v2_x0_5", "torchvision:shufflenet_v2_x0_5", {}, 64),
+    ("dicenet_x0_2", "pytorchcv:dicenet_wd5", {"dropout": 0.0}, 64),
+    ("mixnet_s", "timm:mixnet_s", {"dropout": 0.0}, 64),
 ]
 STEPS, BATCH, RATE, MOMENTUM, DECAY = 5, 4, 0.01, 0.9, 5e-4
 
@@ -61,7 +63,7 @@ def test_gradients_and_five_steps(name, reference, options, size):
     with jax.enable_x64(True):
         grads, params, batch_stats = _train(model, variables, images, labels)
     for state, ours in ((torch_grads, grads), (torch_state, params), (torch_state, batch_stats)):
-        want, wrong = convert(model, (size, size, 3), torch_state | state, names)
+        want, wrong = convert(model, model_info(name).input_shape, torch_state | state, names)
         assert not wrong
         part = "batch_stats" if ours is batch_stats else "params"
         wanted = flatten_dict(want[part], sep="/")

@@ -1,0 +1,36 @@
+"""Small forms of the efficient networks side by side, at a scale that two cores manage.
+
+Source     No paper has this table: it sets kernel sharing (VGG-16 at a quarter of the width) beside the inverted
+           residual, nested attention, channel shuffle and dimension-wise networks in their forms for 32x32 images.
+Command    jsep compare experiments/efficient_small.py --data PATH/cifar10_lossless5k/1.0.0 --seeds 2
+Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 64, 0.05 with a cosine to zero, 30 epochs, crop and
+           flip: the same for all.
+Expect     No published figures: nobody trained on these 4,000 images.
+State      Not run.
+"""
+
+from jsep.train import Comparison, Recipe
+
+experiment = Comparison(
+    title="Efficient networks, small",
+    models=(
+        "vgg16_bn width=0.25",
+        "vgg16_ksc4 width=0.25",
+        "vgg16_wksc4 width=0.25",
+        "vgg16_wksc_ds4 width=0.25",
+        "mobilenet_v2 width=0.35 input=cifar",
+        "antnet_g2 width=0.35 input=cifar",
+        "shufflenet_v2_x0_5 input=cifar",
+    ),
+    recipe=Recipe(
+        data="cifar10",
+        crop=4,
+        flip=True,
+        epochs=30,
+        batch_size=64,
+        optimizer="sgd",
+        lr=0.05,
+        weight_decay=5e-4,
+        schedule="cosine",
+    ),
+)

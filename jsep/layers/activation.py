@@ -1,0 +1,22 @@
+"""Activations with parameters."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+
+class PReLU(nn.Module):
+    """ReLU with a learned slope below zero for each channel, a quarter at the start: shapes stay.
+
+    Paper: He et al., arXiv 1502.01852, section 2.1.
+    """
+
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
+        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],), jnp.float32)
+        x, slope = promote_dtype(x, slope, dtype=self.dtype)
+        return jnp.where(x >= 0, x, x * slope.reshape((1,) * (x.ndim - 1) + (-1,)))
