@@ -4,14 +4,14 @@ Paper: Howard et al., arXiv 1704.04861, Table 1 (its last depthwise convolution 
 stays: read stride 1). PyTorch's padding and batch-norm constants; the paper's ReLU (TF-slim, Keras, timm take ReLU6).
 """
 
+import warnings
 from typing import Any, Literal
 
 import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.errors import UserError
-from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, GroupSum, PointwiseConv, classifier
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, DiCE, GlobalAvgPool, GroupSum, PointwiseConv, classifier
 from jsep.models.registry import IMAGENET, SHARING_PAPER, CountOrNone, option, register
 from jsep.models.stage import Stage
 
@@ -25,9 +25,10 @@ class MobileNetV1(nn.Module):
 
     width: multiplier of every layer's features. input: "imagenet" has a stem of stride 2, "cifar" one of stride 1 for
     32x32 images. padding: PyTorch's, or SAME as TF-slim and Keras have it. shallow: without the five blocks of 512
-    features at stride 1. full_conv: a dense 3x3 convolution, batch norm and ReLU in place of each block. sharing: so
-    many input channels of a block, weighted, share a depthwise kernel and a row of the pointwise one, as in form B of
-    `SharedSeparableConv`; 0 for none.
+    features at stride 1. conv: what the blocks are, depthwise separable, a dense 3x3 convolution with batch norm and
+    ReLU, or a DiCE unit. sharing: so many input channels of a separable block, weighted, share a depthwise kernel and
+    a row of the pointwise one, as in form B of `SharedSeparableConv`; 0 for none. Where it does not divide the
+    channels the block stays as it is, and a warning says so.
     """
 
     num_classes: int = 1000
@@ -36,7 +37,7 @@ class MobileNetV1(nn.Module):
     act: Literal["relu", "relu6"] = option("relu")
     padding: Literal["TORCH", "SAME"] = option("TORCH")
     shallow: bool = option(False)
-    full_conv: bool = option(False)
+    conv: Literal["separable", "dense", "dice"] = option("separable")
     sharing: CountOrNone = option(0)
     dtype: Dtype | None = None
     axis_name: str | None = None
@@ -53,9 +54,12 @@ class MobileNetV1(nn.Module):
             return act(norm(layer(x), train=train))
 
         def shared(x: Array, name: str) -> Array:
-            if x.shape[-1] % self.sharing:
-                raise UserError(f"sharing={self.sharing}: it must divide the {x.shape[-1]} input channels of {name}")
-            return GroupSum(x.shape[-1] // self.sharing, weighted=True, dtype=self.dtype, name=f"{name}_sum")(x)
+            channels = x.shape[-1]
+            if channels % self.sharing:
+                sentence = f"{name}: sharing={self.sharing} does not divide its {channels} channels; it stays plain"
+                warnings.warn(sentence, stacklevel=2)
+                return x
+            return GroupSum(channels // self.sharing, weighted=True, dtype=self.dtype, name=f"{name}_sum")(x)
 
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
         stem_stride = 2 if self.input == "imagenet" else 1
@@ -66,7 +70,10 @@ class MobileNetV1(nn.Module):
             for block in range(1 if self.shallow and base == 512 else blocks):
                 stride = first_stride if block == 0 else 1
                 name = f"stage{stage}_block{block + 1}"
-                if self.full_conv:
+                if self.conv == "dice":
+                    x = DiCE(width, stride, self.axis_name, self.dtype, name=f"{name}_dice")(x, train=train)
+                    continue
+                if self.conv == "dense":
                     conv = Conv(width, 3, stride, self.padding, name=f"{name}_conv", **common)
                     x = normalized(x, conv, f"{name}_conv")
                     continue
@@ -124,7 +131,7 @@ def mobilenet_v1_025(**fields: Any) -> MobileNetV1:
 @register(**_paper("71.7", "4866 M", "29.3 M"))
 def mobilenet_v1_full_conv(**fields: Any) -> MobileNetV1:
     """MobileNet V1's shape with dense convolutions."""
-    fields.setdefault("full_conv", True)
+    fields.setdefault("conv", "dense")
     return MobileNetV1(**fields)
 
 

@@ -15,11 +15,11 @@ from jsep.errors import UserError
 from jsep.layers import (
     BatchNorm,
     Conv,
+    DiCE,
     EfficientChannelAttention,
     GlobalAvgPool,
     MaxPool,
     PointwiseConv,
-    Sharing,
     SqueezeExcite,
     classifier,
     dense_or_shared,
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
     width: multiplier of every layer's features. input: "imagenet" has a stem of stride 2 and a max pool, "cifar" a 3x3
     stem of stride 1 alone, for 32x32 images. attention: none, squeeze and excitation (se; se_ratio, se_bias), or
     efficient channel attention (eca) with kernels as released or by the paper's formula. conv: what the 3x3
-    convolutions of the blocks are, see `VGG`; `sharing` input channels share a kernel.
+    convolutions of the blocks are: see `VGG` (`sharing` input channels share a kernel), or DiCE units (dice).
     """
 
     num_classes: int = 1000
@@ -58,7 +58,7 @@ class ResNet(nn.Module):
     se_ratio: int = option(16)
     se_bias: bool = option(False)
     eca_kernels: Literal["released", "formula"] = option("released")
-    conv: Sharing = option("dense")
+    conv: Literal["dense", "ksc", "wksc", "ds", "wksc_ds", "dice"] = option("dense")
     sharing: int = option(4)
     dtype: Dtype | None = None
     axis_name: str | None = None
@@ -77,6 +77,8 @@ class ResNet(nn.Module):
             return BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")(x, train=train)
 
         def spatial(x: Array, width: int, stride: int, name: str) -> Array:
+            if self.conv == "dice":
+                return norm(DiCE(width, stride, self.axis_name, self.dtype, name=name)(x, train=train), name)
             options: dict[str, Any] = {"kernel_init": _he, "dtype": self.dtype}
             return norm(dense_or_shared(x, self.conv, self.sharing, width, stride, name=name, **options), name)
 

@@ -1,7 +1,7 @@
 """ShuffleNet V2: half of the channels pass a unit untouched, the other half goes through a separable branch.
 
-Paper: Ma et al., arXiv 1807.11164, section 3 and Table 5. The units are torchvision's: the shuffle ends a unit, and
-both branches of a unit with stride give half of the channels.
+Paper: Ma et al., arXiv 1807.11164, section 3 and Table 5. The units are torchvision's by default: the shuffle ends a
+unit, and both branches of a unit with stride give half of the channels.
 """
 
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jsep import ops
 from jsep.errors import UserError
-from jsep.layers import BatchNorm, Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv, classifier
+from jsep.layers import BatchNorm, Conv, DepthwiseConv, DiCE, GlobalAvgPool, MaxPool, PointwiseConv, classifier
 from jsep.models.registry import IMAGENET, option, register
 from jsep.models.stage import Stage
 
@@ -31,12 +31,16 @@ class ShuffleNetV2(nn.Module):
     """ShuffleNet V2 for any input size and number of classes.
 
     width: 0.5, 1.0, 1.5 or 2.0. input: "imagenet" has a stem of stride 2 and a max pool, "cifar" a stem of stride 1
-    alone, for 32x32 images.
+    alone, for 32x32 images. units: torchvision's, or as the authors' own code has them: a unit begins with the shuffle,
+    and in a unit with stride the shortcut keeps its number of channels. conv: what each pair of a depthwise and a 1x1
+    convolution is, separable, or a DiCE unit.
     """
 
     num_classes: int = 1000
     width: float = option(1.0)
     input: Literal["imagenet", "cifar"] = option("imagenet")
+    units: Literal["torchvision", "authors"] = option("torchvision")
+    conv: Literal["separable", "dice"] = option("separable")
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -53,13 +57,15 @@ class ShuffleNetV2(nn.Module):
             norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{layer.name}_norm")
             return norm(layer(x), train=train)
 
-        def depthwise(x: Array, stride: int, name: str) -> Array:
-            return normalized(x, DepthwiseConv(3, stride, name=name, **common))
-
         def pointwise(x: Array, width: int, name: str) -> Array:
             return nn.relu(normalized(x, PointwiseConv(width, name=name, **common)))
 
-        imagenet = self.input == "imagenet"
+        def separable(x: Array, width: int, stride: int, depthwise: str, name: str) -> Array:
+            if self.conv == "dice":
+                return DiCE(width, stride, self.axis_name, self.dtype, name=name)(x, train=train)
+            return pointwise(normalized(x, DepthwiseConv(3, stride, name=depthwise, **common)), width, name)
+
+        imagenet, authors = self.input == "imagenet", self.units == "authors"
         x = nn.relu(normalized(x, Conv(24, 3, 2 if imagenet else 1, name="stem", **common)))
         if imagenet:
             x = MaxPool(3, 2, padding=1, name="stem_pool")(x)
@@ -70,13 +76,16 @@ class ShuffleNetV2(nn.Module):
             for unit in range(1, repeats + 1):
                 name, stride = f"stage{stage}_unit{unit}", 2 if unit == 1 else 1
                 if stride == 2:
-                    shortcut = pointwise(depthwise(x, 2, f"{name}_shortcut_depthwise"), half, f"{name}_shortcut")
-                    y = x
+                    kept = x.shape[-1] if authors else half
+                    shortcut, y = separable(x, kept, 2, f"{name}_shortcut_depthwise", f"{name}_shortcut"), x
+                elif authors:
+                    shortcut, y = x[..., ::2], x[..., 1::2]
                 else:
                     shortcut, y = jnp.split(x, 2, -1)
                 y = pointwise(y, half, f"{name}_expand")
-                y = pointwise(depthwise(y, stride, f"{name}_depthwise"), half, f"{name}_project")
-                x = ops.channel_shuffle(jnp.concatenate([shortcut, y], -1), 2)
+                y = separable(y, width - shortcut.shape[-1], stride, f"{name}_depthwise", f"{name}_project")
+                x = jnp.concatenate([shortcut, y], -1)
+                x = x if authors else ops.channel_shuffle(x, 2)
             stages[f"stage{stage}"] = Stage(x, (4 if imagenet else 1) * 2 ** (stage - 1))
         x = GlobalAvgPool(name="pool")(pointwise(x, last, "head"))
         logits = classifier(x, self.num_classes, self.dtype)

@@ -115,3 +115,72 @@ def test_efficient_channel_attention_by_its_definition():
     means = np.pad(np.asarray(X).mean((1, 2)), ((0, 0), (1, 1)))  # neighbouring channels, zeros beyond the ends
     gate = 1 / (1 + np.exp(-sum(kernel[i] * means[:, i : i + 4] for i in range(3))))
     np.testing.assert_allclose(found, X * gate[:, None, None], rtol=1e-5, atol=1e-6)
+
+
+def test_parts_of_the_channels_have_kernels_of_their_own_size():
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 7, 7, 8)), jnp.float32)
+    layer = layers.MixedDepthwiseConv((3, 5, 7), 2)
+    variables = layer.init(jax.random.key(0), x)
+    kernels = {name: part["kernel"].shape for name, part in variables["params"].items()}
+    assert kernels == {"part1": (3, 3, 1, 4), "part2": (5, 5, 1, 2), "part3": (7, 7, 1, 2)}  # 8 = 4 + 2 + 2
+    found = layer.apply(variables, x)
+    for size, at, name in ((3, slice(0, 4), "part1"), (5, slice(4, 6), "part2"), (7, slice(6, 8), "part3")):
+        alone = layers.DepthwiseConv(size, 2, use_bias=False).apply({"params": variables["params"][name]}, x[..., at])
+        np.testing.assert_allclose(found[..., at], alone, atol=1e-6)
+
+
+def test_a_split_pointwise_convolution_is_a_grouped_one():
+    layer = layers.SplitPointwiseConv(6, 2)
+    params = layer.init(jax.random.key(0), X)["params"]
+    kernel = jnp.concatenate([params["part1"]["kernel"], params["part2"]["kernel"]], -1)
+    grouped = layers.Conv(6, 1, groups=2, use_bias=False).apply({"params": {"kernel": kernel}}, X)
+    np.testing.assert_allclose(layer.apply({"params": params}, X), grouped, atol=1e-6)
+
+
+def _reach(layer, channels, depth):
+    """The mean share of input channels that an output sees after 1, 2, ... such layers, from what comes out."""
+    variables = layer.init(jax.random.key(0), jnp.ones((1, 1, 1, channels)))
+    ones = jax.tree.map(jnp.ones_like, variables)
+    x, shares = jnp.eye(channels).reshape(channels, 1, 1, channels), []  # an image for each input channel
+    for _ in range(depth):
+        x = (layer.apply(ones, x) > 0).astype(jnp.float32)
+        shares.append(float(x.mean()))
+    return shares
+
+
+@pytest.mark.parametrize(
+    ("groups", "order", "shares"),
+    [
+        (4, "block", [0.25, 0.375, 0.5, 0.625, 0.75, 0.875]),
+        (4, "cyclic", [0.25, 1, 1]),
+        (2, "block", [0.5, 0.75, 1]),
+        (2, "cyclic", [0.5, 1]),
+        (8, "block", [0.125, 0.1875, 0.25]),
+        (8, "cyclic", [0.125, 0.5625, 1]),
+    ],
+)
+def test_reach_of_rolling_pointwise_convolution(groups, order, shares):
+    layer = layers.RollingPointwiseConv(64, groups, 0.5, order)
+    assert _reach(layer, 64, len(shares)) == pytest.approx(shares)
+    assert layer.init(jax.random.key(0), jnp.ones((1, 1, 1, 64)))["params"]["kernel"].size == 64 * 64 // groups
+
+
+def test_groups_alone_reach_no_further():
+    assert _reach(layers.Conv(64, 1, groups=4, use_bias=False), 64, 3) == [0.25, 0.25, 0.25]
+
+
+def test_rolling_pointwise_convolution_by_its_windows():
+    """C = 4 in windows of 2 that advance by 1 and wrap: 0 1, 1 2, 2 3, 3 0."""
+    layer = layers.RollingPointwiseConv(8, 2, 0.5)
+    params = layer.init(jax.random.key(0), X)["params"]
+    windows = [[0, 1], [1, 2], [2, 3], [3, 0]]
+    blocks = [X[..., window] @ params["kernel"][i] for i, window in enumerate(windows)]
+    np.testing.assert_allclose(layer.apply({"params": params}, X), jnp.concatenate(blocks, -1), atol=1e-6)
+
+
+def test_rolling_pointwise_convolution_that_cannot_roll():
+    with pytest.warns(UserWarning, match="groups=3 does not divide 4 channels; it is dense"):
+        variables = layers.RollingPointwiseConv(6, 3).init(jax.random.key(0), X)
+    assert variables["params"]["kernel"].shape == (1, 4, 6)
+    with pytest.raises(ValueError, match="4 windows must divide the 6 features"):
+        layers.RollingPointwiseConv(6, 2).init(jax.random.key(0), X)

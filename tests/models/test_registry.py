@@ -238,6 +238,11 @@ def test_shared_kernels_in_mobilenet(width, sharing, params):
     assert count(create_model("mobilenet_v1", width=width, sharing=sharing), (224, 224, 3)).params == params
 
 
+def test_sharing_that_does_not_divide_leaves_mobilenet_as_it_is():
+    with pytest.warns(UserWarning, match="stage1_block1: sharing=5 does not divide its 32 channels; it stays plain"):
+        assert count(create_model("mobilenet_v1", sharing=5), (224, 224, 3)).params == COUNTS["mobilenet_v1"][0]
+
+
 @pytest.mark.parametrize(
     ("width", "groups", "params"), [(0.35, 2, 1_660_272), (0.75, 2, 2_549_624), (1.4, 1, 6_740_185)]
 )
@@ -251,6 +256,29 @@ def test_widths_of_antnet(width, groups, params):
 def test_mobilenet_v3_at_three_quarters_of_the_width(size, params, macs):
     table = count(create_model("mobilenet_v3_large", size=size, width=0.75), (224, 224, 3))
     assert (table.params, table.macs) == (params, macs)
+
+
+def test_shufflenet_v2_as_its_authors_have_it():
+    """24 features of the stem pass the first unit's shortcut, 92 its branch."""
+    assert count(create_model("shufflenet_v2_x1_0", units="authors"), (224, 224, 3)).params == 2_279_760
+
+
+@pytest.mark.parametrize(
+    ("width", "params", "macs"),
+    [(0.1, 548_984, 6_486_496), (1.25, 2_162_888, 98_114_272), (2.4, 5_113_628, 297_941_296)],
+)
+def test_widths_of_dicenet(width, params, macs):
+    table = count(create_model("dicenet_x1_0", width=width), (224, 224, 3))
+    assert (table.params, table.macs) == (params, macs)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "resnet18", "shufflenet_v2_x1_0"])
+def test_dice_units_take_the_place_of_other_convolutions(name):
+    """Fewer parameters than even the separable ones; known to the counter."""
+    plain, dice = (count(create_model(name, **options), (224, 224, 3)) for options in ({}, {"conv": "dice"}))
+    assert dice.params < plain.params
+    assert not dice.unknown
+    assert "DepthwiseConv" in {row.kind for row in dice.rows if row.path.endswith("/height")}
 
 
 def test_wildcards():
@@ -323,7 +351,6 @@ def test_images_too_small_are_refused(name):
         ("addressnet20", {"width": 16}, "twice the groups must divide the width"),
         ("antnet_g2", {"groups": 3}, "groups=3: it must divide all features"),
         ("resnet18", {"depth": 20}, "depth=20: it must be one of 18, 34, 50, 101, 152"),
-        ("mobilenet_v1_wksc4", {"sharing": 5}, "sharing=5: it must divide the 32 input channels of stage1_block1"),
         ("densenet40_k12", {"depth": 41}, "depth=41: it must be 4 plus a multiple of 3"),
         ("resnet164", {"depth": 21}, "depth=21: it must be 2 plus a multiple of 9"),
         ("pyramidnet110_a48", {"depth": 111}, "depth=111: it must be 2 plus a multiple of 6"),

@@ -33,6 +33,9 @@ SMALL = [
     ("shufflenet_v2_x0_5", {"input": "cifar"}),
     ("dicenet_x0_2", {"input": "cifar"}),
     ("mixnet_s", {"width": 0.25, "input": "cifar"}),
+    ("mobilenet_v1_025", {"conv": "dice", "input": "cifar"}),
+    ("resnet18", {"width": 0.125, "input": "cifar", "conv": "dice"}),
+    ("shufflenet_v2_x0_5", {"input": "cifar", "conv": "dice", "units": "authors"}),
     ("xception", {"input": "cifar", "jft_head": True, "inner_activation": "elu", "residual": False}),
 ]
 EVERY = [(name, {}) for name in list_models()]
