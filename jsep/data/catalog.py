@@ -24,6 +24,7 @@ from jsep.errors import UserError, nearest
 EMBEDDED = "mnist5k"
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CALTECH256_ARCHIVE = ("256_ObjectCategories.tar", "https://data.caltech.edu/records/nyy15-4j048")
 
 
 class Records(Protocol):
@@ -63,12 +64,16 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where TFDS keeps a data set: its name there, the splits to use, and the size images are brought to (0: none)."""
+    """Where TFDS keeps a data set: its name there, the splits to use, and the size images are brought to (0: none).
+
+    archive: the file that it is prepared from, where users must fetch that themselves, and where it is to be had.
+    """
 
     tfds_name: str
     train: str = "train"
     test: str = "test"
     image_size: int = 0
+    archive: tuple[str, str] | None = None
 
 
 CATALOG: dict[str, Source | None] = {
@@ -80,6 +85,11 @@ CATALOG: dict[str, Source | None] = {
     "svhn_cropped": Source("svhn_cropped"),
     "svhn_cropped_extra": Source("svhn_cropped", train="train+extra"),
     "caltech101": Source("caltech101", image_size=128),
+    "caltech256": Source(
+        "caltech256",
+        image_size=128,
+        archive=CALTECH256_ARCHIVE,
+    ),
     "imagenette": Source("imagenette/160px-v2", test="validation", image_size=128),
     "imagenet2012": Source("imagenet2012", test="validation", image_size=224),
 }
@@ -110,7 +120,7 @@ def load(name: str, data_dir: Path | None = None, image_size: int = 0) -> Datase
     data_dir = data_dir.expanduser()
     found = _newest_version(data_dir / source.tfds_name)
     if found is None:
-        _prepare(source.tfds_name, data_dir)
+        _prepare(source, data_dir)
         found = _newest_version(data_dir / source.tfds_name)
     if found is None:
         raise UserError(f"TFDS prepared {name}, but {data_dir / source.tfds_name} holds no version of it")
@@ -241,15 +251,23 @@ def _read(records: Any, size: int, chunk: int = 1024) -> Split:
     return Split(np.stack(images), np.asarray(labels, np.int32))
 
 
-def _prepare(tfds_name: str, data_dir: Path) -> None:
+def _prepare(source: Source, data_dir: Path) -> None:
     """Download and prepare through TFDS; ask for the network first, since TFDS itself retries for minutes."""
     import tensorflow_datasets as tfds
 
+    tfds_name = source.tfds_name
     otherwise = (
         f"put a prepared copy under {data_dir / tfds_name} or name its folder, "
         f"or use --data {EMBEDDED}, which needs no download"
     )
-    if not _has_network():
+    if source.archive:
+        from jsep.data import caltech256  # noqa: F401  it makes its name known to TFDS
+
+        name, address = source.archive
+        manual = data_dir / "downloads" / "manual"
+        if not (manual / name).is_file():
+            raise UserError(f"{tfds_name} is prepared from {name} of {address}: put it into {manual}; or {otherwise}")
+    elif not _has_network():
         raise UserError(f"{tfds_name} is not in {data_dir} and there is no network to download it: {otherwise}")
     try:
         tfds.builder(tfds_name, data_dir=str(data_dir)).download_and_prepare(file_format="array_record")

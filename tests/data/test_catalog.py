@@ -1,10 +1,13 @@
 """Data sets: the embedded one, prepared directories, and what is said when there is none."""
 
+import io
+import tarfile
 import time
 
 import numpy as np
 import pytest
 from conftest import CLASSES
+from PIL import Image
 
 from jsep.data import catalog, load
 from jsep.errors import UserError
@@ -87,6 +90,47 @@ def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch
     monkeypatch.setattr(tfds, "builder", lambda *args, **options: NeedsTensorFlow())
     with pytest.raises(UserError, match="pip install tensorflow-cpu"):
         load("cifar10", data_dir=tmp_path)
+
+
+def _caltech256(folder, sizes):
+    """An archive of the official layout: a stray file, a folder of doubles and clutter, which are none of the data."""
+
+    def jpeg(level, mode="RGB"):
+        file = io.BytesIO()
+        Image.new(mode, (12, 10), (level,) * 3 if mode == "RGB" else level).save(file, "JPEG")
+        return file.getvalue()
+
+    root, files = "256_ObjectCategories", {}
+    for number, (label, size) in enumerate(sizes.items(), start=1):
+        for i in range(1, size + 1):
+            mode = "L" if i == 1 else "RGB"
+            files[f"{root}/{number:03}.{label}/{number:03}_{i:04}.jpg"] = jpeg(20 * number + i % 5, mode)
+    files[f"{root}/257.clutter/257_0001.jpg"] = jpeg(200)
+    files[f"{root}/001.ak47/RENAME2"] = b"stray"
+    files[f"{root}/001.ak47/greg/001_0001.jpg"] = jpeg(200)
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / f"{root}.tar", "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_caltech256_from_its_archive(tmp_path):
+    _caltech256(tmp_path / "downloads" / "manual", {"ak47": 63, "american-flag": 61, "backpack": 70})
+    data = load("caltech256", data_dir=tmp_path)
+    assert data.class_names == ("ak47", "american-flag", "backpack")
+    np.testing.assert_array_equal(np.bincount(data.train.labels), [60, 60, 60])
+    np.testing.assert_array_equal(np.bincount(data.test.labels), [3, 1, 10])
+    assert data.image_shape == (128, 128, 3)
+    for part in (data.train, data.test):  # pictures stay with their labels, grey ones included
+        levels = part.images.mean((1, 2, 3))
+        assert np.all((levels > 20 * (part.labels + 1) - 4) & (levels < 20 * (part.labels + 1) + 8))
+
+
+def test_caltech256_without_its_archive_says_where_to_put_it(tmp_path):
+    with pytest.raises(UserError, match=r"256_ObjectCategories\.tar of https.*: put it into .*manual"):
+        load("caltech256", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
