@@ -8,7 +8,7 @@ Recipe     A third party's, unverified: SGD, 0.01, Nesterov momentum 0.9, weight
            at 200 and 300.
 Expect     CIFAR-100 accuracy as published: ANTNet 75.7 %, MobileNet V2 74.2 %. With 100 classes 240.88 M and 299.62 M
            MACs.
-State      Not run.
+State      Not run at this size; small forms in `efficient_small.py`.
 """
 
 from jsep.train import Comparison, Recipe

@@ -21,6 +21,7 @@ experiment = Comparison(
         "mobilenet_v2 width=0.35 input=cifar",
         "antnet_g2 width=0.35 input=cifar",
         "shufflenet_v2_x0_5 input=cifar",
+        "dicenet_x0_5 input=cifar",
     ),
     recipe=Recipe(
         data="cifar10",

@@ -138,7 +138,10 @@ def _eca(depth: int, accuracy: str) -> dict[str, Any]:
         "certainty": "certain",
         **IMAGENET,
         "published": {"ImageNet top-1 / top-5, %": accuracy},
-        "references": {f"timm:resnet{depth}/eca": {"attention": "eca", "eca_kernels": "formula"}},
+        "references": {
+            f"timm:resnet{depth}/eca": {"attention": "eca", "eca_kernels": "formula"},
+            f"timm:resnet{depth}/released_eca": {},
+        },
     }
 
 

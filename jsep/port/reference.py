@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from jsep.models.resnet import BLOCKS, RELEASED_ECA, WIDTHS
+
 
 def build(reference: str, num_classes: int, size: int) -> nn.Module:
     """A network by package and name, such as "pytorchcv:resnet20_cifar10", in evaluation mode.
 
-    A name of timm may end in the attention of its blocks, "resnet50/eca"; "+sep", "+sep_bn" or "+sep_bn_relu" behind a
+    A name of timm may end in the attention of its blocks, "resnet50/eca" (kernels by the paper's formula) or
+    "resnet50/released_eca" (kernels as its authors released them); "+sep", "+sep_bn" or "+sep_bn_relu" behind a
     name replaces its 3x3 convolutions by depthwise separable ones. The last pool takes any size. Slopes of PReLU, and
     scales, biases and statistics of batch norms are random, since two networks can agree under default ones and still
     differ. The statistics lie around those of random images of `size`, and most units are active, so that neither
@@ -61,10 +64,16 @@ def _pytorchcv(name: str, num_classes: int) -> nn.Module:
 
 def _timm(name: str, num_classes: int) -> nn.Module:
     import timm
+    from timm.layers.eca import EcaModule
 
     name, _, attention = name.partition("/")
     options: Any = {"aux_logits": False} if name == "inception_v3" else {}
-    if attention:
+    if attention == "released_eca":
+        depth = int(name.removeprefix("resnet"))
+        widths = (width * (4 if BLOCKS[depth][1] else 1) for width in WIDTHS)
+        sizes = dict(zip(widths, RELEASED_ECA[depth], strict=True))
+        options = {"block_args": {"attn_layer": lambda channels, **_: EcaModule(kernel_size=sizes[channels])}}
+    elif attention:
         options = {"block_args": {"attn_layer": attention}}
     return timm.create_model(name, num_classes=num_classes, **options)
 

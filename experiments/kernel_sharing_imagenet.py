@@ -1,0 +1,31 @@
+"""ResNet-18 and MobileNet V1 whose input channels share kernels, on ImageNet.
+
+Source     H. Zhou, Y.-T. Chen, J. Zhang, W.-H. Fang: Efficient Weighted Kernel Sharing Convolutional Neural Networks
+           (2018): the abstract alone is readable. The networks, the groups and the recipe are reconstructed.
+Command    jsep compare experiments/kernel_sharing_imagenet.py
+Recipe     SGD with Nesterov momentum 0.9, weight decay 1e-4, batch 256, 0.1 divided by 10 at a third and at two
+           thirds of 90 epochs, flip and a crop within a border of 16 (random resized crops are not in yet).
+Expect     No accuracy was readable. Parameters: resnet18 11,689,512; resnet18_ksc4 3,450,408; resnet18_wksc4
+           3,453,800; resnet18_wksc8 2,080,616; mobilenet_v1 4,231,976; mobilenet_v1_wksc4 1,841,328.
+State      Not run.
+"""
+
+from jsep.train import Comparison, Recipe
+
+experiment = Comparison(
+    title="Shared kernels, ImageNet",
+    models=("resnet18", "resnet18_ksc4", "resnet18_wksc4", "resnet18_wksc8", "mobilenet_v1", "mobilenet_v1_wksc4"),
+    recipe=Recipe(
+        data="imagenet2012",
+        normalize="imagenet",
+        crop=16,
+        flip=True,
+        epochs=90,
+        batch_size=256,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=1e-4,
+        schedule="step",
+        milestones=(1 / 3, 2 / 3),
+    ),
+)
