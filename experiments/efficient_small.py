@@ -5,7 +5,7 @@ Source     No paper has this table: it sets kernel sharing (VGG-16 at a quarter 
 Command    jsep compare experiments/efficient_small.py --data PATH/cifar10_lossless5k/1.0.0 --seeds 2
 Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 64, 0.05 with a cosine to zero, 30 epochs, crop and
            flip: the same for all.
-Expect     No published figures: nobody trained on these 4,000 images.
+Expect     No published figures: nobody else trained on this small part of CIFAR-10.
 State      Not run.
 """
 

@@ -33,14 +33,14 @@ class ShuffleNetV2(nn.Module):
     width: 0.5, 1.0, 1.5 or 2.0. input: "imagenet" has a stem of stride 2 and a max pool, "cifar" a stem of stride 1
     alone, for 32x32 images. units: torchvision's, or as the authors' own code has them: a unit begins with the shuffle,
     and in a unit with stride the shortcut keeps its number of channels. conv: what each pair of a depthwise and a 1x1
-    convolution is, separable, or a DiCE unit.
+    convolution is, separable, a DiCE unit, or one dense 3x3 convolution (the network that decomposition starts from).
     """
 
     num_classes: int = 1000
     width: float = option(1.0)
     input: Literal["imagenet", "cifar"] = option("imagenet")
     units: Literal["torchvision", "authors"] = option("torchvision")
-    conv: Literal["separable", "dice"] = option("separable")
+    conv: Literal["separable", "dense", "dice"] = option("separable")
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -63,6 +63,8 @@ class ShuffleNetV2(nn.Module):
         def separable(x: Array, width: int, stride: int, depthwise: str, name: str) -> Array:
             if self.conv == "dice":
                 return DiCE(width, stride, self.axis_name, self.dtype, name=name)(x, train=train)
+            if self.conv == "dense":
+                return nn.relu(normalized(x, Conv(width, 3, stride, name=name, **common)))
             return pointwise(normalized(x, DepthwiseConv(3, stride, name=depthwise, **common)), width, name)
 
         imagenet, authors = self.input == "imagenet", self.units == "authors"
@@ -124,3 +126,18 @@ def shufflenet_v2_x1_5(**fields: Any) -> ShuffleNetV2:
 def shufflenet_v2_x2_0(**fields: Any) -> ShuffleNetV2:
     """ShuffleNet V2 at twice the width."""
     return ShuffleNetV2(**{"width": 2.0, **fields})
+
+
+_EXPANDED: dict[str, Any] = {"paper": "arXiv 1910.09455", **IMAGENET, "certainty": "reconstructed"}
+
+
+@register(**_EXPANDED)
+def shufflenet_v2_x0_5_expanded(**fields: Any) -> ShuffleNetV2:
+    """ShuffleNet V2 at half the width, each depthwise and 1x1 convolution as one dense 3x3, to be decomposed."""
+    return ShuffleNetV2(**{"width": 0.5, "conv": "dense", **fields})
+
+
+@register(**_EXPANDED)
+def shufflenet_v2_x1_0_expanded(**fields: Any) -> ShuffleNetV2:
+    """ShuffleNet V2 at full width, each depthwise and 1x1 convolution as one dense 3x3, to be decomposed."""
+    return ShuffleNetV2(**{"conv": "dense", **fields})
