@@ -126,7 +126,7 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     assert code == 0
     assert "both_cnn, seed 1 (run 2 of 2)" in said
     assert "both_cnn" in (folder / "report.html").read_text()
-    assert len(list((folder / "figures").glob("*.svg"))) == 5
+    assert len(list((folder / "figures").glob("*.svg"))) == 6
     code, said, err = run(capsys, *words)
     assert code == 2
     assert "keep them with --resume" in err

@@ -1,4 +1,4 @@
-"""The report of a comparison: two csv files in, five figures and one HTML page out."""
+"""The report of a comparison: two csv files in, six figures and one HTML page out."""
 
 from jsep.report.page import write_report
 from jsep.report.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows

@@ -1,6 +1,6 @@
-"""The five figures of a comparison: two kinds of curves and three kinds of bars.
+"""The six figures of a comparison: two kinds of curves, three kinds of bars, and accuracy against parameters.
 
-They are those of the published comparison (github.com/MU-PING/Depthwise-separable-CNN):
+The first five are those of the published comparison (github.com/MU-PING/Depthwise-separable-CNN):
 validation loss and accuracy over epochs, parameters, training time, and FLOPs per batch.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from jsep.report.results import CurvePoint, Result, by_model, mean_std
 
@@ -66,7 +66,7 @@ class Picture:
 
 
 def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[CurvePoint]) -> list[Picture]:
-    """Draw the five figures of at least one result, and save each in `folder` as PNG and SVG."""
+    """Draw the six figures of at least one result, and save each in `folder` as PNG and SVG."""
     folder.mkdir(parents=True, exist_ok=True)
     models = dict.fromkeys([*by_model(results), *by_model(curves)])
     styles = {model: STYLES[i % len(STYLES)] for i, model in enumerate(models)}
@@ -75,6 +75,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         epochs += " The mean over the seeds; the band spans the lowest to the highest."
         seconds += " The mean over the seeds ± their sample standard deviation."
     weights = "Trainable parameters of each network."
+    last = "After the last epoch, on the validation images. The mean over the seeds; whiskers span them."
     work = "One forward pass. A multiply-accumulate counts as two operations; bias, pooling and "
     work += "batch norm count by the element."
 
@@ -92,12 +93,14 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         params = _bars(results, styles, lambda row: row.params, _SI, "trainable parameters")
         time = _bars(results, styles, lambda row: row.train_seconds, _TIME, "training time")
         flops = _bars(results, styles, lambda row: _BATCH * row.flops, _FLOP, "FLOPs per batch")
+        against = _scatter(results, styles)
         return [
             save("validation_loss", "Validation loss", epochs, loss),
             save("validation_accuracy", "Validation accuracy", epochs, accuracy),
             save("parameters", "Parameters", weights, params),
             save("training_time", "Training time", seconds, time),
             save("flops", f"FLOPs for a batch of {_BATCH} images", work, flops),
+            save("accuracy_parameters", "Accuracy against parameters", last, against),
         ]
 
 
@@ -145,6 +148,32 @@ def _curves(
         ends[model if x == epochs[-1] else f"{model} (NaN)"] = x, y, colour
         told.append(f"{model} {means[-1]:.4g} {unit} at epoch {epochs[-1]}")
     _name_ends(axes, ends, line_height=_LINE / (0.74 * height))
+    return figure, told
+
+
+def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple]) -> tuple[Figure, list[str]]:
+    """Draw each network's accuracy at its number of parameters, named beside the axes."""
+    groups = by_model(rows)
+    height = max(3.6, 1.0 + 0.42 * len(groups))  # names of two lines need that
+    share = 1 - 0.94 / height
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.add_axes((0.14, 0.49 / height, 0.53, share))
+    axes.set(xlabel="trainable parameters", ylabel="accuracy (%)", xscale="log")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.08)
+    ends: dict[str, tuple[float, float, str]] = {}
+    told = []
+    for model, runs in groups.items():
+        colour, _, marker = styles[model]
+        accuracies = [100 * run.accuracy for run in runs]
+        mean, params = mean_std(accuracies)[0], runs[0].params
+        if math.isfinite(mean):
+            axes.vlines(params, min(accuracies), max(accuracies), color=INK, linewidth=0.8)
+            axes.plot(params, mean, color=colour, marker=marker, markersize=7, markeredgecolor=INK, markeredgewidth=0.5)
+        ends[model if math.isfinite(mean) else f"{model} (NaN)"] = params, mean, colour
+        told.append(f"{model} {mean:.4g} % with {params:,} parameters")
+    _name_ends(axes, ends, line_height=_LINE / (share * height))
     return figure, told
 
 

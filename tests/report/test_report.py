@@ -15,7 +15,7 @@ from jsep.report import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, 
 from jsep.report.figures import _spread, _wrap, save_figures
 from jsep.report.results import mean_std
 
-FIGURES = ("validation_loss", "validation_accuracy", "parameters", "training_time", "flops")
+FIGURES = ("validation_loss", "validation_accuracy", "parameters", "training_time", "flops", "accuracy_parameters")
 
 
 def result(model: str = "regular_cnn", seed: int = 0, **changes) -> Result:
@@ -183,7 +183,7 @@ def test_figures_are_the_same_bytes_when_made_again(tmp_path):
         assert one.svg.read_bytes() == two.svg.read_bytes()
         assert b"<dc:date>" not in one.svg.read_bytes()
         assert one.svg.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert len({picture.svg.read_bytes() for picture in first}) == 5
+    assert len({picture.svg.read_bytes() for picture in first}) == 6
 
 
 def test_figures_say_what_they_show(tmp_path):
@@ -193,13 +193,14 @@ def test_figures_say_what_they_show(tmp_path):
         result("b", 0, params=801_226, flops=1_000_000_000, train_seconds=30.0),
     ]
     curves = points("a", 0) + points("a", 1, losses=(1.5, 0.7)) + points("b", 0)
-    loss, accuracy, params, time, flops = (picture.alt for picture in save_figures(tmp_path, results, curves))
+    loss, accuracy, params, time, flops, against = (picture.alt for picture in save_figures(tmp_path, results, curves))
     assert "a 0.6 nats at epoch 2; b 0.5 nats at epoch 2" in loss
     assert "a 60.5 % at epoch 2; b 60 % at epoch 2" in accuracy
     assert "a 5.157 M; b 0.801 M" in params
     deviation = statistics.stdev([1, 1.4])
     assert f"a 1.200 ± {deviation:.3f} min; b 0.500 min" in time
     assert "a 1.485 TFLOP; b 0.256 TFLOP" in flops
+    assert re.search(r"a [\d.]+ % with 5,15\d,\d{3} parameters; b [\d.]+ % with 801,226 parameters", against)
 
 
 def test_eight_models_one_epoch_and_nothing_finite(tmp_path):

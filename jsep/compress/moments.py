@@ -1,0 +1,55 @@
+"""Second moments of windows and responses, streamed: memory does not grow with the number of images."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Centred, over `samples` windows.
+
+    gram: covariance of the windows x (d, d). cross: of windows and responses y (d, m). total: variance of y, summed.
+    """
+
+    gram: Float[np.ndarray, "d d"]
+    cross: Float[np.ndarray, "d m"]
+    total: float
+    x_mean: Float[np.ndarray, " d"]
+    y_mean: Float[np.ndarray, " m"]
+    samples: int
+
+
+class Accumulator:
+    """Adds up batches in float64, about the means of the first batch, so that nothing cancels."""
+
+    def __init__(self) -> None:
+        self._samples = 0
+
+    def add(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n m"]) -> None:
+        """One batch of windows and of the responses that belong to them."""
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        if not self._samples:
+            self._x0, self._y0 = x.mean(0), y.mean(0)
+            self._xx, self._xy = np.zeros((x.shape[1],) * 2), np.zeros((x.shape[1], y.shape[1]))
+            self._yy, self._x, self._y = 0.0, np.zeros(x.shape[1]), np.zeros(y.shape[1])
+        x, y = x - self._x0, y - self._y0
+        self._xx += x.T @ x
+        self._xy += x.T @ y
+        self._yy += float((y**2).sum())
+        self._x += x.sum(0)
+        self._y += y.sum(0)
+        self._samples += len(x)
+
+    def moments(self) -> Moments:
+        n = self._samples
+        x, y = self._x / n, self._y / n
+        return Moments(
+            gram=self._xx / n - np.outer(x, x),
+            cross=self._xy / n - np.outer(x, y),
+            total=self._yy / n - float((y**2).sum()),
+            x_mean=self._x0 + x,
+            y_mean=self._y0 + y,
+            samples=n,
+        )
