@@ -6,7 +6,10 @@ Command    jsep compare experiments/efficient_small.py --data PATH/cifar10_lossl
 Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 64, 0.05 with a cosine to zero, 30 epochs, crop and
            flip: the same for all.
 Expect     No published figures: nobody else trained on this small part of CIFAR-10.
-State      Not run.
+State      Run on two CPU cores, beside other work: accuracy of the last epoch, two seeds each, in
+           `results/efficient_small.csv`. Percent: vgg16_bn 68.8, 70.9; ksc4 60.6, 60.9; wksc4 61.2, 61.4; wksc_ds4
+           50.3, 52.8; mobilenet_v2 56.2, 58.8; antnet_g2 55.7, 53.8; shufflenet_v2_x0_5 55.6, 54.4; dicenet_x0_5
+           59.9, 59.0.
 """
 
 from jsep.train import Comparison, Recipe

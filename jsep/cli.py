@@ -26,6 +26,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep eval RUN                 accuracy and loss of a run's checkpoint
   jsep compare [EXPERIMENT]     train an experiment's networks and make a report of them
   jsep bench [MODEL]            its speed beside plain Flax and PyTorch
+  jsep decompose RUN            a trained run's dense convolutions into separable ones, in a new run folder
   jsep port MODEL [FILE]        weights from PyTorch into a run folder; --check sets both networks side by side
 
 Every command explains itself: jsep train --help.
@@ -127,7 +128,7 @@ def show(
 
 
 def train(argv: Sequence[str]) -> None:
-    """Train one network; with --resume the run's own config is the default of every flag."""
+    """Train one network; with --resume or --init the config of that run is the default of every flag."""
     from jsep.train import RunConfig
     from jsep.train import train as run
     from jsep.train.run import RunFolder
@@ -152,6 +153,8 @@ def train(argv: Sequence[str]) -> None:
     args = parse(RunConfig())
     if args.resume:
         args = parse(RunFolder.open(args.out).config())
+    elif args.config.init:
+        args = parse(RunFolder.open(args.config.init).config())
     result = run(args.config, args.out, resume=args.resume, console=console)
     console.print(
         f"{result.model}: accuracy {result.accuracy:.2%} "
@@ -230,6 +233,82 @@ def bench(argv: Sequence[str]) -> None:
     config = tyro.cli(BenchConfig, prog="jsep bench", args=argv)
     run(config, console)
     console.print(f"The figures: {config.out / 'bench.csv'}, {config.out / 'bench.png'}")
+
+
+def decompose(
+    run: Positional[Path],
+    method: Literal["svd", "data", "comp", "als", "channel_svd", "channel", "spatial"] = "comp",
+    sweeps: int = 3,
+    symmetric: bool = False,
+    relu: bool = False,
+    images: int = 1000,
+    points: int = 10,
+    layers: tuple[str, ...] = ("*",),
+    plan: Path | None = None,
+    write_plan: Path | None = None,
+    recalibrate: int = 20,
+    checkpoint: str = "best",
+    data: str | None = None,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    out: Path = Path("runs/decomposed"),
+) -> None:
+    """Turn the dense convolutions of a trained run into cheaper ones, layer by layer, all at equal MACs.
+
+    The new run folder is one that `jsep eval` takes and `jsep train --init` tunes further; layers.csv and layers.png
+    in it say what became of each layer.
+
+    Args:
+        run: The run folder of the trained network.
+        method: Depthwise separable by the weights alone (svd), by each channel's data (data), with compensation
+            between channels (comp), or alternating least squares (als); rivals at the same MACs: few channels by the
+            weights (channel_svd) or by data (channel), a column and a row (spatial).
+        sweeps: Of comp, through all channels.
+        symmetric: Fit each layer to the untouched network, not to what the layers before it now deliver.
+        relu: Refit the pointwise part to the response behind a ReLU.
+        images: Training images to fit to.
+        points: Windows of each image and layer.
+        layers: Wildcards of the convolutions to replace, such as 'stage[345]_*'.
+        plan: A plan as --write-plan makes it, edited or not, instead of --layers.
+        write_plan: Write the plan here and stop.
+        recalibrate: Batches of training images that renew the statistics of all batch norms; 0 for none.
+        checkpoint: best, last, or a step.
+        data: Another data set to fit to; the run's own unless said.
+        data_dir: Where TFDS keeps its data sets.
+        seed: Of images and windows.
+        out: The new run folder.
+    """
+    from jsep.compress import Options, Source, decompose_run, save_plan
+
+    for flag, value in (("sweeps", sweeps), ("points", points)):
+        if value < 1:
+            raise UserError(f"--{flag} {value}: it must be at least 1")
+    if recalibrate < 0:
+        raise UserError(f"--recalibrate {recalibrate}: it must be at least 0")
+    given = {key: value for key, value in (("data", data), ("data_dir", data_dir)) if value is not None}
+    source = Source.open(run, checkpoint, **given)
+    options = Options(method, sweeps, symmetric, relu, points, seed)
+    chosen = source.plan(options, layers, plan)
+    if write_plan:
+        save_plan(chosen, write_plan)
+        console.print(f"{len(chosen)} convolutions: the plan is in {write_plan}; --plan {write_plan} carries it out")
+        return
+    rows = decompose_run(source, chosen, options, out, images=images, recalibrate=recalibrate, console=console)
+    table = RichTable("layer", "becomes", box=None, pad_edge=False)
+    for heading in ("error", "inherited", "parameters", "after", "MACs", "after", ""):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        sizes = (row.params_before, row.params_after, row.macs_before, row.macs_after)
+        rank = f" {row.rank}" if row.rank else ""
+        errors = (f"{row.error:.1%}", f"{row.error_inherited:.1%}")
+        table.add_row(row.path, f"{row.kind}{rank}", *errors, *(f"{size:,}" for size in sizes), row.note)
+    _print_table(table)
+    before, after = (sum(getattr(row, name) for row in rows) for name in ("macs_before", "macs_after"))
+    console.print(
+        "error: of the linear response, of its root mean square about the mean, on the images of the fit. "
+        "inherited: that of the untouched layer behind the decomposed ones.\n"
+        f"MACs of these layers {before:,} to {after:,}. The run is in {out}; jsep eval {out} evaluates it"
+    )
 
 
 def port(
@@ -323,6 +402,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "eval": _typed(evaluate, "eval"),
     "compare": compare,
     "bench": bench,
+    "decompose": _typed(decompose, "decompose"),
     "port": _typed(port, "port"),
 }
 

@@ -16,6 +16,7 @@ FLOORS = {
     "report": 3,
     "bench": 4,
     "train": 4,
+    "compress": 5,
     "compare": 5,
     "experiment": 5,
     "cli": 6,

@@ -102,7 +102,7 @@ def channel_svd(kernel: Float[Array, "c k m"], rank: int) -> tuple[Float[Array, 
     """The nearest kernel of so many features and a pointwise convolution behind them, without data."""
     channels, taps, outputs = kernel.shape
     u, s, v = jnp.linalg.svd(kernel.reshape(channels * taps, outputs), full_matrices=False)
-    return (u[:, :rank] * s[:rank]).reshape(channels, taps, rank), v[:rank]
+    return (u[:, :rank] * s[None, :rank]).reshape(channels, taps, rank), v[:rank]
 
 
 def channel(
@@ -122,7 +122,7 @@ def spatial(
     channels, height, width, outputs = kernel.shape
     flat = kernel.reshape(channels * height, width * outputs)
     u, s, _ = jnp.linalg.svd(flat, full_matrices=False)
-    columns = (u[:, :rank] * s[:rank]).reshape(channels, height, rank)
+    columns = (u[:, :rank] * s[None, :rank]).reshape(channels, height, rank)
     # what the first part makes of a window: (c, kh, kw) -> (kw, r)
     first = jnp.einsum("chr,vw->chvwr", columns, jnp.eye(width, dtype=kernel.dtype))
     first = first.reshape(channels * height * width, width * rank)
@@ -207,6 +207,6 @@ def _rank1(kernel: Array, metric: Array) -> tuple[Array, Array]:
 
 
 def _ridged(moments: Array) -> Array:
-    size = moments.shape[-1]
-    mean = jnp.trace(moments, axis1=-2, axis2=-1)[..., None, None] / size
-    return moments + (RIDGE * mean + jnp.finfo(moments.dtype).tiny) * jnp.eye(size, dtype=moments.dtype)
+    mean = jnp.trace(moments, axis1=-2, axis2=-1)[..., None, None] / moments.shape[-1]
+    unit = jnp.broadcast_to(jnp.eye(moments.shape[-1], dtype=moments.dtype), moments.shape)
+    return moments + (RIDGE * mean + jnp.finfo(moments.dtype).tiny) * unit

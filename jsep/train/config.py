@@ -100,6 +100,10 @@ class RunConfig(Recipe):
 
     model: tyro.conf.Positional[str] = "separable_cnn"
     """Registered name; `jsep models` lists them."""
+    factored: tuple[str, ...] = ()
+    """Convolutions that are replaced by cheaper ones, as `jsep decompose` writes them."""
+    init: Path | None = None
+    """Begin with the weights of this run; its config holds where no flag says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)

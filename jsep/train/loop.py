@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 from rich.console import Console
 
 from jsep.costs import Table, count
@@ -19,6 +20,7 @@ from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_fee
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.models import create_model, parse_options
+from jsep.models.factored import factored
 from jsep.report import CurvePoint, Result, write_rows
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig, save_config
@@ -26,7 +28,7 @@ from jsep.train.parallel import AXIS, Devices
 from jsep.train.progress import Progress
 from jsep.train.run import MetricsLog, RunFolder
 from jsep.train.schedules import learning_rate, make_optimizer
-from jsep.train.state import create_state, state_of
+from jsep.train.state import TrainState, create_state, state_of
 from jsep.train.step import make_eval_step, make_train_step
 
 CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
@@ -82,6 +84,7 @@ def prepare(config: RunConfig) -> Setup:
         axis_name=AXIS,
         **options,
     )
+    model = factored(model, config.factored)
     setup = Setup(
         config,
         dataset,
@@ -120,7 +123,10 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
     config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
     rate = learning_rate(config, epoch_steps)
     optimizer = make_optimizer(config, rate)
-    state = devices.replicate(create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed))
+    state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
+    if config.init:
+        state = _begin_with(config.init, state, optimizer)
+    state = devices.replicate(state)
     step, seconds, compile_seconds = 0, 0.0, 0.0
     newest = checkpoints.latest()
     if newest is not None:
@@ -216,14 +222,15 @@ def make_evaluation(setup: Setup) -> Any:
     return evaluate
 
 
-def evaluate_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> dict[str, Any]:
-    """Evaluate a checkpoint ("best", "last" or a step) of a run folder; `changes` replace fields of its config.
+def load_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> tuple[Setup, int, dict[str, Any]]:
+    """A run folder made real: its setup, the step of a checkpoint ("best", "last" or a step), and its variables.
+
+    `changes` replace fields of its config.
 
     Raises:
         UserError: no run, no checkpoint, or data that does not fit the network.
     """
-    folder = RunFolder.open(out)
-    config = dataclasses.replace(folder.config(), **changes)
+    config = dataclasses.replace(RunFolder.open(out).config(), **changes)
     setup = prepare(config)
     optimizer = make_optimizer(config, learning_rate(config, setup.steps_per_epoch))
     state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
@@ -233,11 +240,17 @@ def evaluate_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> dict
         state, _ = checkpoints.restore(step, setup.devices.replicate(state))
     finally:
         checkpoints.close()
+    return setup, step, _variables(state)
+
+
+def evaluate_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> dict[str, Any]:
+    """Evaluate a checkpoint on every test image once, see `load_run`."""
+    setup, step, variables = load_run(out, checkpoint=checkpoint, **changes)
     started = time.perf_counter()
-    found = make_evaluation(setup)(_variables(state))
+    found = make_evaluation(setup)(variables)
     return {
         "run": str(out),
-        "model": config.model,
+        "model": setup.config.model,
         "data": setup.dataset.name,
         "step": step,
         "images": setup.testing.size,
@@ -266,6 +279,15 @@ def curve(folder: RunFolder, config: RunConfig) -> list[CurvePoint]:
     return [
         CurvePoint(model=config.model, seed=config.seed, **{k: line[k] for k in fields}) for line in folder.metrics()
     ]
+
+
+def _begin_with(run: Path, state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
+    """The weights and statistics of another run of the same network."""
+    _, _, variables = load_run(run)
+    shapes = jax.tree.map(np.shape, _variables(state))
+    if jax.tree.map(np.shape, variables) != shapes:
+        raise UserError(f"--init {run}: its network is another one, or has another number of classes")
+    return state_of(jax.device_get(variables), optimizer)
 
 
 def _variables(state: Any) -> dict[str, Any]:

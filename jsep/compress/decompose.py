@@ -1,0 +1,342 @@
+"""A trained network's dense convolutions turned into cheaper ones, layer by layer, from some images."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import Array, lax
+
+from jsep.compress import solve
+from jsep.compress.moments import Accumulator, Moments
+from jsep.compress.plan import Method, Site
+from jsep.layers import BatchNorm, Conv
+from jsep.models.factored import Factor, Factored
+from jsep.ops.geometry import explicit_padding
+
+Variables = dict[str, Any]
+Fitted = dict[str, np.ndarray]  # the new parameters below a site's path, by name, and its dense kernel as "kernel"
+RELU_SAMPLES = 20_000  # windows that a refit behind the ReLU looks at
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a layer is fitted.
+
+    sweeps: of `comp`. symmetric: a layer sees what the untouched network would give it, not what the layers before it
+    now do. relu: the last part is refitted to the response behind a ReLU (separable kinds). points: windows an image.
+    """
+
+    method: Method = "comp"
+    sweeps: int = 3
+    symmetric: bool = False
+    relu: bool = False
+    points: int = 10
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerResult:
+    """One replaced convolution: a row of layers.csv.
+
+    error: of the linear response, root mean square over that of the centred response, on the images of the fit.
+    error_inherited: the same for the untouched layer, behind the decomposed ones before it. MACs of one image.
+    """
+
+    path: str
+    kind: str
+    rank: int
+    error: float
+    error_inherited: float
+    samples: int
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    note: str = ""
+
+
+def decompose(
+    model: nn.Module,
+    variables: Variables,
+    sites: Sequence[Site],
+    plan: Sequence[Factor],
+    batches: Callable[[], Iterator[Array]],
+    options: Options,
+    on_layer: Callable[[LayerResult], None] = lambda row: None,
+) -> tuple[Factored, Variables, list[LayerResult]]:
+    """The network with `plan` carried out, its variables, and a row for each layer.
+
+    Args:
+        model: the trained network, with `variables`.
+        sites: its convolutions, from `find_sites`.
+        plan: what to replace, in the order of evaluation.
+        batches: gives the images anew whenever it is called: normalised (n, h, w, c), each batch of one shape.
+        options: see `Options`.
+        on_layer: told of each layer when it is done.
+    """
+    by_path = {site.path: site for site in sites}
+    # a layer without a batch norm gets a bias, which both networks carry from the start
+    biased = [Factor(factor.path, "dense", bias=True) for factor in plan if not by_path[factor.path].norm]
+    dense = Factored(model, tuple(biased))
+    original = _with_biases(variables, biased, by_path)
+    current = original
+    rows, fitted = [], {}
+    for number, factor in enumerate(plan):
+        site = by_path[factor.path]
+        kernel, bias = _folded(original, site)
+        seen = original if options.symmetric else current
+        windows = _windows(dense, site, original, seen, batches, options, number)
+        moments, z = _measure(windows, kernel, bias, options.relu)
+        parts, shift = _fit(factor, site, kernel, moments, z, options)
+        fitted[factor.path] = parts
+        current = _with_layer(current, site, parts["kernel"], shift, moments)
+        rows.append(_row(factor, site, kernel, parts["kernel"], moments))
+        on_layer(rows[-1])
+    return Factored(model, tuple(plan)), _finished(current, plan, by_path, fitted), rows
+
+
+def _with_biases(variables: Variables, biased: Sequence[Factor], sites: dict[str, Site]) -> Variables:
+    flat: dict[str, Any] = flatten_dict(variables, sep="/")
+    for factor in biased:
+        flat.setdefault(f"params/{factor.path}/bias", jnp.zeros(sites[factor.path].features))
+    return unflatten_dict(flat, sep="/")
+
+
+def _leaf(variables: Variables, part: str, path: str, name: str) -> np.ndarray:
+    node = variables[part]
+    for key in path.split("/"):
+        node = node[key]
+    return np.asarray(node[name], np.float64)
+
+
+def _folded(variables: Variables, site: Site) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel (c, k, m) and the bias of the convolution with its batch norm folded in."""
+    kernel = _leaf(variables, "params", site.path, "kernel")
+    kernel = kernel.reshape(site.taps, site.channels, site.features).swapaxes(0, 1)
+    bias = np.zeros(site.features)
+    if site.bias or not site.norm:
+        bias = _leaf(variables, "params", site.path, "bias")
+    if not site.norm:
+        return kernel, bias
+    scale, shift = (_leaf(variables, "params", site.norm, name) for name in ("scale", "bias"))
+    mean, var = (_leaf(variables, "batch_stats", site.norm, name) for name in ("mean", "var"))
+    scale = scale / np.sqrt(var + site.epsilon)
+    return kernel * scale, (bias - mean) * scale + shift
+
+
+def _windows(
+    model: nn.Module,
+    site: Site,
+    original: Variables,
+    current: Variables,
+    batches: Callable[[], Iterator[Array]],
+    options: Options,
+    number: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each batch, windows (n * points, c * k) of what the layer is given: in the original, and in the current."""
+    height, width = site.output_size
+    points = min(options.points, height * width)
+    sample = jax.jit(partial(_sample, model, site))
+    for i, x in enumerate(batches()):
+        rng = np.random.default_rng([options.seed, number, i])
+        at = np.stack([rng.choice(height * width, points, replace=False) for _ in range(len(x))])
+        at = np.stack([at // width, at % width], -1).astype(np.int32)
+        before = sample(original, x, at)
+        yield np.asarray(before), np.asarray(before if current is original else sample(current, x, at))
+
+
+def _sample(model: nn.Module, site: Site, variables: Variables, x: Array, at: Array) -> Array:
+    """Windows of the input of a convolution around output positions (n, points, 2) -> (n * points, c * k)."""
+    found: list[Array] = []
+
+    def keep(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        layer = context.module
+        if isinstance(layer, Conv) and context.method_name == "__call__" and "/".join(layer.path) == site.path:
+            found.append(args[0])
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(keep):
+        model.apply(variables, x)
+    pads = explicit_padding(site.padding, site.input_size, site.kernel_size, site.strides)
+    padded = jnp.pad(found[0], ((0, 0), *pads, (0, 0)))
+    size = (*site.kernel_size, site.channels)
+
+    def window(image: Array, place: Array) -> Array:
+        top, left = place * jnp.asarray(site.strides)
+        return lax.dynamic_slice(image, (top, left, jnp.zeros_like(top)), size)
+
+    windows = jax.vmap(jax.vmap(window, (None, 0)))(padded, at)  # -> (n, points, kh, kw, c)
+    return jnp.moveaxis(windows, -1, 2).reshape(-1, site.channels * site.taps)
+
+
+def _measure(
+    windows: Iterator[tuple[np.ndarray, np.ndarray]], kernel: np.ndarray, bias: np.ndarray, keep: bool
+) -> tuple[Moments, tuple[np.ndarray, np.ndarray] | None]:
+    """Moments of what the new layer sees and the response that is wanted; some samples where they are asked for."""
+    flat, accumulator, kept, count = kernel.reshape(-1, kernel.shape[-1]), Accumulator(), [], 0
+    for before, now in windows:
+        wanted = before @ flat + bias
+        accumulator.add(now, wanted)
+        if keep and count < RELU_SAMPLES:
+            kept.append((now, wanted))
+            count += len(now)
+    samples = None
+    if keep:
+        samples = (np.concatenate([x for x, _ in kept]), np.concatenate([y for _, y in kept]))
+    return accumulator.moments(), samples
+
+
+def _fit(
+    factor: Factor,
+    site: Site,
+    kernel: np.ndarray,
+    moments: Moments,
+    samples: tuple[np.ndarray, np.ndarray] | None,
+    options: Options,
+) -> tuple[Fitted, np.ndarray]:
+    """The new parts with the dense kernel that they amount to, and the bias."""
+    with jax.enable_x64(True):
+        w, gram, cross = (jnp.asarray(a, jnp.float64) for a in (kernel, moments.gram, moments.cross))
+        kh, kw = site.kernel_size
+        shift = None
+        if factor.kind == "separable":
+            match options.method:
+                case "svd":
+                    found = solve.svd(w)
+                case "data":
+                    found = solve.data(w, gram)
+                case "als":
+                    found = solve.als(w, gram, cross)
+                case _:
+                    found = solve.comp(w, gram, cross, options.sweeps)
+            if samples is not None:
+                found, shift = _behind_relu(found, samples, moments)
+            dense = np.asarray(found.kernel)
+            d, p = np.asarray(found.d), np.asarray(found.p)
+            filtered = np.einsum("ck,ck->c", d, moments.x_mean.reshape(d.shape))
+            own = np.einsum("ckcl->ckl", moments.gram.reshape(*d.shape, *d.shape))
+            variance = np.maximum(np.einsum("ck,ckl,cl->c", d, own, d), 0)
+            parts = {
+                "depthwise/kernel": d.T.reshape(kh, kw, 1, -1),
+                "pointwise/kernel": p[None, None],
+                # an identity for now, with the statistics that the depthwise part has
+                "norm/scale": np.sqrt(variance + BatchNorm.epsilon),
+                "norm/bias": filtered,
+                "norm/mean": filtered,
+                "norm/var": variance,
+            }
+            last = "pointwise/bias"
+        elif factor.kind == "channel":
+            weights_only = options.method == "channel_svd"
+            first, second = (
+                solve.channel_svd(w, factor.rank)
+                if weights_only
+                else solve.channel(gram, cross, site.channels, factor.rank)
+            )
+            dense = np.asarray(first @ second)
+            reduce = np.moveaxis(np.asarray(first), 0, 1).reshape(kh, kw, site.channels, -1)
+            parts, last = {"reduce/kernel": reduce, "expand/kernel": np.asarray(second)[None, None]}, "expand/bias"
+        else:
+            columns, rows = solve.spatial(w.reshape(-1, kh, kw, site.features), gram, cross, factor.rank)
+            dense = np.asarray(jnp.einsum("chr,rwm->chwm", columns, rows)).reshape(kernel.shape)
+            parts = {
+                "rows/kernel": np.asarray(columns).transpose(1, 0, 2)[:, None],  # (c, kh, r) -> (kh, 1, c, r)
+                "columns/kernel": np.asarray(rows).swapaxes(0, 1)[None],  # (r, kw, m) -> (1, kw, r, m)
+            }
+            last = "columns/bias"
+    if shift is None:
+        shift = moments.y_mean - moments.x_mean @ dense.reshape(-1, site.features)
+    if factor.bias:
+        parts[last] = shift
+    return {**parts, "kernel": dense}, shift
+
+
+def _behind_relu(
+    found: solve.Separable, samples: tuple[np.ndarray, np.ndarray], moments: Moments
+) -> tuple[solve.Separable, np.ndarray]:
+    x, y = (jnp.asarray(a, jnp.float64) for a in samples)
+    features = jnp.einsum("nck,ck->nc", x.reshape(len(x), *found.d.shape), found.d)
+    dense = found.kernel.reshape(-1, y.shape[-1])
+    start = jnp.asarray(moments.y_mean) - jnp.asarray(moments.x_mean) @ dense
+    p, bias = solve.relu_refit(features, y, found.p, start)
+    return solve.Separable(found.d, p), np.asarray(bias)
+
+
+def _with_layer(variables: Variables, site: Site, kernel: np.ndarray, bias: np.ndarray, moments: Moments) -> Variables:
+    """The dense network with the layer's new kernel (c, k, m), and a batch norm that adds the bias and no more."""
+    flat: dict[str, Any] = flatten_dict(variables, sep="/")
+    hwio = kernel.swapaxes(0, 1).reshape(*site.kernel_size, site.channels, site.features)
+
+    def put(path: str, value: np.ndarray) -> None:
+        flat[path] = jnp.asarray(value, jnp.float32)
+
+    put(f"params/{site.path}/kernel", hwio)
+    if not site.norm:
+        put(f"params/{site.path}/bias", bias)
+        return unflatten_dict(flat, sep="/")
+    if site.bias:
+        put(f"params/{site.path}/bias", np.zeros(site.features))
+    dense = kernel.reshape(-1, site.features)
+    mean = moments.x_mean @ dense
+    variance = np.maximum(np.einsum("im,im->m", dense, moments.gram @ dense), 0)
+    put(f"batch_stats/{site.norm}/mean", mean)
+    put(f"batch_stats/{site.norm}/var", variance)
+    put(f"params/{site.norm}/scale", np.sqrt(variance + site.epsilon))
+    put(f"params/{site.norm}/bias", mean + bias)
+    return unflatten_dict(flat, sep="/")
+
+
+def _row(factor: Factor, site: Site, kernel: np.ndarray, dense: np.ndarray, moments: Moments) -> LayerResult:
+    size, channels, outputs = site.channels * site.taps, site.channels, site.features
+    height, width = site.output_size
+    with jax.enable_x64(True):
+        kernels = (jnp.asarray(k.reshape(size, outputs)) for k in (dense, kernel))
+        about = [jnp.asarray(a, jnp.float64) for a in (moments.gram, moments.cross, moments.total)]
+        found, inherited = (float(solve.error(k, *about)) for k in kernels)
+    match factor.kind:
+        case "separable":
+            params, macs = channels * (site.taps + outputs) + 2 * channels, channels * (site.taps + outputs)
+        case "channel":
+            params = macs = factor.rank * (size + outputs)
+        case _:
+            kh, kw = site.kernel_size
+            params, macs = factor.rank * (channels * kh + outputs * kw), factor.rank * outputs * kw
+            # the first part works on as many columns as the input has
+            macs += factor.rank * channels * kh * site.input_size[1] / width
+    few = 10 * size > moments.samples
+    return LayerResult(
+        path=site.path,
+        kind=factor.kind,
+        rank=factor.rank,
+        error=found,
+        error_inherited=inherited,
+        samples=moments.samples,
+        params_before=size * outputs,
+        params_after=params + factor.bias * outputs,
+        macs_before=size * outputs * height * width,
+        macs_after=math.ceil(macs * height * width),
+        note=f"few windows for {size} numbers a response" if few else "",
+    )
+
+
+def _finished(
+    variables: Variables, plan: Sequence[Factor], sites: dict[str, Site], fitted: dict[str, Fitted]
+) -> Variables:
+    """The dense kernels replaced by their parts."""
+    flat: dict[str, Any] = flatten_dict(variables, sep="/")
+    for factor in plan:
+        flat.pop(f"params/{factor.path}/kernel")
+        flat.pop(f"params/{factor.path}/bias", None)
+        for name, value in fitted[factor.path].items():
+            if name == "kernel":
+                continue
+            part = "batch_stats" if name.endswith(("/mean", "/var")) else "params"
+            flat[f"{part}/{factor.path}/{name}"] = jnp.asarray(value, jnp.float32)
+    return unflatten_dict(flat, sep="/")

@@ -1,0 +1,135 @@
+"""From a run folder to the run folder of its decomposition."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from jsep.compress.decompose import LayerResult, Options, decompose
+from jsep.compress.figure import save_figure
+from jsep.compress.plan import Site, find_sites, load_plan, make_plan
+from jsep.data import Split, normalize
+from jsep.errors import UserError
+from jsep.models import create_model, parse_options
+from jsep.models.factored import Factor
+from jsep.report import write_rows
+from jsep.train import adopt
+from jsep.train.loop import Setup, load_run
+
+BATCH = 50  # images at once through the network
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A trained run, ready to be decomposed."""
+
+    setup: Setup
+    model: nn.Module
+    variables: dict[str, Any]
+    sites: list[Site]
+
+    @classmethod
+    def open(cls, run: Path, checkpoint: str = "best", **changes: Any) -> "Source":
+        """Raises `UserError` where the run cannot be read, or is decomposed already."""
+        setup, _, variables = load_run(run, checkpoint=checkpoint, **changes)
+        config = setup.config
+        if config.factored:
+            raise UserError(f"{run} is decomposed already: name the run that it came from")
+        classes = len(setup.dataset.class_names)
+        # on one device: without the axis that a training step shares its statistics over
+        model = create_model(config.model, num_classes=classes, **parse_options(config.options))
+        return cls(setup, model, jax.device_get(variables), find_sites(model, setup.dataset.image_shape))
+
+    def plan(self, options: Options, layers: Sequence[str], file: Path | None) -> list[Factor]:
+        """From a file, or for the convolutions that match a wildcard."""
+        return load_plan(file, self.sites) if file else make_plan(self.sites, options.method, layers)
+
+
+def decompose_run(
+    source: Source,
+    plan: Sequence[Factor],
+    options: Options,
+    out: Path,
+    *,
+    images: int,
+    recalibrate: int,
+    console: Console,
+) -> list[LayerResult]:
+    """Carry out `plan` and write a run folder with its weights, layers.csv and the figure of it.
+
+    Args:
+        source: the trained run.
+        plan: see `Source.plan`.
+        options: how a layer is fitted.
+        out: the new run folder.
+        images: training images that layers are fitted to.
+        recalibrate: batches of training images whose statistics replace those of all batch norms; 0 for none.
+        console: for the progress.
+    """
+    if (out / "config.json").exists():
+        raise UserError(f"{out} already holds a run: choose another --out")
+    setup = source.setup
+    chosen = _images(setup, images, options.seed)
+
+    def batches() -> Iterator[Array]:
+        for start in range(0, len(chosen), BATCH):
+            yield normalize(jnp.asarray(chosen[start : start + BATCH]), *setup.statistics)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("layers", total=len(plan))
+        model, variables, rows = decompose(
+            source.model,
+            source.variables,
+            source.sites,
+            plan,
+            batches,
+            options,
+            lambda row: progress.update(task, advance=1, description=row.path),
+        )
+        if recalibrate:
+            variables = _recalibrated(model, variables, setup, recalibrate, options.seed)
+    config = dataclasses.replace(setup.config, factored=tuple(map(str, plan)), init=None)
+    adopt(config, variables, out)
+    write_rows(out / "layers.csv", rows)
+    save_figure(out, rows)
+    return rows
+
+
+def _images(setup: Setup, number: int, seed: int) -> np.ndarray:
+    part = setup.dataset.train
+    if number < 1 or number > len(part):
+        raise UserError(f"--images {number}: there are 1 to {len(part):,} training images")
+    indices = np.sort(np.random.default_rng(seed).permutation(len(part))[:number])
+    if isinstance(part, Split):
+        return part.images[indices]
+    feed = setup.training
+    (images, _), *_ = feed.training(number, seed, 0)  # decoded, cut to one size
+    return images
+
+
+def _recalibrated(model: nn.Module, variables: dict[str, Any], setup: Setup, batches: int, seed: int) -> dict[str, Any]:
+    """Running statistics of the new network on fresh training images; a mean over the batches."""
+    size = min(setup.config.batch_size, setup.training.size)
+    feed = setup.training.training(size, seed, 0)
+    constants = jax.device_put(setup.training.constants)
+
+    @jax.jit
+    def step(variables: dict[str, Any], batch: Any) -> Any:
+        images, _ = setup.training.fetch(constants, batch)
+        rngs = {"dropout": jax.random.key(seed)}
+        x = normalize(images, *setup.statistics)
+        _, updates = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
+        return updates["batch_stats"]
+
+    for _ in range(batches):
+        variables = {**variables, "batch_stats": step(variables, next(feed))}
+    return variables

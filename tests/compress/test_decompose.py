@@ -1,0 +1,202 @@
+"""Whole networks: sites are found, plans are edited, separable networks are found again, and run folders come out."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from jsep.cli import main
+from jsep.compress import Options, decompose, find_sites, load_plan, make_plan, save_plan
+from jsep.costs import count
+from jsep.errors import UserError
+from jsep.models import create_model
+from jsep.models.factored import Factor, factored
+
+SHAPE = (16, 16, 3)
+
+
+def _random(model, seed=0):
+    """Variables with nothing trivial in them."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, *SHAPE)))
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        kind = path[-1].key
+        if kind in ("var", "scale"):
+            return jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape), jnp.float32)
+        scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5 if kind == "kernel" else 0.2
+        return jnp.asarray(rng.normal(size=leaf.shape) * scale, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def _images(number=24):
+    return jnp.asarray(np.random.default_rng(7).normal(size=(number, *SHAPE)), jnp.float32)
+
+
+def _run(model, variables, plan_or_method, **options):
+    sites = find_sites(model, SHAPE)
+    plan = make_plan(sites, plan_or_method) if isinstance(plan_or_method, str) else plan_or_method
+    method = plan_or_method if isinstance(plan_or_method, str) else "comp"
+    settings = Options(method, **{"points": 40, **options})
+    return decompose(model, variables, sites, plan, lambda: iter([_images()]), settings)
+
+
+def test_sites_are_the_dense_convolutions_behind_the_stem_with_their_batch_norms():
+    sites = {site.path: site for site in find_sites(create_model("resnet20", depth=8), SHAPE)}
+    assert list(sites) == [f"stage{s}_block1_conv{c}" for s in (1, 2, 3) for c in (1, 2)]
+    first = sites["stage2_block1_conv1"]
+    assert (first.norm, first.strides, first.channels, first.features) == ("stage2_block1_conv1_norm", (2, 2), 16, 32)
+    assert (first.input_size, first.output_size) == ((16, 16), (8, 8))
+    # where batch norms come first, an output meets the next layer's, or a sum
+    norms = [site.norm for site in find_sites(create_model("preresnet110", depth=8), SHAPE)]
+    assert norms[:4] == ["stage1_block1_conv2_norm", "", "stage2_block1_conv2_norm", ""]
+    assert not find_sites(create_model("mobilenet_v1_025", input="cifar"), SHAPE)
+    assert "c1_branch2_conv2" in {s.path for s in find_sites(create_model("inception_v3"), (96, 96, 3))}
+
+
+@pytest.mark.parametrize(("method", "share"), [("comp", 1), ("channel", 1), ("spatial", 1)])
+def test_plans_stay_within_the_macs_of_the_separable_network(method, share):
+    model = create_model("vgg16_bn", width=0.25)
+    sites = find_sites(model, SHAPE)
+
+    def macs(method):
+        return count(factored(model, list(map(str, make_plan(sites, method)))), SHAPE).macs
+
+    assert 0.8 * macs("comp") <= macs(method) <= share * macs("comp")
+    assert macs("comp") < count(model, SHAPE).macs / 5
+
+
+def test_a_layer_of_the_report_is_what_the_counter_says():
+    model = create_model("resnet20", depth=8)
+    for method in ("data", "channel", "spatial"):
+        network, variables, rows = _run(model, _random(model), method)
+        saved = sum(row.params_before - row.params_after for row in rows)
+        assert count(network, SHAPE).params == count(model, SHAPE).params - saved
+        saved = sum(row.macs_before - row.macs_after for row in rows)
+        assert count(network, SHAPE).macs == count(model, SHAPE).macs - saved
+        shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.ones((1, *SHAPE)))
+        assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
+
+
+def _expanded(variables):
+    """A ShuffleNet V2's variables as those of the expanded one: kernel, batch norm, kernel become one dense kernel."""
+    params, stats = (dict(jax.tree.map(np.asarray, variables[part])) for part in ("params", "batch_stats"))
+    for depthwise in [name for name in params if name.endswith("_depthwise")]:
+        unit = depthwise.removesuffix("_depthwise")
+        pointwise = unit if unit.endswith("_shortcut") else f"{unit}_project"
+        norm, moments = params.pop(f"{depthwise}_norm"), stats.pop(f"{depthwise}_norm")
+        scale = norm["scale"] / np.sqrt(moments["var"] + 1e-5)
+        filters, mixing = params.pop(depthwise)["kernel"][:, :, 0] * scale, params[pointwise]["kernel"]
+        params[pointwise] = {"kernel": filters[..., None] * mixing}
+        # what the first batch norm adds, the second one takes off its mean
+        after = stats[f"{pointwise}_norm"]
+        added = (norm["bias"] - moments["mean"] * scale) @ mixing[0, 0]
+        stats[f"{pointwise}_norm"] = {**after, "mean": after["mean"] - added}
+    return {"params": params, "batch_stats": stats}
+
+
+def test_an_expanded_shufflenet_is_decomposed_into_itself():
+    separable = create_model("shufflenet_v2_x0_5", input="cifar", num_classes=5)
+    expanded = create_model("shufflenet_v2_x0_5_expanded", input="cifar", num_classes=5)
+    variables = _random(separable)
+    dense = _expanded(variables)
+    x = _images(4)
+    wanted = separable.apply(variables, x)
+    np.testing.assert_allclose(expanded.apply(dense, x), wanted, atol=1e-4 * float(jnp.abs(wanted).max()))
+    network, found, rows = _run(expanded, dense, "svd")
+    assert len(rows) == 19
+    np.testing.assert_allclose(network.apply(found, x), wanted, atol=1e-3 * float(jnp.abs(wanted).max()))
+    assert count(network, SHAPE).params == count(separable, SHAPE).params
+
+
+def test_batch_norms_put_back_are_identities_and_stride_and_padding_are_kept():
+    """With nothing to approximate (a channel decomposition of full rank) the logits stay."""
+    model = create_model("resnet20", depth=8, num_classes=5)
+    variables, x = _random(model), _images(4)
+    full = [
+        Factor(site.path, "channel", site.features) for site in find_sites(model, SHAPE)
+    ]  # fmt: skip
+    network, found, rows = _run(model, variables, full, points=256)
+    wanted = model.apply(variables, x)
+    np.testing.assert_allclose(network.apply(found, x), wanted, atol=2e-4 * float(jnp.abs(wanted).max()))
+    assert max(row.error for row in rows) < 1e-3
+
+
+def test_a_network_whose_batch_norms_come_first_gets_biases():
+    model = create_model("preresnet110", depth=8, num_classes=5)
+    network, found, _ = _run(model, _random(model), "comp")
+    biases = [path for path in flatten_dict(found["params"], sep="/") if path.endswith("pointwise/bias")]
+    assert biases
+    assert np.isfinite(network.apply(found, _images(2))).all()
+
+
+def test_layers_repair_what_the_layers_before_them_lost():
+    model = create_model("vgg16_bn", width=0.125, num_classes=5)
+    variables = _random(model)
+    asymmetric, symmetric = (_run(model, variables, "comp", symmetric=s) for s in (False, True))
+    x = _images(16)
+    wanted = model.apply(variables, x)
+
+    def off(run):
+        network, found, _ = run
+        return float(jnp.abs(network.apply(found, x) - wanted).mean())
+
+    assert off(asymmetric) < off(symmetric)
+    assert all(row.error_inherited > 0 for row in asymmetric[2][1:])
+
+
+def test_plans_are_written_edited_and_read(tmp_path):
+    sites = find_sites(create_model("resnet20", depth=8), SHAPE)
+    plan, file = make_plan(sites, "channel", ["stage3_*"]), tmp_path / "plan.json"
+    save_plan(plan, file)
+    assert load_plan(file, sites) == plan
+    texts = json.loads(file.read_text())
+    file.write_text(json.dumps([texts[1], "stage1_block1_conv2=separable"]))
+    assert [str(f) for f in load_plan(file, sites)] == ["stage1_block1_conv2=separable", texts[1]]  # as they run
+    for text, sentence in [
+        ('["stem=separable"]', "there is no convolution 'stem' to decompose"),
+        ('["stage1_block1_conv2=wavelet"]', "is no replacement"),
+        ('["stage1_block1_conv2=channel"]', "is no replacement"),
+        ("{}", "is no plan"),
+        ("[", "cannot be read as a plan"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(UserError, match=sentence):
+            load_plan(file, sites)
+    with pytest.raises(UserError, match=r"--layers conv9\* matches no convolution"):
+        make_plan(sites, "comp", ["conv9*"])
+
+
+def test_replacing_what_is_not_there_is_refused():
+    with pytest.raises(UserError, match="has no convolution stage9_conv1"):
+        count(factored(create_model("resnet20", depth=8), ["stage9_conv1=separable"]), SHAPE)
+
+
+def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
+    run, out, tuned = (str(tmp_path / name) for name in ("run", "decomposed", "tuned"))
+    common = ["--batch-size", "8", "--devices", "1"]
+    words = ["resnet20", "--options", "depth=8", "--data", str(tiny_tfds), "--epochs", "1", *common, "--out", run]
+    assert main(["train", *words]) == 0
+    plan = str(tmp_path / "plan.json")
+    assert main(["decompose", run, "--layers", "stage3_*", "--write-plan", plan]) == 0
+    assert main(["decompose", run, "--plan", plan, "--images", "20", "--out", out]) == 0
+    assert "MACs of these layers" in capsys.readouterr().out
+    assert (tmp_path / "decomposed" / "layers.csv").read_text().count("\n") == 3
+    assert (tmp_path / "decomposed" / "layers.png").stat().st_size > 10_000
+    assert main(["eval", out]) == 0
+    assert main(["train", "--init", out, "--epochs", "1", "--lr", "0.0001", "--out", tuned]) == 0
+    config = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert config["model"] == "resnet20"
+    assert config["factored"] == ["stage3_block1_conv1=separable", "stage3_block1_conv2=separable"]
+    for words, sentence in [
+        ([out], "is decomposed already"),
+        ([run, "--images", "0"], "--images 0: there are 1 to 48 training images"),
+        ([run, "--images", "20", "--out", out], "already holds a run"),
+        ([run, "--layers", "nothing"], "matches no convolution"),
+    ]:
+        assert main(["decompose", *words]) == 2
+        assert sentence in capsys.readouterr().err
