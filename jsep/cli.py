@@ -87,6 +87,7 @@ def show(
     options: tuple[str, ...] = (),
     input: tuple[int, int, int] | None = None,
     num_classes: int | None = None,
+    receptive: bool = False,
 ) -> None:
     """Print the layers of a network with their parameters, MACs and FLOPs, for one image.
 
@@ -95,6 +96,7 @@ def show(
         options: Options of the network, such as width=0.25.
         input: Height, width and channels; the published input unless said.
         num_classes: Size of the logits; the published number unless said.
+        receptive: Instead of layers, print how far the units at the end of each stage see (a reconstruction).
     """
     from jsep.costs import count
     from jsep.models import create_model, model_info, parse_options
@@ -106,6 +108,8 @@ def show(
     if num_classes is not None and num_classes < 1:
         raise UserError(f"--num-classes {num_classes}: it must be at least 1")
     network = create_model(model, num_classes=num_classes, **parse_options(options))
+    if receptive:
+        return _print_receptive(info, network, shape)
     costs = count(network, shape)
     table = RichTable("layer", "kind", box=None, pad_edge=False)
     for heading in ("output", "parameters", "MACs", "FLOPs"):
@@ -125,6 +129,27 @@ def show(
     console.print()
     _print_table(table)
     console.print("\nOne image. FLOPs as a profiler counts them: 2 a MAC, and bias, pooling and batch-norm elements.")
+
+
+def _print_receptive(info: Any, network: Any, shape: tuple[int, int, int]) -> None:
+    from jsep.costs import network_score, receptive_fields
+
+    stages, whole = receptive_fields(network, shape)
+    table = RichTable("stage", box=None, pad_edge=False)
+    for heading in ("enters", "field", "reach", "volume", "score"):
+        table.add_column(heading, justify="right")
+    for stage in stages:
+        entry = f"{stage.side}x{stage.side}x{stage.channels}"
+        seen = (f"{stage.field}", f"{stage.reach:.3f}", f"{stage.volume:,.0f}", f"{stage.score:.4f}")
+        table.add_row(stage.name, entry, *seen)
+    console.print(f"{info.name}: {info.summary}\n")
+    _print_table(table)
+    console.print(
+        f"\nThe last units see {whole} pixels of the image's {shape[0]}; score {network_score(stages):.4f}.\n"
+        "3D receptive field, after arXiv 2009.05236: a reconstruction, its formula could not be read. field: side of "
+        "the window, in pixels of the map that enters; reach: mean share of its channels that is seen; volume: field x "
+        "field x channels seen; score: reach times the squared share of the side. The first stage begins at the image."
+    )
 
 
 def train(argv: Sequence[str]) -> None:

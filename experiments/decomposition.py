@@ -1,0 +1,125 @@
+"""Every way to decompose a trained network, at equal multiply-accumulates: accuracy before, after, and tuned.
+
+Source     Depth-wise decomposition, arXiv 1910.09455: its abstract is readable, its tables are not. All figures are
+           ours.
+Method     Each method is fitted to the same training images; the statistics of all batch norms are renewed; then the
+           network is trained on with a small rate.
+Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0.0 --crop 4 --flip --optimizer sgd \
+               --lr 0.05 --weight-decay 5e-4 --schedule cosine --batch-size 64 --epochs 12 --out runs/vgg
+           python experiments/decomposition.py runs/vgg --out runs/vgg-decomposed
+           The same on fashion_mnist (6 epochs, --crop 2); ResNet-20 from `jsep port`; ShuffleNet V2:
+           jsep train shufflenet_v2_x0_5_expanded --options input=cifar ... --epochs 4 --out runs/expanded
+           python experiments/decomposition.py runs/expanded --methods comp als --out runs/expanded-decomposed
+           against shufflenet_v2_x0_5 trained for 5 epochs.
+Result     experiments/results/decomposition.csv
+"""
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.style
+import tyro
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from jsep.compress import Method, Options, Source, decompose_run, make_plan
+from jsep.costs import count
+from jsep.models.factored import factored
+from jsep.report.figures import INK, RC, STYLES
+from jsep.train import evaluate_run, train
+from jsep.train.run import RunFolder
+
+METHODS: tuple[Method, ...] = ("svd", "data", "comp", "als", "channel_svd", "channel", "spatial")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Accuracies are of all test images: of the network as decomposed with statistics renewed, and after tuning."""
+
+    network: str
+    dataset: str
+    seed: int
+    method: str
+    images: int
+    params: int
+    macs: int
+    accuracy: float
+    tuned_epochs: int
+    tuned_accuracy: float | None
+
+
+def main(
+    run: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    methods: tuple[Method, ...] = METHODS,
+    images: int = 1000,
+    epochs: int = 1,
+    lr: float = 0.005,
+) -> None:
+    """Decompose a run by every method.
+
+    Args:
+        run: A trained run.
+        out: Folder of the new runs, decomposition.csv and its figure.
+        methods: See `jsep decompose --help`.
+        images: Training images to fit to.
+        epochs: Of tuning; 0 for none.
+        lr: Its peak learning rate.
+    """
+    console = Console(width=110, highlight=False)
+    source, config = Source.open(run), RunFolder.open(run).config()
+    shape, name = source.setup.dataset.image_shape, " ".join([config.model, *config.options])
+    before, trained = count(source.model, shape), evaluate_run(run)["accuracy"]
+    fixed = {"network": name, "dataset": source.setup.dataset.name, "seed": config.seed}
+    made = {"params": before.params, "macs": before.macs, "accuracy": trained}
+    rows = [Row(**fixed, method="none", images=0, **made, tuned_epochs=0, tuned_accuracy=None)]
+    for method in methods:
+        folder, options = out / method, Options(method)
+        plan = make_plan(source.sites, method)
+        decompose_run(source, plan, options, folder, images=images, recalibrate=20, console=console)
+        costs = count(factored(source.model, list(map(str, plan))), shape)
+        accuracy, tuned = evaluate_run(folder)["accuracy"], None
+        if epochs:
+            kept = RunFolder.open(folder).config()
+            recipe = dataclasses.replace(kept, init=folder, epochs=epochs, lr=lr, schedule="cosine", warmup_epochs=0.0)
+            tuned = train(recipe, out / f"{method}-tuned", console=console).accuracy
+        made = {"params": costs.params, "macs": costs.macs, "accuracy": accuracy}
+        rows.append(Row(**fixed, method=method, images=images, **made, tuned_epochs=epochs, tuned_accuracy=tuned))
+        write(out, rows, console)
+
+
+def write(out: Path, rows: list[Row], console: Console) -> None:
+    """The table on the screen and as csv, and the figure."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    for heading in ("parameters", "MACs", "accuracy", "tuned"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        tuned = "-" if row.tuned_accuracy is None else f"{row.tuned_accuracy:.2%}"
+        table.add_row(row.method, f"{row.params:,}", f"{row.macs:,}", f"{row.accuracy:.2%}", tuned)
+    console.print(table)
+    with (out / "decomposition.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in rows)
+    with matplotlib.style.context(["default", RC]):
+        figure = Figure(figsize=(6.4, 4.2))
+        axes = figure.add_axes((0.11, 0.13, 0.62, 0.8))
+        for (colour, _, marker), row in zip(STYLES, rows, strict=False):
+            label = "as trained" if row.method == "none" else row.method
+            style = {"color": colour, "marker": marker, "markersize": 7, "markeredgecolor": INK, "linestyle": "none"}
+            axes.plot(row.macs / 1e6, 100 * row.accuracy, label=label, **style)
+            if row.tuned_accuracy is not None:
+                ends = [100 * row.accuracy, 100 * row.tuned_accuracy]
+                axes.annotate("", (row.macs / 1e6, ends[1]), (row.macs / 1e6, ends[0]), arrowprops={"arrowstyle": "->"})
+        axes.set(xlabel="multiply-accumulates of one image (million)", ylabel="test accuracy (%)", xscale="log")
+        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+        axes.set_title("Arrows: what tuning adds", fontsize=9, loc="left")
+        figure.savefig(out / "decomposition.png", dpi=150)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

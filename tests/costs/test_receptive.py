@@ -1,0 +1,54 @@
+"""Fields and reach of whole networks, against values that follow from their shapes."""
+
+import jax.numpy as jnp
+import pytest
+
+from jsep.costs.receptive import network_score, receptive_fields
+from jsep.models import create_model
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("resnet18", 435), ("resnet34", 899), ("resnet50", 427), ("mobilenet_v1", 315), ("mobilenet_v2", 491)],
+)
+def test_field_of_the_whole_network(name, field):
+    stages, whole = receptive_fields(create_model(name), (224, 224, 3))
+    assert whole == field
+    assert all(stage.reach == 1 for stage in stages[1:])
+
+
+def test_stages_of_a_network_for_small_images():
+    stages, _ = receptive_fields(create_model("resnet18", input="cifar"), (32, 32, 3))
+    # the first one from the image on, with its stem
+    assert [(s.side, s.field, s.channels) for s in stages] == [(32, 11, 3), (32, 15, 64), (16, 15, 128), (8, 15, 256)]
+    assert 0 < network_score(stages) < 1
+
+
+def test_channels_are_followed_through_splits_and_shuffles():
+    """The unit with stride reads all channels, and the shuffles mix what it gave."""
+    stages, _ = receptive_fields(create_model("shufflenet_v2_x0_5"), (224, 224, 3))
+    assert [stage.reach for stage in stages] == [1, 1, 1]
+
+
+def test_groups_without_a_shuffle_do_not_see_each_other():
+    import flax.linen as nn
+
+    from jsep.layers import Conv
+    from jsep.models.stage import Stage
+
+    class Grouped(nn.Module):
+        shuffle: bool
+
+        @nn.compact
+        def __call__(self, x, *, train=False, features=False):
+            x = Conv(8, 1, use_bias=False, name="stem")(x)
+            stages = {"stage1": Stage(x, 1)}
+            for i in range(2):
+                x = nn.relu(Conv(8, 3, groups=4, use_bias=False, name=f"conv{i}")(x))
+                if self.shuffle:
+                    x = jnp.swapaxes(x.reshape(*x.shape[:-1], 4, 2), -1, -2).reshape(x.shape)
+            return x.mean((1, 2)), {**stages, "stage2": Stage(x, 1)}
+
+    for shuffle, reach in ((False, 0.25), (True, 0.5)):
+        stages, _ = receptive_fields(Grouped(shuffle), (8, 8, 4))
+        assert (stages[1].field, stages[1].reach) == (5, reach)
