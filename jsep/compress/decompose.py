@@ -22,6 +22,7 @@ from jsep.ops.geometry import explicit_padding
 
 Variables = dict[str, Any]
 Fitted = dict[str, np.ndarray]  # the new parameters below a site's path, by name, and its dense kernel as "kernel"
+BLIND = ("svd", "data", "channel_svd")  # methods that do not look at the response that is wanted
 RELU_SAMPLES = 20_000  # windows that a refit behind the ReLU looks at
 
 
@@ -232,7 +233,7 @@ def _fit(
                 "norm/mean": filtered,
                 "norm/var": variance,
             }
-            last = "pointwise/bias"
+            last = "pointwise"
         elif factor.kind == "channel":
             weights_only = options.method == "channel_svd"
             first, second = (
@@ -242,7 +243,7 @@ def _fit(
             )
             dense = np.asarray(first @ second)
             reduce = np.moveaxis(np.asarray(first), 0, 1).reshape(kh, kw, site.channels, -1)
-            parts, last = {"reduce/kernel": reduce, "expand/kernel": np.asarray(second)[None, None]}, "expand/bias"
+            parts, last = {"reduce/kernel": reduce, "expand/kernel": np.asarray(second)[None, None]}, "expand"
         else:
             columns, rows = solve.spatial(w.reshape(-1, kh, kw, site.features), gram, cross, factor.rank)
             dense = np.asarray(jnp.einsum("chr,rwm->chwm", columns, rows)).reshape(kernel.shape)
@@ -250,12 +251,26 @@ def _fit(
                 "rows/kernel": np.asarray(columns).transpose(1, 0, 2)[:, None],  # (c, kh, r) -> (kh, 1, c, r)
                 "columns/kernel": np.asarray(rows).swapaxes(0, 1)[None],  # (r, kw, m) -> (1, kw, r, m)
             }
-            last = "columns/bias"
+            last = "columns"
+    if shift is None and (options.symmetric or options.method in BLIND):
+        gain = _gain(dense, moments)
+        dense, parts[f"{last}/kernel"] = dense * gain, parts[f"{last}/kernel"] * gain
     if shift is None:
         shift = moments.y_mean - moments.x_mean @ dense.reshape(-1, site.features)
     if factor.bias:
-        parts[last] = shift
+        parts[f"{last}/bias"] = shift
     return {**parts, "kernel": dense}, shift
+
+
+def _gain(dense: np.ndarray, moments: Moments) -> np.ndarray:
+    """For each response, what gives it back the variance that is wanted.
+
+    A fit that does not see what arrives loses some of it in every layer, until nothing is left behind a dozen.
+    """
+    flat = dense.reshape(-1, dense.shape[-1])
+    variance = np.einsum("im,im->m", flat, moments.gram @ flat)
+    alive = variance > 1e-8 * moments.variance
+    return np.where(alive, np.sqrt(moments.variance / np.where(alive, variance, 1)), 1.0)
 
 
 def _behind_relu(

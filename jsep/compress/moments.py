@@ -10,15 +10,20 @@ from jaxtyping import Float
 class Moments:
     """Centred, over `samples` windows.
 
-    gram: covariance of the windows x (d, d). cross: of windows and responses y (d, m). total: variance of y, summed.
+    gram: covariance of the windows x (d, d). cross: of windows and responses y (d, m). variance: of each response.
     """
 
     gram: Float[np.ndarray, "d d"]
     cross: Float[np.ndarray, "d m"]
-    total: float
+    variance: Float[np.ndarray, " m"]
     x_mean: Float[np.ndarray, " d"]
     y_mean: Float[np.ndarray, " m"]
     samples: int
+
+    @property
+    def total(self) -> float:
+        """The variance of all responses together."""
+        return float(self.variance.sum())
 
 
 class Accumulator:
@@ -33,11 +38,11 @@ class Accumulator:
         if not self._samples:
             self._x0, self._y0 = x.mean(0), y.mean(0)
             self._xx, self._xy = np.zeros((x.shape[1],) * 2), np.zeros((x.shape[1], y.shape[1]))
-            self._yy, self._x, self._y = 0.0, np.zeros(x.shape[1]), np.zeros(y.shape[1])
+            self._yy, self._x, self._y = np.zeros(y.shape[1]), np.zeros(x.shape[1]), np.zeros(y.shape[1])
         x, y = x - self._x0, y - self._y0
         self._xx += x.T @ x
         self._xy += x.T @ y
-        self._yy += float((y**2).sum())
+        self._yy += (y**2).sum(0)
         self._x += x.sum(0)
         self._y += y.sum(0)
         self._samples += len(x)
@@ -48,7 +53,7 @@ class Accumulator:
         return Moments(
             gram=self._xx / n - np.outer(x, x),
             cross=self._xy / n - np.outer(x, y),
-            total=self._yy / n - float((y**2).sum()),
+            variance=np.maximum(self._yy / n - y**2, 0),
             x_mean=self._x0 + x,
             y_mean=self._y0 + y,
             samples=n,
