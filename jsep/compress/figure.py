@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from jsep.compress.decompose import LayerResult
 from jsep.report.figures import INK, RC, STYLES
@@ -29,18 +30,20 @@ def save_figure(folder: Path, rows: Sequence[LayerResult]) -> None:
             markersize=4,
             markeredgecolor=INK,
             markeredgewidth=0.4,
-            label="untouched, behind decomposed layers",
+            label="untouched layer here",
         )
         error.set_yticks(places, [row.path for row in rows], color=INK)
         error.set_xlabel("error of the linear response (%)")
-        millions = [[row.macs_before / 1e6 for row in rows], [row.macs_after / 1e6 for row in rows]]
-        macs.barh([p - 0.17 for p in places], millions[0], height=0.34, color="#BBBBBB", label="before")
-        macs.barh([p + 0.17 for p in places], millions[1], height=0.34, color=STYLES[2][0], label="after")
+        before, after = [row.macs_before for row in rows], [row.macs_after for row in rows]
+        macs.barh([p - 0.17 for p in places], before, height=0.34, color="#BBBBBB", label="before")
+        macs.barh([p + 0.17 for p in places], after, height=0.34, color=STYLES[2][0], label="after")
         macs.set_yticks(places, [""] * len(rows))
-        macs.set(xlabel="multiply-accumulates of one image (million)", xscale="log")
+        macs.set_xlabel("multiply-accumulates of one image")
+        macs.xaxis.set_major_formatter(EngFormatter(sep=" "))
         for axes in (error, macs):
             axes.set_ylim(len(rows) - 0.5, -0.5)
             axes.yaxis.grid(False)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
             axes.tick_params(axis="y", length=0)
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8)
         for kind, metadata in (("png", None), ("svg", {"Date": None})):
