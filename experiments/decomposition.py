@@ -9,9 +9,10 @@ Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0
            python experiments/decomposition.py runs/vgg --out runs/vgg-decomposed
            The same on fashion_mnist (6 epochs, --crop 2); ResNet-20 from `jsep port`; ShuffleNet V2:
            jsep train shufflenet_v2_x0_5_expanded --options input=cifar ... --epochs 4 --out runs/expanded
-           python experiments/decomposition.py runs/expanded --methods comp als --out runs/expanded-decomposed
-           against shufflenet_v2_x0_5 trained for 5 epochs.
-Result     experiments/results/decomposition.csv
+           python experiments/decomposition.py runs/expanded --methods comp --lr 0.01 --out runs/expanded-decomposed
+           against shufflenet_v2_x0_5 trained for 4 epochs.
+Result     experiments/results/decomposition.csv: VGG-16 on cifar10_jpeg, all methods; ShuffleNet V2 with 3 + 1 epochs
+           against 4, one seed. Not run yet: fashion_mnist, ResNet-20, a second seed.
 """
 
 import csv
