@@ -27,8 +27,9 @@ from matplotlib.ticker import EngFormatter
 from rich.console import Console
 from rich.table import Table
 
-from jsep.compress import Method, Options, Source, decompose_run, make_plan
+from jsep.compress import Method, Options, make_plan
 from jsep.costs import count
+from jsep.decompose import Source, decompose_run
 from jsep.models.factored import factored
 from jsep.report.figures import INK, RC, STYLES
 from jsep.train import evaluate_run, train

@@ -303,7 +303,8 @@ def decompose(
         seed: Of images and windows.
         out: The new run folder.
     """
-    from jsep.compress import Options, Source, decompose_run, save_plan
+    from jsep.compress import Options, save_plan
+    from jsep.decompose import Source, decompose_run
 
     for flag, value in (("sweeps", sweeps), ("points", points)):
         if value < 1:

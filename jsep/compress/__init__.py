@@ -2,16 +2,13 @@
 
 from jsep.compress.decompose import LayerResult, Options, decompose
 from jsep.compress.plan import Method, Site, find_sites, load_plan, make_plan, save_plan
-from jsep.compress.run import Source, decompose_run
 
 __all__ = [
     "LayerResult",
     "Method",
     "Options",
     "Site",
-    "Source",
     "decompose",
-    "decompose_run",
     "find_sites",
     "load_plan",
     "make_plan",

@@ -13,14 +13,12 @@ from jax import Array
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jsep.compress.decompose import LayerResult, Options, decompose
-from jsep.compress.figure import save_figure
-from jsep.compress.plan import Site, find_sites, load_plan, make_plan
+from jsep.compress import LayerResult, Options, Site, decompose, find_sites, load_plan, make_plan
 from jsep.data import Split, normalize
 from jsep.errors import UserError
 from jsep.models import create_model, parse_options
 from jsep.models.factored import Factor
-from jsep.report import write_rows
+from jsep.report import save_layers, write_rows
 from jsep.train import adopt
 from jsep.train.loop import Setup, load_run
 
@@ -100,7 +98,7 @@ def decompose_run(
     config = dataclasses.replace(setup.config, factored=tuple(map(str, plan)), init=None)
     adopt(config, variables, out)
     write_rows(out / "layers.csv", rows)
-    save_figure(out, rows)
+    save_layers(out, rows)
     return rows
 
 

@@ -11,7 +11,7 @@ from jsep.compress.decompose import LayerResult
 from jsep.report.figures import INK, RC, STYLES
 
 
-def save_figure(folder: Path, rows: Sequence[LayerResult]) -> None:
+def save_layers(folder: Path, rows: Sequence[LayerResult]) -> None:
     """layers.png and layers.svg: error and MACs of each layer, before and after."""
     with matplotlib.style.context(["default", RC]):
         height = 1.2 + 0.34 * len(rows)
