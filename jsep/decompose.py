@@ -106,11 +106,9 @@ def _images(setup: Setup, number: int, seed: int) -> np.ndarray:
     part = setup.dataset.train
     if number < 1 or number > len(part):
         raise UserError(f"--images {number}: there are 1 to {len(part):,} training images")
-    indices = np.sort(np.random.default_rng(seed).permutation(len(part))[:number])
     if isinstance(part, Split):
-        return part.images[indices]
-    feed = setup.training
-    (images, _), *_ = feed.training(number, seed, 0)  # decoded, cut to one size
+        return part.images[np.sort(np.random.default_rng(seed).permutation(len(part))[:number])]
+    images, _ = next(setup.training.training(number, seed, 0))  # decoded, cut to one size
     return images
 
 

@@ -1,10 +1,9 @@
 """A trained network's dense convolutions turned into cheaper ones, layer by layer, from some images."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,12 +15,12 @@ from jax import Array, lax
 from jsep.compress import solve
 from jsep.compress.moments import Accumulator, Moments
 from jsep.compress.plan import Method, Site
+from jsep.costs import Table, count
 from jsep.layers import BatchNorm, Conv
 from jsep.models.factored import Factor, Factored
 from jsep.ops.geometry import explicit_padding
 
 Variables = dict[str, Any]
-Fitted = dict[str, np.ndarray]  # the new parameters below a site's path, by name, and its dense kernel as "kernel"
 BLIND = ("svd", "data", "channel_svd")  # methods that do not look at the response that is wanted
 RELU_SAMPLES = 20_000  # windows that a refit behind the ReLU looks at
 
@@ -40,6 +39,14 @@ class Options:
     relu: bool = False
     points: int = 10
     seed: int = 0
+
+
+class Fit(NamedTuple):
+    """parts: the new variables below a site's path, by name. kernel: the dense one (c, k, m) that they amount to."""
+
+    parts: dict[str, np.ndarray]
+    kernel: np.ndarray
+    bias: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,19 +95,20 @@ def decompose(
     dense = Factored(model, tuple(biased))
     original = _with_biases(variables, biased, by_path)
     current = original
-    rows, fitted = [], {}
+    network = Factored(model, tuple(plan))
+    tables = [count(net, next(batches()).shape[1:]) for net in (model, network)]
+    rows, fits = [], {}
     for number, factor in enumerate(plan):
         site = by_path[factor.path]
         kernel, bias = _folded(original, site)
         seen = original if options.symmetric else current
         windows = _windows(dense, site, original, seen, batches, options, number)
         moments, z = _measure(windows, kernel, bias, options.relu)
-        parts, shift = _fit(factor, site, kernel, moments, z, options)
-        fitted[factor.path] = parts
-        current = _with_layer(current, site, parts["kernel"], shift, moments)
-        rows.append(_row(factor, site, kernel, parts["kernel"], moments))
+        fit = fits[factor.path] = _fit(factor, site, kernel, moments, z, options)
+        current = _with_layer(current, site, fit, moments)
+        rows.append(_row(factor, kernel, fit.kernel, moments, tables))
         on_layer(rows[-1])
-    return Factored(model, tuple(plan)), _finished(current, plan, by_path, fitted), rows
+    return network, _finished(current, fits), rows
 
 
 def _with_biases(variables: Variables, biased: Sequence[Factor], sites: dict[str, Site]) -> Variables:
@@ -111,10 +119,7 @@ def _with_biases(variables: Variables, biased: Sequence[Factor], sites: dict[str
 
 
 def _leaf(variables: Variables, part: str, path: str, name: str) -> np.ndarray:
-    node = variables[part]
-    for key in path.split("/"):
-        node = node[key]
-    return np.asarray(node[name], np.float64)
+    return np.asarray(flatten_dict(variables[part], sep="/")[f"{path}/{name}"], np.float64)
 
 
 def _folded(variables: Variables, site: Site) -> tuple[np.ndarray, np.ndarray]:
@@ -201,8 +206,8 @@ def _fit(
     moments: Moments,
     samples: tuple[np.ndarray, np.ndarray] | None,
     options: Options,
-) -> tuple[Fitted, np.ndarray]:
-    """The new parts with the dense kernel that they amount to, and the bias."""
+) -> Fit:
+    """By the kind of `factor` and the method of `options`."""
     with jax.enable_x64(True):
         w, gram, cross = (jnp.asarray(a, jnp.float64) for a in (kernel, moments.gram, moments.cross))
         kh, kw = site.kernel_size
@@ -256,10 +261,10 @@ def _fit(
         gain = _gain(dense, moments)
         dense, parts[f"{last}/kernel"] = dense * gain, parts[f"{last}/kernel"] * gain
     if shift is None:
-        shift = moments.y_mean - moments.x_mean @ dense.reshape(-1, site.features)
+        shift = moments.y_mean - moments.response(dense)[0]
     if factor.bias:
         parts[f"{last}/bias"] = shift
-    return {**parts, "kernel": dense}, shift
+    return Fit(parts, dense, shift)
 
 
 def _gain(dense: np.ndarray, moments: Moments) -> np.ndarray:
@@ -267,8 +272,7 @@ def _gain(dense: np.ndarray, moments: Moments) -> np.ndarray:
 
     A fit that does not see what arrives loses some of it in every layer, until nothing is left behind a dozen.
     """
-    flat = dense.reshape(-1, dense.shape[-1])
-    variance = np.einsum("im,im->m", flat, moments.gram @ flat)
+    _, variance = moments.response(dense)
     alive = variance > 1e-8 * moments.variance
     return np.where(alive, np.sqrt(moments.variance / np.where(alive, variance, 1)), 1.0)
 
@@ -284,74 +288,65 @@ def _behind_relu(
     return solve.Separable(found.d, p), np.asarray(bias)
 
 
-def _with_layer(variables: Variables, site: Site, kernel: np.ndarray, bias: np.ndarray, moments: Moments) -> Variables:
-    """The dense network with the layer's new kernel (c, k, m), and a batch norm that adds the bias and no more."""
+def _with_layer(variables: Variables, site: Site, fit: Fit, moments: Moments) -> Variables:
+    """The dense network with the layer's new kernel, and a batch norm that adds the bias and no more."""
     flat: dict[str, Any] = flatten_dict(variables, sep="/")
-    hwio = kernel.swapaxes(0, 1).reshape(*site.kernel_size, site.channels, site.features)
+    hwio = fit.kernel.swapaxes(0, 1).reshape(*site.kernel_size, site.channels, site.features)
 
     def put(path: str, value: np.ndarray) -> None:
         flat[path] = jnp.asarray(value, jnp.float32)
 
     put(f"params/{site.path}/kernel", hwio)
     if not site.norm:
-        put(f"params/{site.path}/bias", bias)
+        put(f"params/{site.path}/bias", fit.bias)
         return unflatten_dict(flat, sep="/")
     if site.bias:
         put(f"params/{site.path}/bias", np.zeros(site.features))
-    dense = kernel.reshape(-1, site.features)
-    mean = moments.x_mean @ dense
-    variance = np.maximum(np.einsum("im,im->m", dense, moments.gram @ dense), 0)
+    mean, variance = moments.response(fit.kernel)
     put(f"batch_stats/{site.norm}/mean", mean)
     put(f"batch_stats/{site.norm}/var", variance)
     put(f"params/{site.norm}/scale", np.sqrt(variance + site.epsilon))
-    put(f"params/{site.norm}/bias", mean + bias)
+    put(f"params/{site.norm}/bias", mean + fit.bias)
     return unflatten_dict(flat, sep="/")
 
 
-def _row(factor: Factor, site: Site, kernel: np.ndarray, dense: np.ndarray, moments: Moments) -> LayerResult:
-    size, channels, outputs = site.channels * site.taps, site.channels, site.features
-    height, width = site.output_size
+def _row(
+    factor: Factor, kernel: np.ndarray, dense: np.ndarray, moments: Moments, tables: Sequence[Table]
+) -> LayerResult:
+    size, outputs = kernel.shape[0] * kernel.shape[1], kernel.shape[2]
     with jax.enable_x64(True):
         kernels = (jnp.asarray(k.reshape(size, outputs)) for k in (dense, kernel))
         about = [jnp.asarray(a, jnp.float64) for a in (moments.gram, moments.cross, moments.total)]
         found, inherited = (float(solve.error(k, *about)) for k in kernels)
-    match factor.kind:
-        case "separable":
-            params, macs = channels * (site.taps + outputs) + 2 * channels, channels * (site.taps + outputs)
-        case "channel":
-            params = macs = factor.rank * (size + outputs)
-        case _:
-            kh, kw = site.kernel_size
-            params, macs = factor.rank * (channels * kh + outputs * kw), factor.rank * outputs * kw
-            # the first part works on as many columns as the input has
-            macs += factor.rank * channels * kh * site.input_size[1] / width
-    few = 10 * size > moments.samples
+    (params_before, macs_before), (params_after, macs_after) = (_costs(table, factor.path) for table in tables)
     return LayerResult(
-        path=site.path,
+        path=factor.path,
         kind=factor.kind,
         rank=factor.rank,
         error=found,
         error_inherited=inherited,
         samples=moments.samples,
-        params_before=size * outputs,
-        params_after=params + factor.bias * outputs,
-        macs_before=size * outputs * height * width,
-        macs_after=math.ceil(macs * height * width),
-        note=f"few windows for {size} numbers a response" if few else "",
+        params_before=params_before,
+        params_after=params_after,
+        macs_before=macs_before,
+        macs_after=macs_after,
+        note=f"few windows for {size} numbers a response" if 10 * size > moments.samples else "",
     )
 
 
-def _finished(
-    variables: Variables, plan: Sequence[Factor], sites: dict[str, Site], fitted: dict[str, Fitted]
-) -> Variables:
+def _costs(table: Table, path: str) -> tuple[int, int]:
+    """Parameters and MACs of a layer and of all below it."""
+    rows = [row for row in table.rows if row.path == path or row.path.startswith(f"{path}/")]
+    return sum(row.params for row in rows), sum(row.cost.macs for row in rows if row.cost)
+
+
+def _finished(variables: Variables, fits: dict[str, Fit]) -> Variables:
     """The dense kernels replaced by their parts."""
     flat: dict[str, Any] = flatten_dict(variables, sep="/")
-    for factor in plan:
-        flat.pop(f"params/{factor.path}/kernel")
-        flat.pop(f"params/{factor.path}/bias", None)
-        for name, value in fitted[factor.path].items():
-            if name == "kernel":
-                continue
+    for path, fit in fits.items():
+        flat.pop(f"params/{path}/kernel")
+        flat.pop(f"params/{path}/bias", None)
+        for name, value in fit.parts.items():
             part = "batch_stats" if name.endswith(("/mean", "/var")) else "params"
-            flat[f"{part}/{factor.path}/{name}"] = jnp.asarray(value, jnp.float32)
+            flat[f"{part}/{path}/{name}"] = jnp.asarray(value, jnp.float32)
     return unflatten_dict(flat, sep="/")

@@ -25,6 +25,11 @@ class Moments:
         """The variance of all responses together."""
         return float(self.variance.sum())
 
+    def response(self, kernel: Float[np.ndarray, "c k m"]) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """Mean and variance of what a kernel makes of the windows."""
+        flat = kernel.reshape(-1, kernel.shape[-1])
+        return self.x_mean @ flat, np.maximum(np.einsum("im,im->m", flat, self.gram @ flat), 0)
+
 
 class Accumulator:
     """Adds up batches in float64, about the means of the first batch, so that nothing cancels."""

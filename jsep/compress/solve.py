@@ -74,18 +74,16 @@ def comp(
 def als(kernel: Float[Array, "c k m"], gram: Float[Array, "ck ck"], cross: Float[Array, "ck m"]) -> Separable:
     """One sweep of `comp`, then all pointwise rows and all filters refitted in turn by least squares."""
     found = comp(kernel, gram, cross, 1)
-    _, d, p = lax.fori_loop(0, REFITS, lambda _, s: _refit(s, gram, cross), (jnp.zeros(()), found.d, found.p))
-    return Separable(d, p)
+    return lax.fori_loop(0, REFITS, lambda _, now: _refit(now.d, gram, cross), found)
 
 
-def _refit(state: tuple[Array, Array, Array], gram: Array, cross: Array) -> tuple[Array, Array, Array]:
-    _, d, p = state
+def _refit(d: Array, gram: Array, cross: Array) -> Separable:
     channels, taps = d.shape
     p = refit_pointwise(d, gram, cross)
     hessian = gram.reshape(channels, taps, channels, taps) * (p @ p.T)[:, None, :, None]
     wanted = jnp.einsum("ikm,im->ik", cross.reshape(channels, taps, -1), p)
     d = jnp.linalg.solve(_ridged(hessian.reshape(gram.shape)), wanted.ravel()).reshape(d.shape)
-    return jnp.zeros(()), d, p
+    return Separable(d, p)
 
 
 def refit_pointwise(

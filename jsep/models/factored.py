@@ -64,8 +64,8 @@ class Factor:
         return cls(path, typing.cast(Kind, kind), int(rank or 0), bool(bias))
 
 
-class ChannelConv(nn.Module):
-    """A k x k convolution to few features, then a pointwise one: (n, h, w, c) -> (n, h2, w2, features)."""
+class _Ranked(nn.Module):
+    """What two convolutions in a row need to know of the one that they stand for; `rank` features lie between them."""
 
     features: int
     rank: int
@@ -74,6 +74,10 @@ class ChannelConv(nn.Module):
     padding: Padding
     use_bias: bool
     dtype: Dtype | None = None
+
+
+class ChannelConv(_Ranked):
+    """A k x k convolution to `rank` features, then a pointwise one: (n, h, w, c) -> (n, h2, w2, features)."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
@@ -82,16 +86,8 @@ class ChannelConv(nn.Module):
         return PointwiseConv(self.features, use_bias=self.use_bias, dtype=self.dtype, name="expand")(x)
 
 
-class SpatialConv(nn.Module):
+class SpatialConv(_Ranked):
     """A k x 1 convolution to `rank` features, then a 1 x k one: (n, h, w, c) -> (n, h2, w2, features)."""
-
-    features: int
-    rank: int
-    kernel_size: int | Sequence[int]
-    strides: int | Sequence[int]
-    padding: Padding
-    use_bias: bool
-    dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:

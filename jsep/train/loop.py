@@ -124,11 +124,11 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
     rate = learning_rate(config, epoch_steps)
     optimizer = make_optimizer(config, rate)
     state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
-    if config.init:
+    newest = checkpoints.latest()
+    if config.init and newest is None:
         state = _begin_with(config.init, state, optimizer)
     state = devices.replicate(state)
     step, seconds, compile_seconds = 0, 0.0, 0.0
-    newest = checkpoints.latest()
     if newest is not None:
         state, record = checkpoints.restore(newest, state)
         step, seconds = newest, record["seconds"]

@@ -58,15 +58,15 @@ def test_sites_are_the_dense_convolutions_behind_the_stem_with_their_batch_norms
     assert "c1_branch2_conv2" in {s.path for s in find_sites(create_model("inception_v3"), (96, 96, 3))}
 
 
-@pytest.mark.parametrize(("method", "share"), [("comp", 1), ("channel", 1), ("spatial", 1)])
-def test_plans_stay_within_the_macs_of_the_separable_network(method, share):
+@pytest.mark.parametrize("method", ["channel", "spatial"])
+def test_plans_stay_within_the_macs_of_the_separable_network(method):
     model = create_model("vgg16_bn", width=0.25)
     sites = find_sites(model, SHAPE)
 
     def macs(method):
         return count(factored(model, list(map(str, make_plan(sites, method)))), SHAPE).macs
 
-    assert 0.8 * macs("comp") <= macs(method) <= share * macs("comp")
+    assert 0.8 * macs("comp") <= macs(method) <= macs("comp")
     assert macs("comp") < count(model, SHAPE).macs / 5
 
 

@@ -55,7 +55,7 @@ def test_kernels_become_cheap_where_channels_are_still_seen():
     assert sum(k.params(c) for k, c in zip(chosen, convs, strict=True)) < 3 * (9 * 64 + 64 * 64)
     assert optimize_kernels([Conv(3, 64, 64)]) == [Kernel("separable")]  # one alone must see all by itself
     loose = optimize_kernels([Conv(3, 64, 64)], threshold=0.25)
-    assert loose == [Kernel("grouped", 4)] or loose[0].groups == 4
+    assert loose[0].groups == 4  # an eighth would be too few
 
 
 @pytest.mark.parametrize(
