@@ -13,6 +13,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,7 @@ def main() -> None:
     macs = {name: count(layer, shape[1:]).macs for name, layer in layers.items()}
     rows += race({name: bound(layer, shape) for name, layer in layers.items()}, shape, macs)
     shift = CHANNELS // (2 * GROUPS)
-    moves: dict[str, Callable[..., Array]] = {
+    moves: dict[str, Callable[..., Any]] = {
         "channel shuffle": lambda x: ops.channel_shuffle(x, GROUPS),
         "channel shift": lambda x: ops.channel_shift(x, shift),
     }
@@ -74,21 +75,21 @@ def main() -> None:
         writer.writerows(dataclasses.asdict(row) for row in rows)
 
 
-def bound(layer: Conv | KernelSharingConv, shape: tuple[int, ...]) -> tuple[Callable[..., Array], tuple]:
+def bound(layer: Conv | KernelSharingConv, shape: tuple[int, ...]) -> tuple[Callable[..., Any], tuple]:
     """A layer as a function of its input and parameters."""
     params = layer.init(jax.random.key(0), jnp.ones((1, *shape[1:])))
-    return lambda x, params: layer.apply(params, x), (params,)  # type: ignore[return-value]
+    return lambda x, params: layer.apply(params, x), (params,)
 
 
 def race(
-    contenders: Mapping[str, tuple[Callable[..., Array], tuple]], shape: tuple[int, ...], macs: Mapping[str, int]
+    contenders: Mapping[str, tuple[Callable[..., Any], tuple]], shape: tuple[int, ...], macs: Mapping[str, int]
 ) -> list[Row]:
     """Forward and gradients of all arguments; each contender once a round."""
     x, g = (jnp.asarray(np.random.default_rng(i).normal(size=shape), jnp.float32) for i in range(2))
     compiled = {}
     for name, (function, arguments) in contenders.items():
 
-        def both(g: Array, *values: Array, function: Callable[..., Array] = function) -> tuple:
+        def both(g: Array, *values: Array, function: Callable[..., Any] = function) -> tuple:
             y, transpose = jax.vjp(function, *values)
             return y, transpose(g)
 

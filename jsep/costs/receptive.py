@@ -61,11 +61,11 @@ def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> tuple[list
     """
     jaxpr, names, ends = _trace(model, input_shape)
     (image,) = jaxpr.jaxpr.invars
-    starts = [image, *ends[:-1]]
+    starts: list[Any] = [image, *ends[:-1]]
     found = []
     for name, start, end in zip(names, starts, ends, strict=True):
         seen = _follow(jaxpr.jaxpr, start, end)
-        shape = start.aval.shape  # type: ignore[attr-defined]
+        shape = start.aval.shape
         found.append(StageField(name, shape[1], seen.field, shape[3], float(seen.by_channel().mean())))
     return found, _follow(jaxpr.jaxpr, image, ends[-1]).field
 
@@ -117,11 +117,8 @@ def _layer(layer: nn.Module, shape: Sequence[int]) -> tuple[_Widening, Callable[
     match layer:
         case layers.Conv():
             return _window(layer.kernel_size, layer.strides, layer.dilation), _grouped(layer.groups)
-        case layers.DepthwiseConv() if len(shape) == 4:
-            return _window(layer.kernel_size, layer.strides, layer.dilation), _grouped(shape[-1])
         case layers.DepthwiseConv():
-            size = layer.kernel_size if isinstance(layer.kernel_size, int) else layer.kernel_size[0]
-            return None if size < 1 else (_Widening(), lambda o, i: np.ones((o, i), bool))
+            return _window(layer.kernel_size, layer.strides, layer.dilation), _grouped(shape[-1])
         case layers.PointwiseConv():
             return _window(1, layer.strides, 1), _grouped(1)
         case layers.MaxPool() | layers.AvgPool():
@@ -130,8 +127,10 @@ def _layer(layer: nn.Module, shape: Sequence[int]) -> tuple[_Widening, Callable[
             return _Widening(), _grouped(shape[-1])
         case layers.GroupSum():
             return _Widening(), _interleaved if layer.interleaved else _grouped(layer.groups)
-        case layers.SqueezeExcite() | layers.EfficientChannelAttention():
+        case layers.SqueezeExcite():
             return _Widening(), _grouped(1)
+        case layers.EfficientChannelAttention():
+            return _Widening(), _neighbours(layer.kernel_size or layers.eca_kernel_size(shape[-1]))
         case layers.DiCE():  # its gate looks at all channels
             return _window(5, layer.strides, 1), _grouped(1)
         case layers.RollingPointwiseConv():
@@ -142,8 +141,7 @@ def _layer(layer: nn.Module, shape: Sequence[int]) -> tuple[_Widening, Callable[
 
 
 def _window(kernel: Any, strides: Any, dilation: Any) -> _Widening:
-    (k, _), (stride, _), (spread, _) = pair(kernel), pair(strides), pair(dilation)
-    return _Widening((max(pair(kernel)) - 1) * spread + 1 if k else 1, stride)
+    return _Widening((max(pair(kernel)) - 1) * pair(dilation)[0] + 1, pair(strides)[0])
 
 
 def _grouped(groups: int) -> Callable[[int, int], Reach]:
@@ -154,6 +152,13 @@ def _grouped(groups: int) -> Callable[[int, int], Reach]:
 
 def _interleaved(outputs: int, inputs: int) -> Reach:
     return np.arange(inputs)[None] % outputs == np.arange(outputs)[:, None]
+
+
+def _neighbours(size: int) -> Callable[[int, int], Reach]:
+    def connect(outputs: int, inputs: int) -> Reach:
+        return np.abs(np.arange(outputs)[:, None] - np.arange(inputs)) <= size // 2
+
+    return connect
 
 
 def _rolling(layer: layers.RollingPointwiseConv) -> Callable[[int, int], Reach]:
@@ -197,14 +202,16 @@ def _fresh(shape: Sequence[int], field: int, jump: int, rows: Reach) -> _Seen:
 def _follow(jaxpr: Any, start: Any, end: Any) -> _Seen:
     """What the array `end` sees of `start`; what does not come from `start` sees nothing."""
     known: dict[Any, _Seen] = {start: _fresh(start.aval.shape, 1, 1, np.eye(start.aval.shape[-1], dtype=bool))}
-    for equation in jaxpr.eqns:
-        ins = [known.get(v) if isinstance(v, core.Var) else None for v in equation.invars]
-        if start in equation.outvars or not any(ins):
-            continue
-        known.update(zip(equation.outvars, _through(equation, ins), strict=True))
-        if end in equation.outvars:
-            break
+    _advance(jaxpr.eqns, known)
     return known[end]
+
+
+def _advance(equations: Sequence[Any], known: dict[Any, _Seen]) -> None:
+    """Add to `known` all that comes from it; what is known already stays."""
+    for equation in equations:
+        ins = [known.get(v) if isinstance(v, core.Var) else None for v in equation.invars]
+        if any(ins) and not known.keys() & set(equation.outvars):
+            known.update(zip(equation.outvars, _through(equation, ins), strict=True))
 
 
 def _through(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
@@ -231,8 +238,7 @@ def _through(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
     return [_fresh(shape, field, jump, reduce(np.logical_or, parts)) for shape in shapes]
 
 
-_MOVES = {"reshape", "transpose", "slice", "concatenate", "split", "squeeze", "rev", "broadcast_in_dim", "copy", "pad"}
-_MOVES |= {"expand_dims", "dynamic_slice", "gather"}
+_MOVES = {"reshape", "transpose", "slice", "concatenate", "split", "squeeze", "rev", "broadcast_in_dim", "pad"}
 
 
 def _moved(equation: Any, ins: list[_Seen | None], field: int, jump: int, width: int) -> list[_Seen]:
@@ -241,9 +247,7 @@ def _moved(equation: Any, ins: list[_Seen | None], field: int, jump: int, width:
     total = 1
     for variable, seen in zip(equation.invars, ins, strict=True):
         if seen is None:
-            literal = getattr(variable, "val", None)
-            fill = np.zeros(variable.aval.shape, np.int32) if literal is None else np.zeros_like(literal, np.int32)
-            operands.append(jnp.asarray(fill))
+            operands.append(jnp.zeros(variable.aval.shape, jnp.int32))
             continue
         operands.append(jnp.asarray(seen.ids + total, jnp.int32))
         rows.append(seen.rows)
@@ -259,10 +263,7 @@ def _inner(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
     inner = getattr(closed, "jaxpr", closed)
     known = {v: seen for v, seen in zip(inner.invars, ins, strict=False) if seen}
     nothing = next(seen for seen in ins if seen)
-    for step in inner.eqns:
-        operands = [known.get(v) if isinstance(v, core.Var) else None for v in step.invars]
-        if any(operands):
-            known.update(zip(step.outvars, _through(step, operands), strict=True))
+    _advance(inner.eqns, known)
     blind = np.zeros((1, nothing.rows.shape[1]), bool)
 
     def result(variable: Any) -> _Seen:

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from jsep.cli import main
 from jsep.compress import Options, decompose, find_sites, load_plan, make_plan, save_plan
 from jsep.costs import count
+from jsep.data import catalog
 from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.models.factored import Factor, factored
@@ -176,7 +177,7 @@ def test_replacing_what_is_not_there_is_refused():
         count(factored(create_model("resnet20", depth=8), ["stage9_conv1=separable"]), SHAPE)
 
 
-def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
+def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys, monkeypatch):
     run, out, tuned = (str(tmp_path / name) for name in ("run", "decomposed", "tuned"))
     common = ["--batch-size", "8", "--devices", "1"]
     words = ["resnet20", "--options", "depth=8", "--data", str(tiny_tfds), "--epochs", "1", *common, "--out", run]
@@ -192,6 +193,9 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
     config = json.loads((tmp_path / "tuned" / "config.json").read_text())
     assert config["model"] == "resnet20"
     assert config["factored"] == ["stage3_block1_conv1=separable", "stage3_block1_conv2=separable"]
+    (tmp_path / "decomposed").rename(tmp_path / "elsewhere")
+    assert main(["train", "--resume", "--epochs", "2", "--out", tuned]) == 0  # what it began with is in its checkpoint
+    (tmp_path / "elsewhere").rename(tmp_path / "decomposed")
     for words, sentence in [
         ([out], "is decomposed already"),
         ([run, "--images", "0"], "--images 0: there are 1 to 48 training images"),
@@ -200,3 +204,6 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
     ]:
         assert main(["decompose", *words]) == 2
         assert sentence in capsys.readouterr().err
+    monkeypatch.setattr(catalog, "RESIDENT_LIMIT", 0)
+    streamed = ["--layers", "stage3_*", "--images", "20", "--recalibrate", "1", "--out", str(tmp_path / "streamed")]
+    assert main(["decompose", run, *streamed]) == 0

@@ -30,6 +30,26 @@ def test_channels_are_followed_through_splits_and_shuffles():
     assert [stage.reach for stage in stages] == [1, 1, 1]
 
 
+def test_attention_connects_the_channels_that_it_reads():
+    """Of 8 channels: with a kernel of 3 the neighbours (the ends have one), with squeeze and excitation all."""
+    import flax.linen as nn
+
+    from jsep.layers import DepthwiseConv, EfficientChannelAttention, SqueezeExcite
+    from jsep.models.stage import Stage
+
+    class Attended(nn.Module):
+        attention: nn.Module
+
+        @nn.compact
+        def __call__(self, x, *, train=False, features=False):
+            x = self.attention(DepthwiseConv(3, use_bias=False)(x))
+            return x.mean((1, 2)), {"stage1": Stage(x, 1)}
+
+    for attention, reach in ((EfficientChannelAttention(3), (8 * 3 - 2) / 64), (SqueezeExcite(2), 1)):
+        (stage,), _ = receptive_fields(Attended(attention), (8, 8, 8))
+        assert (stage.field, stage.reach) == (3, pytest.approx(reach))
+
+
 def test_groups_without_a_shuffle_do_not_see_each_other():
     import flax.linen as nn
 
