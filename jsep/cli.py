@@ -4,18 +4,16 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table as RichTable
 from tyro.conf import OmitArgPrefixes, Positional
 
+from jsep import tables
 from jsep.errors import UserError, nearest
-
-console = Console(soft_wrap=True, highlight=False)
+from jsep.tables import console
 
 HELP = """\
 jsep: efficient convolutional networks in JAX and Flax.
@@ -41,45 +39,14 @@ def models(pattern: Positional[str] = "*", table: bool = False) -> None:
         pattern: A shell wildcard, such as '*separable*'.
         table: As Markdown, with the published figures and the PyTorch references.
     """
-    from jsep.models import list_models, model_info
+    from jsep.models import list_models
 
     names = list_models(pattern)
     if not names:
         raise UserError(f"No network matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
     if table:
-        return _print_zoo(names)
-    listing = RichTable("model", "input", box=None, pad_edge=False)
-    for heading in ("parameters", "MACs"):
-        listing.add_column(heading, justify="right")
-    for heading in ("facts", "what it is"):
-        listing.add_column(heading)
-    for name in names:
-        info = model_info(name)
-        listing.add_row(name, *_counted(info), info.certainty, info.summary)
-    _print_table(listing)
-
-
-def _print_zoo(names: Sequence[str]) -> None:
-    """The README's table."""
-    from jsep.models import model_info
-
-    headings = ("network", "input", "parameters", "MACs", "facts", "source", "published", "outputs equal")
-    print(f"| {' | '.join(headings)} |\n|---|---|--:|--:|---|---|---|---|")
-    for name in names:
-        info = model_info(name)
-        published = "; ".join(f"{what}: {figure}" for what, figure in info.published.items())
-        equal = ", ".join(f"{torch}{_given(options)}" for torch, options in info.references.items())
-        cells = [f"`{name}`", *_counted(info), info.certainty, info.paper, published or "-", equal or "-"]
-        print(f"| {' | '.join(cells)} |")
-
-
-def _counted(info: Any) -> list[str]:
-    """Input, parameters and MACs of a registered network."""
-    from jsep.costs import count
-    from jsep.models import create_model
-
-    costs = count(create_model(info.name), info.input_shape)
-    return [_size(info.input_shape), f"{costs.params:,}", f"{costs.macs:,}"]
+        return tables.zoo(names)
+    tables.networks(names)
 
 
 def show(
@@ -98,58 +65,16 @@ def show(
         num_classes: Size of the logits; the published number unless said.
         receptive: Instead of layers, print how far the units at the end of each stage see (a reconstruction).
     """
-    from jsep.costs import count
     from jsep.models import create_model, model_info, parse_options
 
     info = model_info(model)
     shape = input or info.input_shape
     if min(shape) < 1:
-        raise UserError(f"--input {_size(shape)}: height, width and channels must be at least 1")
+        raise UserError(f"--input {tables.size(shape)}: height, width and channels must be at least 1")
     if num_classes is not None and num_classes < 1:
         raise UserError(f"--num-classes {num_classes}: it must be at least 1")
     network = create_model(model, num_classes=num_classes, **parse_options(options))
-    if receptive:
-        return _print_receptive(info, network, shape)
-    costs = count(network, shape)
-    table = RichTable("layer", "kind", box=None, pad_edge=False)
-    for heading in ("output", "parameters", "MACs", "FLOPs"):
-        table.add_column(heading, justify="right")
-    for row in costs.rows:
-        work = [f"{row.cost.macs:,}", f"{row.cost.flops:,}"] if row.cost else ["not counted"] * 2
-        table.add_row(row.path, row.kind, _size(row.output), f"{row.params:,}", *work)
-    table.add_section()
-    totals = (f"{total:,}" for total in (costs.params, costs.macs, costs.flops))
-    table.add_row("total", "", "", *totals, style="bold")
-    console.print(f"{info.name}: {info.summary}")
-    console.print(f"source     {info.paper} ({info.certainty})")
-    console.print(f"input      {_size(shape)}")
-    console.print(f"options    {', '.join(info.options) or 'none'}")
-    for what, figure in info.published.items():
-        console.print(f"published  {what}: {figure}")
-    console.print()
-    _print_table(table)
-    console.print("\nOne image. FLOPs as a profiler counts them: 2 a MAC, and bias, pooling and batch-norm elements.")
-
-
-def _print_receptive(info: Any, network: Any, shape: tuple[int, int, int]) -> None:
-    from jsep.costs import network_score, receptive_fields
-
-    stages, whole = receptive_fields(network, shape)
-    table = RichTable("stage", box=None, pad_edge=False)
-    for heading in ("enters", "field", "reach", "volume", "score"):
-        table.add_column(heading, justify="right")
-    for stage in stages:
-        entry = f"{stage.side}x{stage.side}x{stage.channels}"
-        seen = (f"{stage.field}", f"{stage.reach:.3f}", f"{stage.volume:,.0f}", f"{stage.score:.4f}")
-        table.add_row(stage.name, entry, *seen)
-    console.print(f"{info.name}: {info.summary}\n")
-    _print_table(table)
-    console.print(
-        f"\nThe last units see {whole} pixels of the image's {shape[0]}; score {network_score(stages):.4f}.\n"
-        "3D receptive field, after arXiv 2009.05236: a reconstruction, its formula could not be read. field: side of "
-        "the window, in pixels of the map that enters; reach: mean share of its channels that is seen; volume: field x "
-        "field x channels seen; score: reach times the squared share of the side. The first stage begins at the image."
-    )
+    (tables.receptive_fields if receptive else tables.layers)(info, network, shape)
 
 
 def train(argv: Sequence[str]) -> None:
@@ -320,21 +245,7 @@ def decompose(
         console.print(f"{len(chosen)} convolutions: the plan is in {write_plan}; --plan {write_plan} carries it out")
         return
     rows = decompose_run(source, chosen, options, out, images=images, recalibrate=recalibrate, console=console)
-    table = RichTable("layer", "becomes", box=None, pad_edge=False)
-    for heading in ("error", "inherited", "parameters", "after", "MACs", "after", ""):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        sizes = (row.params_before, row.params_after, row.macs_before, row.macs_after)
-        rank = f" {row.rank}" if row.rank else ""
-        errors = (f"{row.error:.1%}", f"{row.error_inherited:.1%}")
-        table.add_row(row.path, f"{row.kind}{rank}", *errors, *(f"{size:,}" for size in sizes), row.note)
-    _print_table(table)
-    before, after = (sum(getattr(row, name) for row in rows) for name in ("macs_before", "macs_after"))
-    console.print(
-        "error: of the linear response, of its root mean square about the mean, on the images of the fit. "
-        "inherited: that of the untouched layer behind the decomposed ones.\n"
-        f"MACs of these layers {before:,} to {after:,}. The run is in {out}; jsep eval {out} evaluates it"
-    )
+    tables.decomposition(rows, out)
 
 
 def port(
@@ -403,12 +314,7 @@ def _check_port(model: str, size: int | None) -> None:
     for reference, options in references.items():
         with console.status(f"Building {reference} and {model}"):
             rows = compare(model, reference, size=size)
-        table = RichTable("stage", "output", box=None, pad_edge=False)
-        table.add_column("relative difference", justify="right")
-        for row in rows:
-            table.add_row(row.stage, _size(row.shape), f"{row.relative:.1e}")
-        console.print(f"{model} and {reference}{_given(options)}, random weights and statistics, float32")
-        _print_table(table)
+        tables.differences(f"{model} and {reference}", options, rows)
         worst = max(worst, *(row.relative for row in rows))
     if not worst <= TOLERANCE:
         raise UserError(
@@ -472,21 +378,3 @@ def _quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for name in ("absl", "orbax", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _print_table(table: RichTable) -> None:
-    """At its natural width where the output is no terminal: a cut figure is no figure."""
-    if not console.is_terminal:
-        Console(width=200, highlight=False).print(table)
-    else:
-        console.print(table)
-
-
-def _given(options: Mapping[str, Any]) -> str:
-    from jsep.models import format_options
-
-    return f" ({format_options(options)})" if options else ""
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))

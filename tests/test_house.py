@@ -19,6 +19,7 @@ FLOORS = {
     "train": 4,
     "compare": 5,
     "decompose": 5,
+    "tables": 5,
     "experiment": 5,
     "cli": 6,
 }

@@ -1,0 +1,142 @@
+"""What the commands print: aligned, with units, whole where the output is no terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def networks(names: Sequence[str]) -> None:
+    """A line each."""
+    from jsep.models import model_info
+
+    listing = _table("model", "input", numbers=("parameters", "MACs"))
+    for heading in ("facts", "what it is"):
+        listing.add_column(heading)
+    for name in names:
+        info = model_info(name)
+        listing.add_row(name, *_counted(info), info.certainty, info.summary)
+    _print_table(listing)
+
+
+def zoo(names: Sequence[str]) -> None:
+    """The README's table."""
+    from jsep.models import model_info
+
+    headings = ("network", "input", "parameters", "MACs", "facts", "source", "published", "outputs equal")
+    print(f"| {' | '.join(headings)} |\n|---|---|--:|--:|---|---|---|---|")
+    for name in names:
+        info = model_info(name)
+        published = "; ".join(f"{what}: {figure}" for what, figure in info.published.items())
+        equal = ", ".join(f"{torch}{_given(options)}" for torch, options in info.references.items())
+        cells = [f"`{name}`", *_counted(info), info.certainty, info.paper, published or "-", equal or "-"]
+        print(f"| {' | '.join(cells)} |")
+
+
+def _counted(info: Any) -> list[str]:
+    """Input, parameters and MACs of a registered network."""
+    from jsep.costs import count
+    from jsep.models import create_model
+
+    costs = count(create_model(info.name), info.input_shape)
+    return [size(info.input_shape), f"{costs.params:,}", f"{costs.macs:,}"]
+
+
+def layers(info: Any, network: Any, shape: tuple[int, int, int]) -> None:
+    """Layer by layer, with what is known of the network."""
+    from jsep.costs import count
+
+    costs = count(network, shape)
+    table = _table("layer", "kind", numbers=("output", "parameters", "MACs", "FLOPs"))
+    for row in costs.rows:
+        work = [f"{row.cost.macs:,}", f"{row.cost.flops:,}"] if row.cost else ["not counted"] * 2
+        table.add_row(row.path, row.kind, size(row.output), f"{row.params:,}", *work)
+    table.add_section()
+    totals = (f"{total:,}" for total in (costs.params, costs.macs, costs.flops))
+    table.add_row("total", "", "", *totals, style="bold")
+    console.print(f"{info.name}: {info.summary}")
+    console.print(f"source     {info.paper} ({info.certainty})")
+    console.print(f"input      {size(shape)}")
+    console.print(f"options    {', '.join(info.options) or 'none'}")
+    for what, figure in info.published.items():
+        console.print(f"published  {what}: {figure}")
+    console.print()
+    _print_table(table)
+    console.print("\nOne image. FLOPs as a profiler counts them: 2 a MAC, and bias, pooling and batch-norm elements.")
+
+
+def receptive_fields(info: Any, network: Any, shape: tuple[int, int, int]) -> None:
+    """How far the units at the end of each stage see."""
+    from jsep import costs
+
+    stages, whole = costs.receptive_fields(network, shape)
+    table = _table("stage", numbers=("enters", "field", "reach", "volume", "score"))
+    for stage in stages:
+        entry = size((stage.side, stage.side, stage.channels))
+        seen = (f"{stage.field}", f"{stage.reach:.3f}", f"{stage.volume:,.0f}", f"{stage.score:.4f}")
+        table.add_row(stage.name, entry, *seen)
+    console.print(f"{info.name}: {info.summary}\n")
+    _print_table(table)
+    console.print(
+        f"\nThe last units see {whole} pixels of the image's {shape[0]}; score {costs.network_score(stages):.4f}.\n"
+        "3D receptive field, after arXiv 2009.05236: a reconstruction, its formula could not be read. field: side of "
+        "the window, in pixels of the map that enters; reach: mean share of its channels that is seen; volume: field x "
+        "field x channels seen; score: reach times the squared share of the side. The first stage begins at the image."
+    )
+
+
+def decomposition(rows: Sequence[Any], out: Path) -> None:
+    """What became of each layer."""
+    table = _table("layer", "becomes", numbers=("error", "inherited", "parameters", "after", "MACs", "after", ""))
+    for row in rows:
+        sizes = (row.params_before, row.params_after, row.macs_before, row.macs_after)
+        rank = f" {row.rank}" if row.rank else ""
+        errors = (f"{row.error:.1%}", f"{row.error_inherited:.1%}")
+        table.add_row(row.path, f"{row.kind}{rank}", *errors, *(f"{number:,}" for number in sizes), row.note)
+    _print_table(table)
+    before, after = (sum(getattr(row, name) for row in rows) for name in ("macs_before", "macs_after"))
+    console.print(
+        "error: of the linear response, of its root mean square about the mean, on the images of the fit. "
+        "inherited: that of the untouched layer behind the decomposed ones.\n"
+        f"MACs of these layers {before:,} to {after:,}. The run is in {out}; jsep eval {out} evaluates it"
+    )
+
+
+def differences(networks: str, options: Mapping[str, Any], rows: Sequence[Any]) -> None:
+    """Of two networks, stage by stage."""
+    table = _table("stage", "output", numbers=("relative difference",))
+    for row in rows:
+        table.add_row(row.stage, size(row.shape), f"{row.relative:.1e}")
+    console.print(f"{networks}{_given(options)}, random weights and statistics, float32")
+    _print_table(table)
+
+
+def _table(*words: str, numbers: Sequence[str]) -> Table:
+    """Columns of words, then columns of numbers, set to the right."""
+    table = Table(*words, box=None, pad_edge=False)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _print_table(table: Table) -> None:
+    """At its natural width where the output is no terminal: a cut figure is no figure."""
+    if not console.is_terminal:
+        Console(width=200, highlight=False).print(table)
+    else:
+        console.print(table)
+
+
+def _given(options: Mapping[str, Any]) -> str:
+    from jsep.models import format_options
+
+    return f" ({format_options(options)})" if options else ""
+
+
+def size(shape: Sequence[int]) -> str:
+    """A shape as people write it: 32x32x3."""
+    return "x".join(map(str, shape))
