@@ -16,6 +16,7 @@ from jsep.compress import solve
 from jsep.compress.moments import Accumulator, Moments
 from jsep.compress.plan import Method, Site
 from jsep.costs import Table, count
+from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv
 from jsep.models.factored import Factor, Factored
 from jsep.ops.geometry import explicit_padding
@@ -88,7 +89,13 @@ def decompose(
         batches: gives the images anew whenever it is called: normalised (n, h, w, c), each batch of one shape.
         options: see `Options`.
         on_layer: told of each layer when it is done.
+
+    Raises:
+        UserError: a refit behind the ReLU is asked for where it does not exist.
     """
+    other = next((factor for factor in plan if factor.kind != "separable"), None)
+    if options.relu and other:
+        raise UserError(f"--relu refits separable convolutions, and {other} is none: leave --relu out")
     by_path = {site.path: site for site in sites}
     # a layer without a batch norm gets a bias, which both networks carry from the start
     biased = [Factor(factor.path, "dense", bias=True) for factor in plan if not by_path[factor.path].norm]

@@ -201,6 +201,7 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys, monkey
         ([run, "--images", "0"], "--images 0: there are 1 to 48 training images"),
         ([run, "--images", "20", "--out", out], "already holds a run"),
         ([run, "--layers", "nothing"], "matches no convolution"),
+        ([run, "--method", "spatial", "--relu", "--images", "20", "--out", tuned + "2"], "leave --relu out"),
     ]:
         assert main(["decompose", *words]) == 2
         assert sentence in capsys.readouterr().err
