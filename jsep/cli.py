@@ -77,10 +77,11 @@ def show(
     (tables.receptive_fields if receptive else tables.layers)(info, network, shape)
 
 
-def train(argv: Sequence[str]) -> None:
+def train(argv: Sequence[str]) -> int | None:
     """Train one network; with --resume or --init the config of that run is the default of every flag."""
     from jsep.train import RunConfig
     from jsep.train import train as run
+    from jsep.train.hosts import CHILD, Hosts, is_first, supervise
     from jsep.train.run import RunFolder
 
     @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,7 @@ def train(argv: Sequence[str]) -> None:
         """The run folder."""
         resume: bool = False
         """Go on with the run in --out; its own config holds where no flag says otherwise."""
+        hosts: OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
 
     def parse(default: RunConfig) -> Train:
         return tyro.cli(Train, prog="jsep train", default=Train(default), args=argv)
@@ -103,14 +105,20 @@ def train(argv: Sequence[str]) -> None:
     args = parse(RunConfig())
     if args.resume:
         args = parse(RunFolder.open(args.out).config())
-    elif args.config.init:
+    elif args.config.init and args.config.init.is_dir():
         args = parse(RunFolder.open(args.config.init).config())
+    if args.hosts.several:
+        if CHILD not in os.environ:
+            return supervise(["train", *argv], args.out)
+        args.hosts.join()
+        console.quiet = not is_first()
     result = run(args.config, args.out, resume=args.resume, console=console)
     console.print(
         f"{result.model}: accuracy {result.accuracy:.2%} "
         f"(best {result.best_accuracy:.2%}, epoch {result.best_epoch}), "
         f"{result.train_seconds:.1f} s of training. The run is in {args.out}"
     )
+    return 0
 
 
 def evaluate(
@@ -327,7 +335,7 @@ def _typed(function: Callable[..., None], name: str) -> Callable[[Sequence[str]]
     return lambda argv: tyro.cli(function, prog=f"jsep {name}", args=argv)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "models": _typed(models, "models"),
     "show": _typed(show, "show"),
     "train": train,
@@ -354,7 +362,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(f"jsep {__version__}")
         elif argv[0] in COMMANDS:
-            COMMANDS[argv[0]](argv[1:])
+            return COMMANDS[argv[0]](argv[1:]) or 0
         else:
             raise UserError(f"There is no command {argv[0]!r}; {nearest(argv[0], COMMANDS)}")
     except UserError as error:

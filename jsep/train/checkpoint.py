@@ -32,7 +32,7 @@ class Checkpoints:
                 best_fn=lambda metrics: metrics["accuracy"],
                 enable_async_checkpointing=True,
             ),
-            item_names=("state", "record"),
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
         )
 
     def save(self, step: int, state: Any, record: dict[str, Any], accuracy: float) -> None:
@@ -88,6 +88,17 @@ class Checkpoints:
                 f"({_first_line(error)}); {remedy}"
             ) from error
         return found["state"], found["record"]
+
+    def on_host(self, step: int) -> dict[str, Any]:
+        """The state as a tree of dictionaries, whatever network and however many devices it is of.
+
+        Raises:
+            UserError: the checkpoint is corrupt.
+        """
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        known = self._manager.item_metadata(step)["state"]
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), known)
+        return jax.device_get(self.restore(step, like)[0])
 
     def close(self) -> None:
         """Wait until everything is on disk."""

@@ -4,6 +4,7 @@ The state goes in and comes out with `None` axes, so it stays replicated without
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,36 +18,45 @@ AXIS = "batch"
 
 
 class Devices:
-    """The local devices that share every batch."""
+    """The devices that share every batch, of all processes, ordered by process."""
 
     def __init__(self, number: int = 0):
-        """Take `number` local devices, or all of them for 0."""
+        """Take `number` devices of each process, or all of them for 0."""
         local = jax.local_devices()
         if number > len(local):
             raise UserError(
                 f"--devices {number}: there are {len(local)} here; on a CPU, XLA_FLAGS="
                 f"--xla_force_host_platform_device_count={number} simulates more"
             )
-        self.devices = local[: number or len(local)]
-        self._replicated = NamedSharding(Mesh(np.array(self.devices), (AXIS,)), PartitionSpec())
+        by_process: dict[int, list[Any]] = {}
+        for device in jax.devices():
+            by_process.setdefault(device.process_index, []).append(device)
+        taken = number or len(local)
+        self.devices = [device for _, own in sorted(by_process.items()) for device in own[:taken]]
+        mesh = Mesh(np.array(self.devices), (AXIS,))
+        self._replicated, self._shared = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
 
     @property
     def kind(self) -> str:
         return self.devices[0].device_kind
 
-    def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that the devices cannot share equally."""
-        number = len(self.devices)
+    def check_batch(self, batch_size: int, pieces: int = 1, even: bool = False) -> None:
+        """Refuse a batch that the devices cannot share equally, in so many pieces each; or in pairs."""
+        number = len(self.devices) * pieces
         if batch_size % number:
-            below = batch_size // number * number
+            below = max(batch_size // number * number, number)
+            said = f"{len(self.devices)} devices" + (f" in {pieces} pieces each" if pieces > 1 else "")
+            other = "--accumulate 1" if pieces > 1 else "--devices 1"
+            raise UserError(f"A batch of {batch_size} cannot be shared by {said}: take --batch-size {below} or {other}")
+        if even and batch_size // len(self.devices) % 2:
             raise UserError(
-                f"A batch of {batch_size} cannot be shared by {number} devices: take "
-                f"--batch-size {max(below, number)} or --devices 1"
+                f"--mixup and --cutmix need an even number of images on each device, and a batch of {batch_size} "
+                f"gives {batch_size // len(self.devices)}: take --batch-size {2 * batch_size}"
             )
 
     def replicate(self, tree: Any) -> Any:
-        """Put a whole tree on every device."""
-        return jax.device_put(tree, self._replicated)
+        """Put a whole tree, the same in every process, on every device."""
+        return jax.tree.map(partial(jax.make_array_from_process_local_data, self._replicated), jax.device_get(tree))
 
     def train_step(
         self, step: TrainStep, state: Any, constants: Any, batch: Any
@@ -81,5 +91,12 @@ class Devices:
         return run
 
     def _split(self, batch: Any) -> Any:
-        """(batch, ...) -> (devices, batch / devices, ...)"""
-        return jax.tree.map(lambda x: x.reshape(len(self.devices), -1, *x.shape[1:]), batch)
+        """This process's share (n, ...) of the batch -> the whole batch (devices, batch / devices, ...)"""
+
+        def split(x: np.ndarray) -> Any:
+            i, n = jax.process_index(), jax.process_count()
+            x = x[i * len(x) // n : (i + 1) * len(x) // n]
+            own = x.reshape(len(self.devices) // jax.process_count(), -1, *x.shape[1:])
+            return own if jax.process_count() == 1 else jax.make_array_from_process_local_data(self._shared, own)
+
+        return jax.tree.map(split, batch)

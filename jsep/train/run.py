@@ -10,10 +10,11 @@ from tensorboardX import SummaryWriter
 
 from jsep.errors import UserError
 from jsep.train.config import RunConfig, load_config, save_config
+from jsep.train.hosts import is_first, wait
 
 
 class RunFolder:
-    """The files of one run, except the checkpoints."""
+    """The files of one run, except the checkpoints. Of several processes all read and the first writes."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -32,11 +33,12 @@ class RunFolder:
         folder = cls(path)
         if folder.config_path.exists():
             raise UserError(f"{path} already holds a run: go on with --resume, or choose another --out")
+        wait("all have seen that there is no run yet")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path} cannot be made a run folder ({error.strerror})") from error
-        save_config(config, folder.config_path)
+        folder.save(config)
         return folder
 
     @classmethod
@@ -51,6 +53,10 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         return load_config(self.config_path)
+
+    def save(self, config: RunConfig) -> None:
+        if is_first():
+            save_config(config, self.config_path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one an epoch; a last line that a kill cut short is left out."""
@@ -67,8 +73,9 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: the checkpoint to go on from knows nothing of it."""
-        kept = [json.dumps(line) + "\n" for line in self._lines() if line["step"] <= step]
-        write_atomically(self.metrics_path, "".join(kept))
+        if is_first():
+            kept = [json.dumps(line) + "\n" for line in self._lines() if line["step"] <= step]
+            write_atomically(self.metrics_path, "".join(kept))
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -79,19 +86,41 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 class MetricsLog:
-    """Appends to metrics.jsonl and to the TensorBoard events."""
+    """Appends to metrics.jsonl, to the TensorBoard events, and to W&B where asked for; in the first process."""
 
-    def __init__(self, folder: RunFolder, first_step: int):
-        self._file = folder.metrics_path.open("a")
-        self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first_step or None)
+    def __init__(self, folder: RunFolder, first_step: int, config: RunConfig):
+        self._speaks = is_first()
+        self._wandb: Any = None
+        if self._speaks:
+            self._wandb = _wandb(folder, config) if config.wandb else None
+            self._file = folder.metrics_path.open("a")
+            self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first_step or None)
 
     def write(self, line: dict[str, Any]) -> None:
+        if not self._speaks:
+            return
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for key, value in line.items():
             if isinstance(value, float):
                 self._board.add_scalar(key, value, line["step"])
+        if self._wandb:
+            self._wandb.log(line, step=line["step"])
 
     def close(self) -> None:
-        self._file.close()
-        self._board.close()
+        if self._speaks:
+            self._file.close()
+            self._board.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def _wandb(folder: RunFolder, config: RunConfig) -> Any:
+    """A run of W&B that goes on where the folder's earlier one stopped."""
+    try:
+        import wandb  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError("--wandb needs Weights & Biases: pip install 'jsep[wandb]'") from error
+    name = folder.path.resolve().name
+    values = {key: str(value) for key, value in vars(config).items()}
+    return wandb.init(project=config.wandb, name=name, id=name, resume="allow", dir=str(folder.path), config=values)
