@@ -1,6 +1,6 @@
 """Data sets as arrays or streams, and what is done to images on the device."""
 
-from jsep.data.augment import augment, normalize
+from jsep.data.augment import augment, mix, normalize
 from jsep.data.catalog import CATALOG, IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load
 from jsep.data.feed import Feed, ResidentFeed, StreamFeed, make_feed
 
@@ -16,5 +16,6 @@ __all__ = [
     "augment",
     "load",
     "make_feed",
+    "mix",
     "normalize",
 ]

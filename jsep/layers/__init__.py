@@ -9,7 +9,7 @@ from jsep.layers.initializers import keras_glorot_depthwise
 from jsep.layers.mixed import MixedDepthwiseConv, SplitPointwiseConv
 from jsep.layers.norm import BatchNorm
 from jsep.layers.pool import AvgPool, GlobalAvgPool, MaxPool
-from jsep.layers.regularization import Dropout
+from jsep.layers.regularization import Dropout, StochasticDepth, growing_rates
 from jsep.layers.rolling import RollingPointwiseConv
 from jsep.layers.sharing import (
     GroupSum,
@@ -44,10 +44,12 @@ __all__ = [
     "Sharing",
     "SplitPointwiseConv",
     "SqueezeExcite",
+    "StochasticDepth",
     "WeightedKernelSharingConv",
     "classifier",
     "dense_or_separable",
     "dense_or_shared",
     "eca_kernel_size",
+    "growing_rates",
     "keras_glorot_depthwise",
 ]

@@ -18,7 +18,9 @@ from jsep.layers import (
     PointwiseConv,
     SplitPointwiseConv,
     SqueezeExcite,
+    StochasticDepth,
     classifier,
+    growing_rates,
 )
 from jsep.models.mobilenet_v2 import scaled
 from jsep.models.registry import IMAGENET, Rate, option, register
@@ -54,6 +56,7 @@ class MixNet(nn.Module):
     size: s, m or l. width: multiplier of every layer's features but the head's. input: "imagenet" has a stem of
     stride 2, "cifar" keeps the size in the stem and in the second stage, for 32x32 images. dropout: before the
     classifier in training.
+    stochastic_depth: chance that the last block's branch is left out in training.
     """
 
     num_classes: int = 1000
@@ -61,6 +64,7 @@ class MixNet(nn.Module):
     width: float = option(1.0)
     input: Literal["imagenet", "cifar"] = option("imagenet")
     dropout: Rate = option(0.2)
+    stochastic_depth: Rate = option(0.0)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -86,7 +90,10 @@ class MixNet(nn.Module):
                 hidden = x.shape[-1] // divisor
                 y = SqueezeExcite(hidden=hidden, act=nn.silu, dtype=self.dtype, name=f"{name}_se")(y)
             y = normalized(y, SplitPointwiseConv(width, project_parts, self.dtype, name=f"{name}_project"))
-            return x + y if x.shape == y.shape else y
+            rate = next(rates)
+            if x.shape != y.shape:
+                return y
+            return x + StochasticDepth(rate, self.axis_name, name=f"{name}_drop")(y, train=train)
 
         imagenet = self.input == "imagenet"
         rows, stem, multiplier = SIZES[self.size]
@@ -94,6 +101,7 @@ class MixNet(nn.Module):
         total = 2 if imagenet else 1
         conv = Conv(scaled(stem, multiplier), 3, total, use_bias=False, dtype=self.dtype, name="stem")
         x = nn.relu(normalized(x, conv))
+        rates = growing_rates(self.stochastic_depth, sum(row[0] for parts in rows for row in parts))
         stages = {}
         for stage, parts in enumerate(rows, start=1):
             number = 0

@@ -19,7 +19,9 @@ from jsep.layers import (
     GlobalAvgPool,
     PointwiseConv,
     SqueezeExcite,
+    StochasticDepth,
     classifier,
+    growing_rates,
 )
 from jsep.models.registry import IMAGENET, Certainty, Rate, option, register
 from jsep.models.stage import Stage
@@ -47,6 +49,7 @@ class MobileNetV2(nn.Module):
     stride 2, "cifar" keeps the size in the stem and in the second stage, for 32x32 images. attention: none, squeeze
     and excitation without biases (se, se_ratio), or efficient channel attention (eca) with the released kernels: 1 on
     fewer than 96 features, else 3. dropout: before the classifier in training.
+    stochastic_depth: chance that the last block's branch is left out in training.
     """
 
     num_classes: int = 1000
@@ -55,6 +58,7 @@ class MobileNetV2(nn.Module):
     attention: Literal["none", "se", "eca"] = option("none")
     se_ratio: int = option(8)
     dropout: Rate = option(0.2)
+    stochastic_depth: Rate = option(0.0)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -84,11 +88,15 @@ class MobileNetV2(nn.Module):
                 y = nn.relu6(normalized(y, expand))
             y = nn.relu6(normalized(y, DepthwiseConv(3, stride, name=f"{name}_depthwise", **common)))
             y = attended(normalized(y, PointwiseConv(width, name=f"{name}_project", **common)), name)
-            return x + y if x.shape == y.shape else y
+            rate = next(rates)
+            if x.shape != y.shape:
+                return y
+            return x + StochasticDepth(rate, self.axis_name, name=f"{name}_drop")(y, train=train)
 
         imagenet = self.input == "imagenet"
         total = 2 if imagenet else 1
         x = nn.relu6(normalized(x, Conv(scaled(32, self.width), 3, total, name="stem", **common)))
+        rates = growing_rates(self.stochastic_depth, sum(row[2] for row in STAGES))
         stages = {}
         for stage, (expansion, base, blocks, first) in enumerate(STAGES, start=1):
             first = 1 if stage == 2 and not imagenet else first

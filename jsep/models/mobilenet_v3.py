@@ -19,7 +19,9 @@ from jsep.layers import (
     GlobalAvgPool,
     PointwiseConv,
     SqueezeExcite,
+    StochasticDepth,
     classifier,
+    growing_rates,
 )
 from jsep.models.mobilenet_v2 import scaled
 from jsep.models.registry import IMAGENET, Rate, option, register
@@ -71,6 +73,7 @@ class MobileNetV3(nn.Module):
     size: large or small. width: multiplier of every layer's features, the last dense one's only where above 1. input:
     "imagenet" has a stem of stride 2, "cifar" keeps the size in the stem and in the first block of stride 2, for 32x32
     images. dropout: before the classifier in training.
+    stochastic_depth: chance that the last block's branch is left out in training.
     """
 
     num_classes: int = 1000
@@ -78,6 +81,7 @@ class MobileNetV3(nn.Module):
     width: float = option(1.0)
     input: Literal["imagenet", "cifar"] = option("imagenet")
     dropout: Rate = option(0.2)
+    stochastic_depth: Rate = option(0.0)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -104,13 +108,17 @@ class MobileNetV3(nn.Module):
                 gate: dict[str, Any] = {"hidden": scaled(expanded // 4, 1.0), "gate": nn.hard_sigmoid}
                 y = SqueezeExcite(**gate, dtype=self.dtype, name=f"{name}_se")(y)
             y = normalized(y, PointwiseConv(scaled(width, self.width), name=f"{name}_project", **common))
-            return x + y if x.shape == y.shape else y
+            rate = next(rates)
+            if x.shape != y.shape:
+                return y
+            return x + StochasticDepth(rate, self.axis_name, name=f"{name}_drop")(y, train=train)
 
         imagenet = self.input == "imagenet"
         rows = LARGE if self.size == "large" else SMALL
         total = 2 if imagenet else 1
         x = nn.hard_swish(normalized(x, Conv(scaled(STEM, self.width), 3, total, name="stem", **common)))
         keep_size = not imagenet
+        rates = growing_rates(self.stochastic_depth, len(rows))
         stages, base = {}, STEM
         for row, (stage, number) in zip(rows, places(rows), strict=True):
             stride = row[-1]

@@ -21,10 +21,12 @@ from jsep.layers import (
     MaxPool,
     PointwiseConv,
     SqueezeExcite,
+    StochasticDepth,
     classifier,
     dense_or_shared,
+    growing_rates,
 )
-from jsep.models.registry import IMAGENET, SHARING_PAPER, option, register
+from jsep.models.registry import IMAGENET, SHARING_PAPER, Rate, option, register
 from jsep.models.stage import Stage
 
 # depth: blocks of each stage, and whether they are bottlenecks
@@ -48,6 +50,7 @@ class ResNet(nn.Module):
     stem of stride 1 alone, for 32x32 images. attention: none, squeeze and excitation (se; se_ratio, se_bias), or
     efficient channel attention (eca) with kernels as released or by the paper's formula. conv: what the 3x3
     convolutions of the blocks are: see `VGG` (`sharing` input channels share a kernel), or DiCE units (dice).
+    stochastic_depth: chance that the last block's branch is left out in training.
     """
 
     num_classes: int = 1000
@@ -60,6 +63,7 @@ class ResNet(nn.Module):
     eca_kernels: Literal["released", "formula"] = option("released")
     conv: Literal["dense", "ksc", "wksc", "ds", "wksc_ds", "dice"] = option("dense")
     sharing: int = option(4)
+    stochastic_depth: Rate = option(0.0)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -104,8 +108,10 @@ class ResNet(nn.Module):
                 y = nn.relu(y) if i < len(layers) else attended(y, stage, name)
             if stride > 1 or x.shape != y.shape:
                 x = pointwise(x, y.shape[-1], stride, f"{name}_shortcut")
+            y = StochasticDepth(next(rates), self.axis_name, name=f"{name}_drop")(y, train=train)
             return nn.relu(x + y)
 
+        rates = growing_rates(self.stochastic_depth, sum(blocks))
         imagenet = self.input == "imagenet"
         stem = Conv(int(64 * self.width), 7 if imagenet else 3, 2 if imagenet else 1, name="stem", **common)
         x = nn.relu(norm(stem(x), "stem"))

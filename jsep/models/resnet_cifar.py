@@ -20,10 +20,12 @@ from jsep.layers import (
     PointwiseConv,
     Separable,
     SqueezeExcite,
+    StochasticDepth,
     classifier,
     dense_or_separable,
+    growing_rates,
 )
-from jsep.models.registry import CIFAR10, Certainty, errors, option, register
+from jsep.models.registry import CIFAR10, Certainty, Rate, errors, option, register
 from jsep.models.stage import Stage
 
 WIDTHS = (16, 32, 64)
@@ -38,6 +40,7 @@ class CifarResNet(nn.Module):
     channels with zeros behind, "pad_split" on both sides, "projection" is a 1x1 convolution. stride_on: which
     convolution of a bottleneck carries the stride. separable: what the 3x3 convolutions of the blocks become, with or
     without batch norm and ReLU between their two parts. se: squeeze and excitation at the end of each branch.
+    stochastic_depth: chance that the last block's branch is left out in training.
     """
 
     num_classes: int = 10
@@ -48,6 +51,7 @@ class CifarResNet(nn.Module):
     stride_on: Literal["3x3", "1x1"] = option("3x3")
     separable: Separable = option("none")
     se: bool = option(False)
+    stochastic_depth: Rate = option(0.0)
     dtype: Dtype | None = None
     axis_name: str | None = None
 
@@ -67,11 +71,12 @@ class CifarResNet(nn.Module):
         x = conv(WIDTHS[0], 3, name="stem")(x)
         if not self.preact:
             x = nn.relu(norm(x, "stem"))
+        rates = growing_rates(self.stochastic_depth, len(WIDTHS) * blocks)
         stages = {}
         for stage, width in enumerate(WIDTHS, start=1):
             for block in range(1, blocks + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
-                x = self._block(x, width, stride, f"stage{stage}_block{block}", norm, train)
+                x = self._block(x, width, stride, next(rates), f"stage{stage}_block{block}", norm, train)
             stages[f"stage{stage}"] = Stage(x, 2 ** (stage - 1))
         if self.preact:
             x = nn.relu(norm(x, "final"))
@@ -79,7 +84,7 @@ class CifarResNet(nn.Module):
         logits = classifier(x, self.num_classes, self.dtype)
         return (logits, stages) if features else logits
 
-    def _block(self, x: Array, width: int, stride: int, name: str, norm: Any, train: bool) -> Array:
+    def _block(self, x: Array, width: int, stride: int, rate: float, name: str, norm: Any, train: bool) -> Array:
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
 
         def spatial(y: Array, stride: int, name: str) -> Array:
@@ -112,6 +117,7 @@ class CifarResNet(nn.Module):
                 y = nn.relu(y) if i < len(layers) else y
         if self.se:
             y = SqueezeExcite(dtype=self.dtype, name=f"{name}_se")(y)
+        y = StochasticDepth(rate, self.axis_name, name=f"{name}_drop")(y, train=train)
         y = y + self._shortcut(source, features, stride, name, norm)
         return y if self.preact else nn.relu(y)
 

@@ -44,16 +44,39 @@ class Recipe:
     devices: int = 0
     """Local devices to use; 0 takes all."""
 
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
-    """sgd is with Nesterov momentum."""
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"] = "adam"
+    """sgd is with Nesterov momentum. rmsprop is PyTorch's, rmsprop_tf TensorFlow's. lars is for large batches."""
     lr: float = 1e-3
     """Peak learning rate."""
     momentum: float = 0.9
-    """Of sgd and rmsprop."""
+    """Of sgd, rmsprop, rmsprop_tf and lars."""
+    epsilon: float = 0.0
+    """Of adam, adamw and rmsprop (1e-8 for 0), beside the root, and of rmsprop_tf (1e-3 for 0), below the root."""
     weight_decay: float = 0.0
     """Decoupled for adamw, else added to the gradient as PyTorch does."""
+    decay_on: Literal["all", "kernels", "dense"] = "all"
+    """kernels: no weight decay on biases and norms. dense: nor on depthwise kernels."""
+    clip: float = 0.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    accumulate: int = 1
+    """Take a batch in so many pieces, one after another, to save memory; each has batch statistics of its own."""
     label_smoothing: float = 0.0
     """Share of each target that is spread over all classes."""
+    mixup: float = 0.0
+    """Mix neighbours in the batch with a share drawn from Beta(MIXUP, MIXUP); 0 does not."""
+    cutmix: float = 0.0
+    """Paste a box of the neighbour, its area drawn from Beta(CUTMIX, CUTMIX); with --mixup, each half of the time."""
+    ema: float = 0.0
+    """Decay of a moving average of parameters and statistics, such as 0.999, that is evaluated instead; 0 for none."""
+    freeze: tuple[str, ...] = ()
+    """Wildcards of parameters (and statistics) that stay as they are, such as 'stem*' 'stage[12]_*'."""
+
+    teacher: Path | None = None
+    """Also learn from the logits of this run's network (knowledge distillation)."""
+    teacher_weight: float = 0.5
+    """Its share in the loss."""
+    temperature: float = 4.0
+    """By which its logits and ours are divided."""
 
     schedule: Literal["constant", "cosine", "step", "exponential"] = "cosine"
     """How the learning rate falls after the warm-up."""
@@ -68,6 +91,8 @@ class Recipe:
 
     keep: int = 2
     """Checkpoints kept beside the best one."""
+    wandb: str = ""
+    """Also log to this project of Weights & Biases."""
 
     def __post_init__(self) -> None:
         checks = [
@@ -87,6 +112,14 @@ class Recipe:
             (self.devices >= 0, "devices", "at least 0"),
             (self.seed >= 0, "seed", "at least 0"),
             (self.keep >= 1, "keep", "at least 1"),
+            (self.epsilon >= 0, "epsilon", "at least 0"),
+            (self.clip >= 0, "clip", "at least 0"),
+            (self.accumulate >= 1, "accumulate", "at least 1"),
+            (self.mixup >= 0, "mixup", "at least 0"),
+            (self.cutmix >= 0, "cutmix", "at least 0"),
+            (0 <= self.ema < 1, "ema", "at least 0 and less than 1"),
+            (0 <= self.teacher_weight <= 1, "teacher_weight", "between 0 and 1"),
+            (self.temperature > 0, "temperature", "greater than 0"),
         ]
         for ok, field, rule in checks:
             if not ok:
@@ -103,7 +136,8 @@ class RunConfig(Recipe):
     factored: tuple[str, ...] = ()
     """Convolutions that are replaced by cheaper ones, as `jsep decompose` writes them."""
     init: Path | None = None
-    """Begin with the weights of this run; its config holds where no flag says otherwise."""
+    """Begin with the weights of a run, whose config holds where no flag says otherwise, or of a .safetensors file.
+    Where the classes differ in number, the classifier begins anew."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,24 +12,26 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 from rich.console import Console
 
 from jsep.costs import Table, count
-from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
+from jsep.data import IMAGENET_MEAN, Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.models import create_model, parse_options
 from jsep.models.factored import factored
 from jsep.report import CurvePoint, Result, write_rows
+from jsep.train.begin import begin_with, differences, load_variables, open_teacher, statistics_of
 from jsep.train.checkpoint import Checkpoints
-from jsep.train.config import RunConfig, save_config
+from jsep.train.config import RunConfig
+from jsep.train.hosts import is_first, share, wait
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.progress import Progress
 from jsep.train.run import MetricsLog, RunFolder
 from jsep.train.schedules import learning_rate, make_optimizer
-from jsep.train.state import TrainState, create_state, state_of
-from jsep.train.step import make_eval_step, make_train_step
+from jsep.train.select import check_patterns
+from jsep.train.state import create_state, state_of
+from jsep.train.step import Statistics, make_eval_step, make_train_step
 
 CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
 
@@ -54,13 +56,8 @@ class Setup:
     testing: Feed
 
     @property
-    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        if self.config.normalize == "dataset":
-            return self.dataset.mean, self.dataset.std
-        if self.config.normalize == "imagenet":
-            return IMAGENET_MEAN, IMAGENET_STD
-        channels = self.dataset.image_shape[-1]
-        return (0.0,) * channels, (1.0,) * channels
+    def statistics(self) -> Statistics:
+        return statistics_of(self.config, self.dataset)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -73,7 +70,7 @@ class Setup:
 def prepare(config: RunConfig) -> Setup:
     """Check everything that can be wrong before anything is written."""
     devices = Devices(config.devices)
-    devices.check_batch(config.batch_size)
+    devices.check_batch(config.batch_size, config.accumulate, even=bool(config.mixup or config.cutmix))
     options = parse_options(config.options)
     create_model(config.model, **options)  # a mistyped name should not wait for the data
     dataset = load(config.data, config.data_dir, config.image_size)
@@ -111,7 +108,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, console: Consol
     setup = prepare(config)
     existing = resume and (out / "config.json").exists()
     folder = RunFolder.open(out) if existing else RunFolder.create(out, config)
-    save_config(config, folder.config_path)
+    folder.save(config)
     checkpoints = Checkpoints(out, config.keep)
     try:
         return _train(setup, folder, checkpoints, console)
@@ -123,10 +120,12 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
     config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
     rate = learning_rate(config, epoch_steps)
     optimizer = make_optimizer(config, rate)
-    state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
+    state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed, averaged=config.ema > 0)
+    check_patterns(state.params, config.freeze, "--freeze")
     newest = checkpoints.latest()
     if config.init and newest is None:
-        state = _begin_with(config.init, state, optimizer)
+        variables = begin_with(config.init, state.variables, console)
+        state = state_of(variables, optimizer, averaged=config.ema > 0)
     state = devices.replicate(state)
     step, seconds, compile_seconds = 0, 0.0, 0.0
     if newest is not None:
@@ -135,8 +134,9 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
         compile_seconds = record["compile_seconds"]
         console.print(f"Going on from step {step} (epoch {step / epoch_steps:.2f}).")
     folder.rewind(step)
-    log = MetricsLog(folder, step)
-    constants = devices.replicate(setup.training.constants)
+    log = MetricsLog(folder, step, config)
+    teacher, teaching = open_teacher(config, setup.dataset) if config.teacher else (None, None)
+    constants = devices.replicate((setup.training.constants, teaching))
     batches = setup.training.training(config.batch_size, config.seed, step)
     step_fn = make_train_step(
         setup.model,
@@ -149,6 +149,12 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
         crop=config.crop,
         flip=config.flip,
         label_smoothing=config.label_smoothing,
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+        accumulate=config.accumulate,
+        ema=config.ema,
+        freeze=config.freeze,
+        teacher=teacher,
     )
     evaluate = make_evaluation(setup)
     total = config.epochs * epoch_steps
@@ -181,7 +187,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
                     continue
                 epoch = step // epoch_steps
                 trained = jax.device_get(state.epoch_sums).means()
-                tested = evaluate(_variables(state))
+                tested = evaluate(state.variables)
                 line = {
                     "epoch": epoch,
                     "step": step,
@@ -196,14 +202,21 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
                 progress.epoch(epoch, config.epochs, line)
                 save(tested["accuracy"])
         except KeyboardInterrupt:
+            if share()[1] > 1:  # the others are at other steps
+                raise Interrupted(
+                    f"Stopped at step {step}; the last checkpoint is step {checkpoints.latest()}. "
+                    "Start all processes again with --resume"
+                ) from None
             if checkpoints.latest() != step:
                 save(-1.0)  # not evaluated, so never the best
             checkpoints.close()
             raise Interrupted(
                 f"Stopped at step {step}; saved. Go on with: jsep train --resume --out {folder.path}"
             ) from None
+    wait("the first process has written the last epoch")
     result = _result(setup, folder, seconds, compile_seconds)
-    write_rows(folder.path / "results.csv", [result])
+    if is_first():
+        write_rows(folder.path / "results.csv", [result])
     return result
 
 
@@ -230,17 +243,14 @@ def load_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> tuple[Se
     Raises:
         UserError: no run, no checkpoint, or data that does not fit the network.
     """
-    config = dataclasses.replace(RunFolder.open(out).config(), **changes)
-    setup = prepare(config)
-    optimizer = make_optimizer(config, learning_rate(config, setup.steps_per_epoch))
-    state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed)
-    checkpoints = Checkpoints(out, config.keep)
-    try:
-        step = checkpoints.find(checkpoint)
-        state, _ = checkpoints.restore(step, setup.devices.replicate(state))
-    finally:
-        checkpoints.close()
-    return setup, step, _variables(state)
+    setup = prepare(dataclasses.replace(RunFolder.open(out).config(), **changes))
+    step, variables = load_variables(out, checkpoint)
+    shape = jax.ShapeDtypeStruct((1, *setup.dataset.image_shape), np.float32)
+    if wrong := differences(jax.eval_shape(setup.model.init, jax.random.key(0), shape), variables):
+        raise UserError(
+            f"The checkpoints of {out} are not of the network in its config.json: they differ in {wrong[0]}"
+        )
+    return setup, step, setup.devices.replicate(variables)
 
 
 def evaluate_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> dict[str, Any]:
@@ -279,19 +289,6 @@ def curve(folder: RunFolder, config: RunConfig) -> list[CurvePoint]:
     return [
         CurvePoint(model=config.model, seed=config.seed, **{k: line[k] for k in fields}) for line in folder.metrics()
     ]
-
-
-def _begin_with(run: Path, state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
-    """The weights and statistics of another run of the same network."""
-    _, _, variables = load_run(run)
-    shapes = jax.tree.map(np.shape, _variables(state))
-    if jax.tree.map(np.shape, variables) != shapes:
-        raise UserError(f"--init {run}: its network is another one, or has another number of classes")
-    return state_of(jax.device_get(variables), optimizer)
-
-
-def _variables(state: Any) -> dict[str, Any]:
-    return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def _check_finite(losses: np.ndarray, step: int, last_good: int | None, folder: RunFolder) -> None:

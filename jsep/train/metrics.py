@@ -27,10 +27,20 @@ class Sums:
         return {"loss": float(self.loss) / count, "accuracy": float(self.correct) / count}
 
 
-def cross_entropy(logits: Float[Array, "n k"], labels: Int[Array, " n"], smoothing: float = 0.0) -> Float[Array, " n"]:
-    """Softmax cross-entropy of each example against smoothed one-hot targets."""
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -> Float[Array, "n k"]:
+    """The probability of each class that is asked for: one-hot, less what is spread over all."""
+    return optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+
+
+def cross_entropy(logits: Float[Array, "n k"], targets: Float[Array, "n k"]) -> Float[Array, " n"]:
+    """Softmax cross-entropy of each example."""
+    return optax.softmax_cross_entropy(logits, targets.astype(logits.dtype))
+
+
+def distillation(logits: Float[Array, "n k"], teacher: Float[Array, "n k"], temperature: float) -> Float[Array, " n"]:
+    """How far each example's softened probabilities are from the teacher's: T^2 KL (arXiv 1503.02531, section 2)."""
+    ours, theirs = (jax.nn.log_softmax(of / temperature) for of in (logits, teacher.astype(logits.dtype)))
+    return temperature**2 * optax.losses.kl_divergence_with_log_targets(ours, theirs)
 
 
 def sums(

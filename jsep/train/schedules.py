@@ -1,8 +1,11 @@
 """Learning rates by step, and the optimizers over them (all of Optax)."""
 
+from functools import partial
+
 import optax
 
 from jsep.train.config import RunConfig
+from jsep.train.select import decayed, matching
 
 
 def learning_rate(config: RunConfig, steps_per_epoch: int) -> optax.Schedule:
@@ -33,14 +36,42 @@ def learning_rate(config: RunConfig, steps_per_epoch: int) -> optax.Schedule:
 
 
 def make_optimizer(config: RunConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    """The optimizer of the config. Epsilon, betas and decay are PyTorch's and Optax's common defaults."""
-    l2 = optax.add_decayed_weights(config.weight_decay)
+    """The optimizer of the config. What it does not say is PyTorch's default, or TensorFlow's for rmsprop_tf.
+
+    The two forms of RMSprop differ where the epsilon is added, in the first value of the mean square (0 and 1), and in
+    when the rate multiplies (behind and before the momentum); their mean squares decay by 0.99 and 0.9.
+    """
+
+    def on(params: optax.Params) -> optax.Params:
+        return decayed(params, config.decay_on)
+
+    epsilon = config.epsilon or (1e-3 if config.optimizer == "rmsprop_tf" else 1e-8)
+    parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    if config.optimizer not in ("adamw", "lars"):
+        parts.append(optax.add_decayed_weights(config.weight_decay, on))
     match config.optimizer:
         case "adamw":
-            return optax.adamw(rate, weight_decay=config.weight_decay)
+            parts.append(optax.adamw(rate, eps=epsilon, weight_decay=config.weight_decay, mask=on))
         case "adam":
-            return optax.chain(l2, optax.adam(rate))
+            parts.append(optax.adam(rate, eps=epsilon))
         case "sgd":
-            return optax.chain(l2, optax.sgd(rate, config.momentum, nesterov=config.momentum > 0))
+            parts.append(optax.sgd(rate, config.momentum, nesterov=config.momentum > 0))
         case "rmsprop":
-            return optax.chain(l2, optax.rmsprop(rate, decay=0.9, momentum=config.momentum))
+            parts += [
+                optax.scale_by_rms(0.99, epsilon, eps_in_sqrt=False),
+                optax.trace(config.momentum),
+                optax.scale_by_learning_rate(rate),
+            ]
+        case "rmsprop_tf":
+            parts += [
+                optax.scale_by_rms(0.9, epsilon, initial_scale=1.0),
+                optax.scale_by_learning_rate(rate),
+                optax.trace(config.momentum),
+            ]
+        case "lars":
+            # norms and biases take plain steps, as in the paper's experiments
+            kernels = partial(decayed, on="kernels")
+            parts.append(optax.lars(rate, config.weight_decay, on, trust_ratio_mask=kernels, momentum=config.momentum))
+    if config.freeze:
+        parts.append(optax.masked(optax.set_to_zero(), partial(matching, patterns=config.freeze)))
+    return optax.chain(*parts)

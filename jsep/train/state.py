@@ -17,6 +17,7 @@ from jsep.train.metrics import Sums
 class TrainState:
     """Parameters, batch statistics, optimizer state, the number of steps done, and this epoch's metrics so far.
 
+    average: moving averages of (params, batch_stats), or none.
     Order, augmentation and dropout follow from (seed, step), so nothing else is needed to go on bit for bit.
     """
 
@@ -25,6 +26,13 @@ class TrainState:
     batch_stats: Any
     opt_state: optax.OptState
     epoch_sums: Sums
+    average: tuple[Any, Any] | None = None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What is evaluated: the averages where they are kept."""
+        params, batch_stats = self.average or (self.params, self.batch_stats)
+        return {"params": params, "batch_stats": batch_stats}
 
 
 def create_state(
@@ -32,18 +40,23 @@ def create_state(
     optimizer: optax.GradientTransformation,
     image_shape: tuple[int, int, int],
     seed: int,
+    averaged: bool = False,
 ) -> TrainState:
     """Initialise on one image of zeros."""
-    return state_of(jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *image_shape))), optimizer)
+    variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *image_shape)))
+    return state_of(variables, optimizer, averaged)
 
 
-def state_of(variables: Mapping[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step, from a network's variables."""
-    params = variables["params"]
+def state_of(
+    variables: Mapping[str, Any], optimizer: optax.GradientTransformation, averaged: bool = False
+) -> TrainState:
+    """The state before the first step, from a network's variables; `averaged`: with moving averages."""
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        batch_stats=batch_stats,
         opt_state=optimizer.init(params),
         epoch_sums=Sums.zero(),
+        average=jax.tree.map(jnp.copy, (params, batch_stats)) if averaged else None,
     )

@@ -5,7 +5,8 @@ are averaged over it, and random draws belong to an example's place in the whole
 for any number of devices.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,16 +14,27 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jsep import ops
-from jsep.data import augment, normalize
-from jsep.train.metrics import Sums, cross_entropy, sums
+from jsep.data import augment, mix, normalize
+from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of
+from jsep.train.select import classes_of, matching
 from jsep.train.state import TrainState
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 TrainStep = Callable[[TrainState, Any, Any], tuple[TrainState, Float[Array, ""]]]
 EvalStep = Callable[[Any, Any, Any, Any], Sums]
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A trained network whose logits are learned from: how it sees images, and its share in the loss."""
+
+    model: nn.Module
+    statistics: Statistics
+    weight: float
+    temperature: float
 
 
 def make_train_step(
@@ -37,42 +49,90 @@ def make_train_step(
     crop: int = 0,
     flip: bool = False,
     label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    accumulate: int = 1,
+    ema: float = 0.0,
+    freeze: Sequence[str] = (),
+    teacher: Teacher | None = None,
 ) -> TrainStep:
-    """(state, constants, share of the batch) -> (state, mean loss of the whole batch)."""
+    """(state, (data, teacher's variables), share of the batch) -> (state, mean loss of the whole batch)."""
 
-    def step(state: TrainState, constants: Any, batch: Any) -> tuple[TrainState, Float[Array, ""]]:
-        images, labels = fetch(constants, batch)
-        # apart from the keys of initialisation, which uses the seed itself
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
-        augment_key, dropout_key = jax.random.split(key)
-        positions = ops.batch_positions(labels.shape[0], axis_name)
-        x = normalize(augment(augment_key, images, positions, crop=crop, flip=flip), *statistics)
+    def gradient(state: TrainState, teaching: Any, key: PRNGKeyArray, part: Any, batch_stats: Any) -> Any:
+        """Of the mean loss of one piece of the batch, with the statistics after it and its sums."""
+        images, targets, labels = part
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
             logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                x,
+                {"params": params, "batch_stats": batch_stats},
+                normalize(images, *statistics),
                 train=True,
                 mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
+                rngs={"dropout": key},
             )
-            losses = cross_entropy(logits, labels, label_smoothing)
+            losses = cross_entropy(logits, targets)
+            if teacher:
+                theirs: Any = teacher.model.apply(teaching, normalize(images, *teacher.statistics), train=False)
+                taught = distillation(logits, theirs, teacher.temperature)
+                losses = (1 - teacher.weight) * losses + teacher.weight * taught
             found = sums(losses, logits, labels, jnp.ones_like(losses))
             return jnp.mean(losses), (updates.get("batch_stats", {}), found)
 
-        grad, (batch_stats, found) = jax.grad(loss_of, has_aux=True)(state.params)
+        return jax.grad(loss_of, has_aux=True)(state.params)
+
+    def accumulated(state: TrainState, teaching: Any, key: PRNGKeyArray, whole: Any) -> Any:
+        """The same of the whole share, piece after piece."""
+        pieces = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), whole)
+
+        def add(so_far: Any, numbered: Any) -> Any:
+            grad, batch_stats, found = so_far
+            i, part = numbered
+            more, (batch_stats, its) = gradient(state, teaching, jax.random.fold_in(key, i), part, batch_stats)
+            return (jax.tree.map(lambda a, b: a + b / accumulate, grad, more), batch_stats, found + its), None
+
+        nothing = jax.tree.map(jnp.zeros_like, state.params)
+        numbered = (jnp.arange(accumulate), pieces)
+        (grad, batch_stats, found), _ = lax.scan(add, (nothing, state.batch_stats, Sums.zero()), numbered)
+        return grad, (batch_stats, found)
+
+    def step(state: TrainState, constants: Any, batch: Any) -> tuple[TrainState, Float[Array, ""]]:
+        data, teaching = constants
+        images, labels = fetch(data, batch)
+        # apart from the keys of initialisation, which uses the seed itself
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
+        augment_key, dropout_key, mix_key = jax.random.split(key, 3)
+        positions = ops.batch_positions(labels.shape[0], axis_name)
+        images = augment(augment_key, images, positions, crop=crop, flip=flip)
+        targets = targets_of(labels, classes_of(state.params), label_smoothing)
+        images, targets = mix(mix_key, images.astype(jnp.float32), targets, positions, mixup=mixup, cutmix=cutmix)
+        whole = (images, targets, labels)
+        if accumulate > 1:
+            grad, (batch_stats, found) = accumulated(state, teaching, dropout_key, whole)
+        else:
+            grad, (batch_stats, found) = gradient(state, teaching, dropout_key, whole, state.batch_stats)
         grad = lax.pmean(grad, axis_name)
         found = lax.psum(found, axis_name)
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes integers and floats where a strict caller would not
             updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if freeze:
+            frozen = matching(batch_stats, freeze)
+            batch_stats = jax.tree.map(lambda f, old, new: old if f else new, frozen, state.batch_stats, batch_stats)
         new_epoch = state.step % steps_per_epoch == 0
         so_far = jax.tree.map(lambda s: jnp.where(new_epoch, 0, s), state.epoch_sums)
+        average = state.average
+        if average is not None:
+            # a young average forgets faster, so that the first weights do not stay in it
+            done = state.step.astype(jnp.float32)
+            decay = jnp.minimum(ema, (1 + done) / (10 + done))
+            average = jax.tree.map(lambda a, b: b + decay.astype(b.dtype) * (a - b), average, (params, batch_stats))
         state = TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             epoch_sums=so_far + found,
+            average=average,
         )
         return state, found.loss / found.count
 
@@ -91,6 +151,7 @@ def make_eval_step(
     def step(variables: Any, constants: Any, batch: Any, mask: Float[Array, " n"]) -> Sums:
         images, labels = fetch(constants, batch)
         logits: Any = model.apply(variables, normalize(images, *statistics), train=False)
-        return lax.psum(sums(cross_entropy(logits, labels), logits, labels, mask), axis_name)
+        losses = cross_entropy(logits, targets_of(labels, logits.shape[-1]))
+        return lax.psum(sums(losses, logits, labels, mask), axis_name)
 
     return step

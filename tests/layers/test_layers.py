@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsep import layers
+from jsep import create_model, layers
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 7, 4)), jnp.float32)
 PAD = ((1, 1), (1, 1))
@@ -184,3 +184,37 @@ def test_rolling_pointwise_convolution_that_cannot_roll():
     assert variables["params"]["kernel"].shape == (1, 4, 6)
     with pytest.raises(ValueError, match="4 windows must divide the 6 features"):
         layers.RollingPointwiseConv(6, 2).init(jax.random.key(0), X)
+
+
+def test_stochastic_depth_leaves_out_whole_branches_of_examples():
+    layer = layers.StochasticDepth(0.25)
+    x = jnp.ones((2000, 2, 2, 3))
+    y = layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
+    kept = y[:, 0, 0, 0] > 0
+    np.testing.assert_allclose(y, jnp.where(kept[:, None, None, None], x / 0.75, 0 * x), rtol=1e-3)
+    assert float(kept.astype(jnp.float32).mean()) == pytest.approx(0.75, abs=0.04)
+    np.testing.assert_array_equal(layer.apply({}, x, train=False), x)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {"width": 0.125}),
+        ("resnet20", {"depth": 8}),
+        ("mobilenet_v2", {"width": 0.25}),
+        ("mobilenet_v3_small", {"width": 0.25}),
+        ("mixnet_s", {"width": 0.25}),
+    ],
+)
+def test_every_residual_family_has_it(name, options):
+    model, rates = create_model(name, num_classes=2, stochastic_depth=0.5, **options), []
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, layers.StochasticDepth):
+            rates.append(context.module.rate)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
+    assert rates == sorted(rates)
+    assert 0 < rates[0] < rates[-1] <= 0.5

@@ -13,6 +13,7 @@ from jsep.data import StreamFeed, catalog
 from jsep.errors import UserError
 from jsep.report import Result, read_rows
 from jsep.train import Diverged, Interrupted, RunConfig, evaluate_run, loop, train
+from jsep.train.begin import load_variables
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.progress import Progress
 from jsep.train.schedules import learning_rate, make_optimizer
@@ -134,3 +135,47 @@ def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
     result = train(short, tmp_path / "run", console=QUIET)
     assert 0 <= result.accuracy <= 1
     assert evaluate_run(tmp_path / "run")["images"] == 20
+
+
+def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(config, tmp_path):
+    teacher, run = tmp_path / "teacher", tmp_path / "run"
+    train(dataclasses.replace(config, epochs=1), teacher, console=QUIET)
+    features = dataclasses.replace(
+        config,
+        epochs=2,
+        init=teacher,
+        teacher=teacher,
+        ema=0.9,
+        mixup=0.2,
+        cutmix=1.0,
+        accumulate=2,
+        clip=1.0,
+        optimizer="lars",
+        weight_decay=1e-4,
+        decay_on="dense",
+        freeze=("conv1",),
+    )
+    result = train(features, run, console=QUIET)
+    assert evaluate_run(run, checkpoint="last")["loss"] == pytest.approx(result.loss, rel=1e-6)
+    checkpoints = Checkpoints(run)
+    state = checkpoints.on_host(checkpoints.find("last"))
+    checkpoints.close()
+    averaged = state["average"][0]
+    assert not np.array_equal(averaged["classifier"]["kernel"], state["params"]["classifier"]["kernel"])
+    _, before = load_variables(teacher)
+    frozen, moved = (averaged[name]["kernel"] - before["params"][name]["kernel"] for name in ("conv1", "classifier"))
+    assert np.abs(frozen).max() < 1e-6  # an average of equals
+    assert np.abs(moved).max() > 1e-5
+    with pytest.raises(UserError, match="--freeze nothing: no parameter matches it"):
+        train(dataclasses.replace(config, freeze=("nothing",)), tmp_path / "frozen", console=QUIET)
+    with pytest.raises(UserError, match="it tells 2 classes apart, and mnist5k has others"):
+        train(dataclasses.replace(config, data="mnist5k", teacher=teacher), tmp_path / "other", console=QUIET)
+
+
+def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="an optional extra")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    seen = []
+    monkeypatch.setattr(wandb.Run, "log", lambda self, line, step: seen.append((line["epoch"], step)))
+    train(dataclasses.replace(config, epochs=2, wandb="jsep"), tmp_path / "run", console=QUIET)
+    assert seen == [(1, 3), (2, 6)]

@@ -1,23 +1,24 @@
 """Losses against hand-computed numbers; masks."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsep.train.metrics import Sums, cross_entropy, sums
+from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of
 
 LOGITS = jnp.log(jnp.asarray([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
 LABELS = jnp.asarray([0, 2])
 
 
 def test_cross_entropy_by_hand():
-    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS), [-np.log(0.7), -np.log(0.1)], rtol=1e-6)
+    np.testing.assert_allclose(cross_entropy(LOGITS, targets_of(LABELS, 3)), [-np.log(0.7), -np.log(0.1)], rtol=1e-6)
 
 
 def test_label_smoothing_is_used():
     # 0.3 spread over three classes: targets 0.8, 0.1, 0.1
     expected = -(0.8 * np.log(0.7) + 0.1 * np.log(0.2) + 0.1 * np.log(0.1))
-    np.testing.assert_allclose(cross_entropy(LOGITS, LABELS, 0.3)[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(cross_entropy(LOGITS, targets_of(LABELS, 3, 0.3))[0], expected, rtol=1e-6)
 
 
 def test_masked_examples_count_nowhere():
@@ -25,3 +26,12 @@ def test_masked_examples_count_nowhere():
     found = sums(losses, LOGITS, LABELS, jnp.asarray([1.0, 0.0]))
     assert found.means() == {"loss": pytest.approx(1.0), "accuracy": 1.0}
     assert float((found + Sums.zero()).count) == 1
+
+
+def test_distillation_pulls_towards_the_teacher():
+    teacher = LOGITS[:, ::-1]
+    temperature = 2.0
+    np.testing.assert_allclose(distillation(LOGITS, LOGITS, temperature), 0, atol=1e-6)
+    slope = jax.grad(lambda logits: distillation(logits, teacher, temperature).sum())(LOGITS)
+    ours, theirs = (jax.nn.softmax(logits / temperature) for logits in (LOGITS, teacher))
+    np.testing.assert_allclose(slope, temperature * (ours - theirs), atol=1e-6)

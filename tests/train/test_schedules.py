@@ -4,10 +4,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
+from jsep.errors import UserError
 from jsep.train import RunConfig
 from jsep.train.schedules import learning_rate, make_optimizer
+from jsep.train.select import check_patterns
 
 BASE = RunConfig(epochs=10, lr=0.4)  # of ten steps each
 
@@ -29,19 +32,19 @@ def test_rates(changes, rates):
     assert {step: pytest.approx(float(jnp.asarray(rate(step))), abs=1e-6) for step in rates} == rates
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"])
 def test_optimizers_descend_and_decay_weights(optimizer):
     def update(**changes):
         config = dataclasses.replace(BASE, optimizer=optimizer, **changes)
         transform = make_optimizer(config, learning_rate(config, 10))
-        params = {"w": jnp.asarray(2.0)}
+        params = {"w": jnp.full((1, 1), 2.0)}
         with jax.numpy_dtype_promotion("standard"):
-            updates, _ = transform.update({"w": jnp.asarray(0.5)}, transform.init(params), params)
-        return float(updates["w"])
+            updates, _ = transform.update({"w": jnp.full((1, 1), 0.5)}, transform.init(params), params)
+        return float(updates["w"][0, 0])
 
     assert update() < 0
     # Adam's and RMSprop's first update has the same size whatever the gradient: only the decoupled decay shows in it
-    if optimizer in ("sgd", "adamw"):
+    if optimizer in ("sgd", "adamw", "rmsprop_tf"):
         assert update(weight_decay=0.1) < update()
 
 
@@ -51,3 +54,98 @@ def test_sgd_is_nesterovs():
     params = jnp.asarray(0.0)
     updates, _ = transform.update(jnp.asarray(1.0), transform.init(params), params)
     assert float(updates) == pytest.approx(-1.5)  # 1 + momentum * 1
+
+
+GRADIENTS = [0.5, -0.2, 0.3, 0.1]
+
+
+def walked(**changes) -> list[float]:
+    """Where a parameter gets to from 2 under `GRADIENTS`, with a rate that halves at every step."""
+    fields = {"lr": 0.1, "schedule": "exponential", "decay": 0.5, "decay_epochs": 1.0, **changes}
+    config = dataclasses.replace(BASE, **fields)
+    transform = make_optimizer(config, learning_rate(config, 1))
+    params = {"w": jnp.asarray([2.0])}
+    state, found = transform.init(params), []
+    for gradient in GRADIENTS:
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = transform.update({"w": jnp.asarray([gradient])}, state, params)
+        params = optax.apply_updates(params, updates)
+        found.append(float(params["w"][0]))
+    return found
+
+
+def test_rmsprop_is_pytorchs():
+    torch = pytest.importorskip("torch", reason="the reference is PyTorch")
+    w = torch.tensor([2.0], requires_grad=True)
+    reference = torch.optim.RMSprop([w], lr=0.1, momentum=0.9, weight_decay=0.01)
+    expected = []
+    for i, gradient in enumerate(GRADIENTS):
+        reference.param_groups[0]["lr"] = 0.1 * 0.5**i
+        w.grad = torch.tensor([gradient])
+        reference.step()
+        expected.append(w.item())
+    assert walked(optimizer="rmsprop", weight_decay=0.01) == pytest.approx(expected, rel=1e-6)
+
+
+def test_rmsprop_tf_is_tensorflows():
+    w, square, momentum, expected = 2.0, 1.0, 0.0, []
+    for i, gradient in enumerate(GRADIENTS):
+        square = 0.9 * square + 0.1 * gradient**2
+        momentum = 0.9 * momentum + 0.1 * 0.5**i * gradient / (square + 1e-3) ** 0.5
+        w -= momentum
+        expected.append(w)
+    found = walked(optimizer="rmsprop_tf")
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found != pytest.approx(walked(optimizer="rmsprop"), rel=1e-3)
+
+
+def updated(params, grads, **changes):
+    fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "schedule": "constant", **changes}
+    config = dataclasses.replace(BASE, **fields)
+    transform = make_optimizer(config, learning_rate(config, 10))
+    with jax.numpy_dtype_promotion("standard"):
+        return transform.update(grads, transform.init(params), params)[0]
+
+
+TREE = {
+    "stem": {"kernel": jnp.ones((3, 3, 3, 2))},
+    "depthwise": {"kernel": jnp.ones((3, 3, 1, 2))},
+    "norm": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
+}
+
+
+@pytest.mark.parametrize(
+    ("on", "decayed"),
+    [("all", {"stem", "depthwise", "norm"}), ("kernels", {"stem", "depthwise"}), ("dense", {"stem"})],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_weight_decay_acts_where_it_is_said_to(optimizer, on, decayed):
+    still = jax.tree.map(jnp.zeros_like, TREE)
+    found = updated(TREE, still, optimizer=optimizer, weight_decay=0.1, decay_on=on)
+    assert {name for name, leaves in found.items() if any(x.any() for x in leaves.values())} == decayed
+
+
+def test_clipping_bounds_the_norm_of_the_whole_gradient():
+    grads = jax.tree.map(jnp.ones_like, TREE)
+    assert float(optax.tree.norm(updated(TREE, grads, clip=0.5))) == pytest.approx(0.5, rel=1e-5)
+    assert float(optax.tree.norm(updated(TREE, grads, clip=1e3))) == pytest.approx(76**0.5, rel=1e-5)
+
+
+def test_frozen_parameters_stay():
+    found = updated(TREE, jax.tree.map(jnp.ones_like, TREE), freeze=("stem", "norm/sc*"), weight_decay=0.1)
+    assert not found["stem"]["kernel"].any()
+    assert not found["norm"]["scale"].any()
+    assert found["norm"]["bias"].all()
+    assert found["depthwise"]["kernel"].all()
+    with pytest.raises(UserError, match=r"--freeze stm: no parameter matches it.*stem"):
+        check_patterns(TREE, ["stem", "stm"], "--freeze")
+
+
+def test_lars_scales_kernels_by_their_trust_ratio():
+    params = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.ones(2)}
+    for gradient in (1e-3, 1e3):
+        grads = jax.tree.map(lambda x, g=gradient: jnp.full_like(x, g), params)
+        found = updated(params, grads, optimizer="lars")
+        # 0.001 of the kernel's norm, whatever the gradient's size; the bias takes the plain step
+        assert float(optax.tree.norm(found["kernel"])) == pytest.approx(1e-3 * 6, rel=1e-5)
+        assert float(found["bias"][0]) == pytest.approx(-gradient, rel=1e-5)

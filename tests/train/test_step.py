@@ -2,6 +2,7 @@
 
 import itertools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 
 from jsep.data import ResidentFeed, load
 from jsep.errors import UserError
+from jsep.layers import BatchNorm
 from jsep.models import create_model
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.state import create_state
-from jsep.train.step import make_eval_step, make_train_step
+from jsep.train.step import Teacher, make_eval_step, make_train_step
 
 
 def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = AXIS, **changes):
@@ -23,21 +25,22 @@ def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = A
     optimizer = optax.sgd(0.01, 0.9, nesterov=True)
     devices, feed = Devices(number), ResidentFeed(dataset.train)
     statistics = (dataset.mean, dataset.std)
-    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "crop": 2, "flip": True} | changes
+    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "crop": 2, "flip": True, "ema": 0.9}
+    options |= {"mixup": 0.2, "cutmix": 1.0} | changes
     step = make_train_step(model, optimizer, feed.fetch, statistics, **options)
-    state = create_state(model, optimizer, dataset.image_shape, 0)
-    learned = (state.params, state.batch_stats, state.opt_state)
+    state = create_state(model, optimizer, dataset.image_shape, 0, averaged=True)
+    learned = (state.params, state.batch_stats, state.opt_state, state.average)
     learned = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, learned)
-    params, batch_stats, opt_state = learned
-    state = devices.replicate(state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state))
-    constants = devices.replicate(feed.constants)
+    params, batch_stats, opt_state, average = learned
+    state = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, average=average)
+    state, constants = devices.replicate(state), devices.replicate((feed.constants, None))
     batches = list(itertools.islice(feed.training(32, 0, 0), steps))
     run_step = devices.train_step(step, state, constants, batches[0])
     for batch in batches:
         state, loss = run_step(state, constants, batch)
     evaluate = devices.eval_step(make_eval_step(model, feed.fetch, statistics, axis_name=AXIS))
     batch, mask = next(feed.evaluation(32))
-    found = evaluate({"params": state.params, "batch_stats": state.batch_stats}, constants, batch, mask)
+    found = evaluate({"params": state.params, "batch_stats": state.batch_stats}, constants[0], batch, mask)
     return jax.device_get((state, found)), float(loss)
 
 
@@ -54,6 +57,7 @@ def test_eight_devices_train_as_one():
         (eight, eight_found), _ = run(8, 20, dtype=jnp.float64)
     assert furthest(one.params, eight.params) < 1e-10
     assert furthest(one.batch_stats, eight.batch_stats) < 1e-10
+    assert furthest(one.average, eight.average) < 1e-7  # its decay is a float32
     assert furthest(one_found, eight_found) < 1e-5  # sums are kept in float32
     assert one.step == eight.step == 20
 
@@ -64,7 +68,18 @@ def test_without_a_shared_axis_the_statistics_would_differ():
     assert furthest(one.batch_stats, eight.batch_stats) > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{"label_smoothing": 0.2}, {"crop": 0}, {"flip": False}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label_smoothing": 0.2},
+        {"crop": 0},
+        {"flip": False},
+        {"seed": 1},
+        {"mixup": 0.0},
+        {"cutmix": 0.0},
+        {"accumulate": 2},
+    ],
+)
 def test_every_option_changes_the_loss(changes):
     assert run(1, 1)[1] != run(1, 1, **changes)[1]
 
@@ -72,8 +87,83 @@ def test_every_option_changes_the_loss(changes):
 def test_a_batch_that_devices_cannot_share_is_refused():
     with pytest.raises(UserError, match="batch of 30 cannot be shared by 8 devices: take --batch-size 24"):
         Devices(8).check_batch(30)
+    with pytest.raises(UserError, match="in 3 pieces each: take --batch-size 24 or --accumulate 1"):
+        Devices(8).check_batch(32, 3)
+    with pytest.raises(UserError, match=r"need an even number of images on each device.*--batch-size 48"):
+        Devices(8).check_batch(24, even=True)
 
 
 def test_more_devices_than_there_are():
     with pytest.raises(UserError, match="there are 8 here"):
         Devices(9)
+
+
+class Plain(nn.Module):
+    """Neither batch norm nor dropout."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.Dense(2, name="classifier")(nn.relu(nn.Dense(4, name="hidden")(x.reshape(len(x), -1))))
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = nn.Dense(4, name="hidden")(x.reshape(len(x), -1))
+        return nn.Dense(2, name="classifier")(BatchNorm(axis_name=AXIS, name="norm")(x, train=train))
+
+
+def small(model, steps: int = 1, teaching=None, **changes):
+    """States from the first to the last, of a batch of eight 2x2 images."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
+    devices, optimizer = Devices(1), optax.sgd(0.5)
+    batch = (images, np.arange(8, dtype=np.int32) % 2)
+    options = {"axis_name": AXIS, "steps_per_epoch": 9, "seed": 0} | changes
+    step = make_train_step(model, optimizer, lambda _, given: given, ((0.0,), (1.0,)), **options)
+    state = create_state(model, optimizer, (2, 2, 1), 0, averaged="ema" in changes)
+    states, constants = [jax.device_get(state)], devices.replicate(((), teaching))
+    state = devices.replicate(state)
+    run_step = devices.train_step(step, state, constants, batch)
+    for _ in range(steps):
+        state, _ = run_step(state, constants, batch)
+        states.append(jax.device_get(state))
+    return states
+
+
+def test_a_batch_in_pieces_has_the_gradient_of_the_whole():
+    whole, pieces = (small(Plain(), 3, accumulate=n)[-1] for n in (1, 4))
+    assert furthest(whole.params, pieces.params) < 1e-6
+    assert float(whole.epoch_sums.count) == float(pieces.epoch_sums.count) == 24
+
+
+def test_the_average_is_that_of_parameters_and_statistics():
+    states = small(Normed(), 4, ema=0.3)
+    expected = (states[0].params, states[0].batch_stats)
+    for step, state in enumerate(states[1:]):
+        decay = min(0.3, (1 + step) / (10 + step))
+        new = (state.params, state.batch_stats)
+        expected = jax.tree.map(lambda a, b, d=decay: d * a + (1 - d) * b, expected, new)
+    assert furthest(expected, states[-1].average) < 1e-6
+    assert states[-1].variables["params"] is states[-1].average[0]
+    assert furthest(states[-1].params, states[-1].average[0]) > 1e-3
+
+
+def test_frozen_statistics_stay():
+    first, last = small(Normed(), freeze=("norm",))
+    assert furthest(first.batch_stats, last.batch_stats) == 0
+    first, last = small(Normed())
+    assert furthest(first.batch_stats, last.batch_stats) > 0
+
+
+def test_a_teacher_alone_is_followed():
+    teaching = Plain().init(jax.random.key(9), jnp.zeros((1, 2, 2, 1)))
+    images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
+    x = jnp.asarray(images, jnp.float32) / 255
+    theirs = jax.nn.softmax(Plain().apply(teaching, x))
+    teacher = Teacher(Plain(), ((0.0,), (1.0,)), weight=1.0, temperature=1.0)
+    states = small(Plain(), 1000, teaching, teacher=teacher)
+    far, near = (
+        float(jnp.abs(jax.nn.softmax(Plain().apply({"params": state.params}, x)) - theirs).max())
+        for state in (states[0], states[-1])
+    )
+    assert near < far / 5

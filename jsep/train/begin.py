@@ -1,0 +1,95 @@
+"""What a training starts from: how images are normalised, weights of another run or file, and a teacher."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.tree_util import keystr, tree_leaves_with_path
+from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset
+from jsep.errors import UserError
+from jsep.models import create_model, parse_options
+from jsep.models.factored import factored
+from jsep.train.checkpoint import Checkpoints
+from jsep.train.config import RunConfig
+from jsep.train.run import RunFolder
+from jsep.train.select import HEAD, classes_of
+from jsep.train.step import Statistics, Teacher
+
+
+def statistics_of(config: RunConfig, dataset: Dataset) -> Statistics:
+    """The mean and the deviation that images are normalised with."""
+    if config.normalize == "dataset":
+        return dataset.mean, dataset.std
+    if config.normalize == "imagenet":
+        return IMAGENET_MEAN, IMAGENET_STD
+    channels = dataset.image_shape[-1]
+    return (0.0,) * channels, (1.0,) * channels
+
+
+def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, Any]]:
+    """The step of a run's checkpoint ("best", "last" or a step) and its network's variables, on the host."""
+    checkpoints = Checkpoints(run, RunFolder.open(run).config().keep)
+    try:
+        step = checkpoints.find(checkpoint)
+        state = checkpoints.on_host(step)
+    finally:
+        checkpoints.close()
+    params, batch_stats = state.get("average") or (state["params"], state.get("batch_stats", {}))
+    return step, {"params": params, "batch_stats": batch_stats}
+
+
+def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[str, Any]:
+    """The variables of a run or of a .safetensors file; a classifier for other classes stays as it is in `fresh`.
+
+    Raises:
+        UserError: no such thing, or of another network.
+    """
+    if source.suffix == ".safetensors":
+        try:
+            given: dict[str, Any] = load_file(source)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"--init {source}: it cannot be read as safetensors ({error})") from error
+    else:
+        given = flatten_dict(load_variables(source)[1], sep="/")
+    wrong = differences(fresh, unflatten_dict(given, sep="/"))
+    if anew := [name for name in wrong if f"/{HEAD}/" in name]:
+        console.print(f"The classifier of {source} is for other classes: it begins anew ({', '.join(anew)}).")
+    if other := [name for name in wrong if name not in anew]:
+        raise UserError(
+            f"--init {source}: its network is another one, it differs in {', '.join(other[:3])}"
+            f"{' and more' if len(other) > 3 else ''}: name the same network and options"
+        )
+    wanted: dict[str, Any] = flatten_dict(fresh, sep="/")
+    return unflatten_dict({name: own if name in anew else given[name] for name, own in wanted.items()}, sep="/")
+
+
+def differences(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """The paths, such as params/stem/kernel, that only one of two trees has, or in another shape."""
+    one, two = (
+        {keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in tree_leaves_with_path(tree)}
+        for tree in (wanted, given)
+    )
+    return sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+
+
+def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str, Any]]:
+    """The network of the run `config.teacher`, which sees images as it did in its own training, and its variables.
+
+    Raises:
+        UserError: no run, or one for other classes.
+    """
+    run = config.teacher
+    assert run
+    theirs, (_, variables) = RunFolder.open(run).config(), load_variables(run)
+    classes = classes_of(variables["params"])
+    if classes != len(dataset.class_names):
+        raise UserError(f"--teacher {run}: it tells {classes} classes apart, and {dataset.name} has others")
+    model = create_model(theirs.model, num_classes=classes, **parse_options(theirs.options))
+    network = factored(model, theirs.factored)
+    return Teacher(network, statistics_of(theirs, dataset), config.teacher_weight, config.temperature), variables

@@ -1,0 +1,60 @@
+"""Weights to begin with: of a run, of a file, with a classifier for other classes, or refused; and a teacher's."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from rich.console import Console
+from safetensors.numpy import save_file
+
+from jsep.errors import UserError
+from jsep.models import create_model
+from jsep.train.begin import begin_with, differences
+
+
+def variables(classes: int, seed: int, depth: int = 8):
+    model = create_model("resnet20", num_classes=classes, depth=depth)
+    return jax.device_get(model.init(jax.random.key(seed), jnp.zeros((1, 8, 8, 3))))
+
+
+def saved(tree, path):
+    save_file({name: np.ascontiguousarray(leaf) for name, leaf in flatten_dict(tree, sep="/").items()}, path)
+    return path
+
+
+def begun(source, fresh):
+    console = Console(file=io.StringIO(), width=200)
+    return begin_with(source, fresh, console), console.file.getvalue()
+
+
+def test_a_file_gives_all_its_weights(tmp_path):
+    given = variables(2, 0)
+    found, said = begun(saved(given, tmp_path / "w.safetensors"), variables(2, 1))
+    assert jax.tree.all(jax.tree.map(np.array_equal, found, given))
+    assert said == ""
+
+
+def test_a_classifier_for_other_classes_begins_anew(tmp_path):
+    given, fresh = variables(2, 0), variables(5, 1)
+    found, said = begun(saved(given, tmp_path / "w.safetensors"), fresh)
+    np.testing.assert_array_equal(found["params"]["classifier"]["kernel"], fresh["params"]["classifier"]["kernel"])
+    np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
+    assert "begins anew" in said
+
+
+def test_another_network_and_another_file_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"it differs in batch_stats/stage1_block2_conv1_norm/mean, .* and more"):
+        begun(saved(variables(2, 0, depth=14), tmp_path / "w.safetensors"), variables(2, 1))
+    (tmp_path / "text.safetensors").write_text("not weights")
+    for name in ("text", "missing"):
+        with pytest.raises(UserError, match="cannot be read as safetensors"):
+            begun(tmp_path / f"{name}.safetensors", variables(2, 1))
+
+
+def test_differences_are_named():
+    one, other = {"a": {"b": np.ones(2)}}, {"a": {"b": np.ones(3), "c": np.ones(1)}}
+    assert differences(one, other) == ["a/b", "a/c"]
+    assert differences(one, one) == []
