@@ -66,7 +66,8 @@ class Dataset:
 class Source:
     """Where TFDS keeps a data set: its name there, the splits to use, and the size images are brought to (0: none).
 
-    archive: the file that it is prepared from, where users must fetch that themselves, and where it is to be had.
+    archive: the file that it is prepared from, taken from downloads/manual of the data directory, and where it is to be
+    had. by_hand: users must fetch the archive themselves.
     """
 
     tfds_name: str
@@ -74,14 +75,20 @@ class Source:
     test: str = "test"
     image_size: int = 0
     archive: tuple[str, str] | None = None
+    by_hand: bool = False
+
+
+def _cifar(classes: int) -> Source:
+    archive = f"cifar-{classes}-binary.tar.gz"
+    return Source(f"cifar{classes}", archive=(archive, f"https://www.cs.toronto.edu/~kriz/{archive}"))
 
 
 CATALOG: dict[str, Source | None] = {
     EMBEDDED: None,
     "mnist": Source("mnist"),
     "fashion_mnist": Source("fashion_mnist"),
-    "cifar10": Source("cifar10"),
-    "cifar100": Source("cifar100"),
+    "cifar10": _cifar(10),
+    "cifar100": _cifar(100),
     "svhn_cropped": Source("svhn_cropped"),
     "svhn_cropped_extra": Source("svhn_cropped", train="train+extra"),
     "caltech101": Source("caltech101", image_size=128),
@@ -89,6 +96,7 @@ CATALOG: dict[str, Source | None] = {
         "caltech256",
         image_size=128,
         archive=CALTECH256_ARCHIVE,
+        by_hand=True,
     ),
     "imagenette": Source("imagenette/160px-v2", test="validation", image_size=128),
     "imagenet2012": Source("imagenet2012", test="validation", image_size=224),
@@ -253,24 +261,23 @@ def _read(records: Any, size: int, chunk: int = 1024) -> Split:
 
 def _prepare(source: Source, data_dir: Path) -> None:
     """Download and prepare through TFDS; ask for the network first, since TFDS itself retries for minutes."""
-    import tensorflow_datasets as tfds
-
     tfds_name = source.tfds_name
     otherwise = (
         f"put a prepared copy under {data_dir / tfds_name} or name its folder, "
         f"or use --data {EMBEDDED}, which needs no download"
     )
-    if source.archive:
-        from jsep.data import caltech256  # noqa: F401  it makes its name known to TFDS
-
-        name, address = source.archive
+    if not _at_hand(source, data_dir):
+        name, address = source.archive or ("", "")
         manual = data_dir / "downloads" / "manual"
-        if not (manual / name).is_file():
+        if source.by_hand:
             raise UserError(f"{tfds_name} is prepared from {name} of {address}: put it into {manual}; or {otherwise}")
-    elif not _has_network():
-        raise UserError(f"{tfds_name} is not in {data_dir} and there is no network to download it: {otherwise}")
+        if not _has_network():
+            archive = f"put {name} of {address} into {manual}, or " if name else ""
+            raise UserError(
+                f"{tfds_name} is not in {data_dir} and there is no network to download it: {archive}{otherwise}"
+            )
     try:
-        tfds.builder(tfds_name, data_dir=str(data_dir)).download_and_prepare(file_format="array_record")
+        _builder(tfds_name, data_dir).download_and_prepare(file_format="array_record")
     except ImportError as error:
         raise UserError(
             f"Preparing {tfds_name} needs {error.name or 'TensorFlow'} (reading it does not): "
@@ -278,6 +285,24 @@ def _prepare(source: Source, data_dir: Path) -> None:
         ) from error
     except Exception as error:  # TFDS raises whatever its download, disk and builders raise
         raise UserError(f"TFDS could not prepare {tfds_name} ({error}): {otherwise}") from error
+
+
+def _at_hand(source: Source, data_dir: Path) -> bool:
+    """Whether the archive has been put into its place by hand."""
+    return source.archive is not None and (data_dir / "downloads" / "manual" / source.archive[0]).is_file()
+
+
+def _builder(name: str, data_dir: Path) -> Any:
+    """Ours where TFDS has none, or one that needs TensorFlow for what Pillow can do; else TFDS's."""
+    import tensorflow_datasets as tfds
+
+    if name == "caltech256":
+        from jsep.data import caltech256  # noqa: F401  it makes its name known to TFDS
+    if name in ("cifar10", "cifar100"):
+        from jsep.data import cifar
+
+        return cifar.BUILDERS[name](data_dir=str(data_dir))
+    return tfds.builder(name, data_dir=str(data_dir))
 
 
 def _has_network(seconds: float = 3) -> bool:

@@ -1,6 +1,7 @@
 """Data sets: the embedded one, prepared directories, and what is said when there is none."""
 
 import io
+import sys
 import tarfile
 import time
 
@@ -76,6 +77,7 @@ def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, 
         load("cifar10", data_dir=tmp_path)
     assert time.monotonic() - started < 5
     assert str(tmp_path) in str(error.value)
+    assert "cifar-10-binary.tar.gz of https://" in str(error.value)
     assert "mnist5k" in str(error.value)
 
 
@@ -89,7 +91,66 @@ def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch
     monkeypatch.setattr(catalog, "_has_network", lambda: True)
     monkeypatch.setattr(tfds, "builder", lambda *args, **options: NeedsTensorFlow())
     with pytest.raises(UserError, match="pip install tensorflow-cpu"):
-        load("cifar10", data_dir=tmp_path)
+        load("fashion_mnist", data_dir=tmp_path)
+
+
+def _cifar(folder, name, labels, files):
+    """An archive of the official layout: files of label names, and files of rows."""
+    folder.mkdir(parents=True)
+    prefix = {"cifar-10": "cifar-10-batches-bin", "cifar-100": "cifar-100-binary"}[name]
+    with tarfile.open(folder / f"{name}-binary.tar.gz", "w:gz") as tar:
+        texts = {file: "\n".join(names).encode() + b"\n\n" for file, names in labels.items()}
+        for file, data in (texts | files).items():
+            info = tarfile.TarInfo(f"{prefix}/{file}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def _row(*labels, level):
+    """Red is bright at the top alone, blue throughout: a picture that no wrong order of axes survives."""
+    red = np.zeros((32, 32), np.uint8)
+    red[:3] = 255
+    planes = np.stack([red, np.full_like(red, level), np.full_like(red, 9)])
+    return bytes(labels) + planes.tobytes()
+
+
+def test_cifar10_from_its_archive_without_tensorflow(tmp_path):
+    before = "tensorflow" in sys.modules
+    names = [f"class{i}" for i in range(10)]
+    files = {f"data_batch_{k}.bin": _row(k, level=10 * k) + _row(0, level=1) for k in range(1, 6)}
+    files["test_batch.bin"] = _row(7, level=77)
+    _cifar(tmp_path / "downloads" / "manual", "cifar-10", {"batches.meta.txt": names}, files)
+    data = load("cifar10", data_dir=tmp_path)
+    assert ("tensorflow" in sys.modules) == before
+    assert (data.name, data.class_names) == ("cifar10", tuple(names))
+    assert sorted(data.train.labels) == [0] * 5 + [1, 2, 3, 4, 5]
+    assert list(data.test.labels) == [7]
+    for image, label in zip(data.train.images, data.train.labels, strict=True):
+        assert image[2, 5].tolist() == [255, 10 * label or 1, 9]
+        assert image[3, 5].tolist() == [0, 10 * label or 1, 9]
+
+
+def test_cifar100_has_fine_labels(tmp_path):
+    labels = {"coarse_label_names.txt": [f"coarse{i}" for i in range(20)]}
+    labels["fine_label_names.txt"] = [f"fine{i}" for i in range(100)]
+    files = {"train.bin": _row(3, 99, level=5) + _row(4, 0, level=6), "test.bin": _row(1, 50, level=7)}
+    _cifar(tmp_path / "downloads" / "manual", "cifar-100", labels, files)
+    data = load("cifar100", data_dir=tmp_path)
+    assert (len(data.class_names), data.class_names[-1]) == (100, "fine99")
+    assert sorted(zip(data.train.labels.tolist(), data.train.images[:, 0, 0, 1].tolist(), strict=True)) == [
+        (0, 6),
+        (99, 5),
+    ]
+
+
+def test_a_downloaded_cifar_archive_is_checked():
+    """Against the checksum that TFDS keeps; the address is the one that is printed where there is no network."""
+    from jsep.data import cifar
+
+    for name, builder in cifar.BUILDERS.items():
+        archive, address = catalog.CATALOG[name].archive
+        assert builder.url_infos[address].filename == archive
+        assert len(builder.url_infos[address].checksum) == 64
 
 
 def _caltech256(folder, sizes):
