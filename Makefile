@@ -5,7 +5,7 @@ VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 OUT ?= runs/depthwise_separable_cnn
 
-.PHONY: compare test lint format clean
+.PHONY: compare test lint format docs clean
 
 compare: $(VENV)/installed  ## train the three networks on the embedded digits and make the report
 	$(BIN)/jsep compare experiments/depthwise_separable_cnn.py --out $(OUT) --resume
@@ -22,6 +22,9 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed-docs  ## the pages, into site/index.html; a warning is an error
+	$(BIN)/mkdocs build --strict
+
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -32,5 +35,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv* runs build dist *.egg-info
+	rm -rf .venv* runs site build dist *.egg-info
