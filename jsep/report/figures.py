@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from jsep.report.results import CurvePoint, Result, by_model, mean_std
 
@@ -162,6 +162,13 @@ def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple]) -> tuple[Figur
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08)
+    sizes = [runs[0].params for runs in groups.values()]
+    spread = max(sizes) / min(sizes)
+    if spread < 10:  # no power of ten need lie in between; within a factor of three there is a 1, a 2 or a 5
+        room = max(spread**0.08, (3 / spread) ** 0.5)
+        axes.set_xlim(min(sizes) / room, max(sizes) * room)
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.xaxis.set_minor_formatter(EngFormatter(sep=" "))
     ends: dict[str, tuple[float, float, str]] = {}
     told = []
     for model, runs in groups.items():

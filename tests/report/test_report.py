@@ -12,7 +12,7 @@ import pytest
 
 from jsep.errors import UserError
 from jsep.report import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_report, write_rows
-from jsep.report.figures import _spread, _wrap, save_figures
+from jsep.report.figures import STYLES, _scatter, _spread, _wrap, save_figures
 from jsep.report.results import mean_std
 
 FIGURES = ("validation_loss", "validation_accuracy", "parameters", "training_time", "flops", "accuracy_parameters")
@@ -201,6 +201,20 @@ def test_figures_say_what_they_show(tmp_path):
     assert f"a 1.200 ± {deviation:.3f} min; b 0.500 min" in time
     assert "a 1.485 TFLOP; b 0.256 TFLOP" in flops
     assert re.search(r"a [\d.]+ % with 5,15\d,\d{3} parameters; b [\d.]+ % with 801,226 parameters", against)
+
+
+@pytest.mark.parametrize("sizes", [(77_500,), (63_481, 67_986, 77_500), (9_990, 10_010), (151_370, 1_400_000)])
+def test_numbers_stand_at_the_axis_of_parameters_however_close_the_networks_are(sizes):
+    rows = [result(f"m{size}", params=size) for size in sizes]
+    figure, _ = _scatter(rows, {f"m{size}": STYLES[i] for i, size in enumerate(sizes)})
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    low, high = axis.get_view_interval()
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    labels = [tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high]
+    assert 1 <= len([label for label in labels if label]) <= 6
+    assert low < min(sizes)
+    assert max(sizes) < high
 
 
 def test_eight_models_one_epoch_and_nothing_finite(tmp_path):
