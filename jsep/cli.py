@@ -25,6 +25,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep compare [EXPERIMENT]     train an experiment's networks and make a report of them
   jsep bench [MODEL]            its speed beside plain Flax and PyTorch
   jsep decompose RUN            a trained run's dense convolutions into separable ones, in a new run folder
+  jsep tpu MODEL                its training step compiled for a TPU that need not be here: memory, bytes, bounds
   jsep port MODEL [FILE]        weights from PyTorch into a run folder; --check sets both networks side by side
 
 Every command explains itself: jsep train --help.
@@ -256,6 +257,42 @@ def decompose(
     tables.decomposition(rows, out)
 
 
+def tpu(argv: Sequence[str]) -> None:
+    """Compile training steps for a TPU that need not be here, and say what the compiler knows of them."""
+    import jax
+
+    from jsep.tpu import Target
+    from jsep.tpu import compare as run
+
+    @dataclasses.dataclass(frozen=True)
+    class Tpu:
+        """Compile a network's training step for a TPU that need not be here.
+
+        Says what memory it needs, what it computes and moves, what binds it, and which layers cost most.
+        The compiler is libtpu (Linux, `pip install 'jsep[tpu-compiler]'`); minutes a network.
+        """
+
+        model: Positional[str] = "mobilenet_v1"
+        """Registered name; `jsep models` lists them."""
+        options: tuple[str, ...] = ()
+        """Options of the network, such as width=0.25."""
+        target: OmitArgPrefixes[Target] = dataclasses.field(default_factory=Target)
+        compare: tuple[str, str] | None = None
+        """Two networks side by side instead, each alone or with options of its own: 'mobilenet_v1 width=0.5'."""
+        layers: int = 12
+        """How many of the costliest layers to print; 0 for none."""
+
+        def __post_init__(self) -> None:
+            if self.layers < 0:
+                raise UserError(f"--layers {self.layers}: it must be at least 0")
+
+    args = tyro.cli(Tpu, prog="jsep tpu", args=argv)
+    jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
+    with console.status("Compiling"):
+        found = run(args.compare or [args.model], args.options, args.target)
+    tables.tpu(found, args.layers)
+
+
 def port(
     model: Positional[str],
     file: Positional[Path | None] = None,
@@ -343,6 +380,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "compare": compare,
     "bench": bench,
     "decompose": _typed(decompose, "decompose"),
+    "tpu": tpu,
     "port": _typed(port, "port"),
 }
 

@@ -106,6 +106,59 @@ def decomposition(rows: Sequence[Any], out: Path) -> None:
     )
 
 
+def tpu(found: Sequence[Any], layers: int) -> None:
+    """Training steps compiled for a TPU, a column each; of one alone also the layers that cost most."""
+    target, first = found[0].target, found[0]
+    table = _table("of one device", numbers=[estimate.name for estimate in found])
+    for what, value in {
+        "input": lambda e: size(e.input),
+        "compiled in, s": lambda e: f"{e.compile_seconds:.0f}",
+        "HBM, GB": lambda e: f"{e.hbm / 1e9:.3f}",
+        "  of the chip's": lambda e: f"{e.hbm / e.capacity:.1%}",
+        "  arguments, MB": lambda e: f"{e.arguments / 1e6:,.1f}",
+        "  outputs, MB": lambda e: f"{e.outputs / 1e6:,.1f}",
+        "  temporaries, MB": lambda e: f"{e.temporaries / 1e6:,.1f}",
+        "  code, MB": lambda e: f"{e.code / 1e6:,.1f}",
+        "GFLOPs": lambda e: f"{e.flops / 1e9:,.1f}",
+        "GB to and from HBM": lambda e: f"{e.moved / 1e9:,.2f}",
+        "FLOPs a byte": lambda e: f"{e.intensity:,.1f}",
+        "bound by": lambda e: e.binds,
+        "  FLOPs alone, ms": lambda e: f"{e.compute_seconds * 1e3:.2f}",
+        "  bytes alone, ms": lambda e: f"{e.memory_seconds * 1e3:.2f}",
+        "images/s at most, all devices": lambda e: f"{e.images_per_second:,.0f}",
+        "compiler: GB accessed": lambda e: f"{e.accessed / 1e9:,.2f}",
+        "compiler: million cycles": lambda e: f"{e.cycles / 1e6:,.1f}",
+        "compiler: optimal ms": lambda e: f"{e.optimal_seconds * 1e3:,.2f}" if e.optimal_seconds > 0 else "none",
+    }.items():
+        table.add_row(what, *map(value, found))
+    console.print(
+        f"The training step compiles for TPU {target.chip} {target.topology}, {first.devices} device"
+        f"{'s' * (first.devices > 1)}: batch {target.batch}, {target.dtype}, {target.optimizer}\n"
+    )
+    _print_table(table)
+    if len(found) == 1 and layers:
+        console.print()
+        _tpu_layers(first, layers)
+    console.print(
+        "\nNothing was run. The bound is from published figures of the chip and the bytes that go to and from HBM; the "
+        "compiler's bytes count on-chip memory too. Its cycles are a sum over fusions that knows no waiting; its "
+        "optimal time is left out where an operation has no estimate (it is negative then), and is no measure."
+    )
+
+
+def _tpu_layers(found: Any, number: int) -> None:
+    table = _table("layer, forward and backward", numbers=("million cycles", "share", "HBM, MB", "share"))
+    costly = sorted(found.shares, key=lambda share: (share.cycles, share.moved), reverse=True)
+    rest = costly[number:]
+    rows = [(share.layer, share.cycles, share.moved) for share in costly[:number]]
+    if rest:
+        rows.append((f"{len(rest)} more", sum(s.cycles for s in rest), sum(s.moved for s in rest)))
+    for layer, cycles, moved in rows:
+        shares = (cycles / max(found.cycles, 1), moved / max(found.moved, 1))
+        table.add_row(layer, f"{cycles / 1e6:.2f}", f"{shares[0]:.1%}", f"{moved / 1e6:,.1f}", f"{shares[1]:.1%}")
+    _print_table(table)
+
+
 def differences(networks: str, options: Mapping[str, Any], rows: Sequence[Any]) -> None:
     """Of two networks, stage by stage."""
     table = _table("stage", "output", numbers=("relative difference",))

@@ -20,6 +20,7 @@ FLOORS = {
     "compare": 5,
     "decompose": 5,
     "tables": 5,
+    "tpu": 5,
     "experiment": 5,
     "cli": 6,
 }

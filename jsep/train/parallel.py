@@ -3,7 +3,7 @@
 The state goes in and comes out with `None` axes, so it stays replicated without a leading device axis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,22 @@ from jsep.errors import UserError
 from jsep.train.step import EvalStep, TrainStep
 
 AXIS = "batch"
+
+
+def lower_train_step(step: TrainStep, devices: Sequence[Any], state: Any, constants: Any, batch: Any) -> Any:
+    """Map a step over devices that need not be here, and lower it for arguments of these shapes.
+
+    `batch` has a leading device axis; the old state is given up at each call.
+    """
+    mapped = jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, None, 0),
+        out_axes=(None, None),
+        devices=devices,
+        donate_argnums=(0,),
+    )
+    return mapped.lower(state, constants, batch)
 
 
 class Devices:
@@ -62,15 +78,7 @@ class Devices:
         self, step: TrainStep, state: Any, constants: Any, batch: Any
     ) -> Callable[[Any, Any, Any], tuple[Any, jax.Array]]:
         """Compile a step for these devices and arguments of these shapes; the old state is given up at each call."""
-        mapped = jax.pmap(
-            step,
-            axis_name=AXIS,
-            in_axes=(None, None, 0),
-            out_axes=(None, None),
-            devices=self.devices,
-            donate_argnums=(0,),
-        )
-        compiled = mapped.lower(state, constants, self._split(batch)).compile()
+        compiled = lower_train_step(step, self.devices, state, constants, self._split(batch)).compile()
         starved = self.devices[0].platform == "cpu" and len(self.devices) > 1
 
         def run(state: Any, constants: Any, batch: Any) -> tuple[Any, jax.Array]:

@@ -14,12 +14,10 @@ FILE = Path(__file__).parents[2] / "experiments" / "tpu_lowerings.py"
 
 @pytest.fixture(scope="module")
 def experiment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.environ", {})  # what it says to libtpu is not for the other tests
-        spec = importlib.util.spec_from_file_location("tpu_lowerings", FILE)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
+    spec = importlib.util.spec_from_file_location("tpu_lowerings", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_mixtures_are_the_same_convolution(experiment):

@@ -1,0 +1,184 @@
+"""Every registered network's training step, compiled for TPUs by libtpu alone: nothing is run, no TPU is needed.
+
+Question   Does every network compile for a TPU, how much memory does it need there, and what would bind it?
+Method     `jsep.tpu.estimate`: the very step of `jsep train`, mapped with pmap, Adam, bfloat16, uint8 images. Three
+           tables: zoo (one v5e chip, batch 32, the smallest input that the network takes: that of CIFAR, or 64 and up),
+           paper (one v5e chip, batch 128, the published input), topologies (MobileNet V1, 224, 128 a device).
+Command    pip install '.[tpu-compiler]' && python experiments/tpu_zoo.py
+           What the csv holds already is not compiled again; one network of each family comes first.
+"""
+
+import csv
+import dataclasses
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import jax
+from rich.console import Console
+
+from jsep.costs import count
+from jsep.errors import UserError
+from jsep.models import create_model, list_models, model_info
+from jsep.report import write_rows
+from jsep.tpu import DoesNotFit, Target, describe, estimate
+
+RESULTS = Path(__file__).parent / "results" / "tpu_zoo.csv"
+PAGE = Path(__file__).parents[1] / "docs" / "tpu_zoo.md"
+SIDES = (64, 96, 128, 224, 299)
+PAPER = (
+    "antnet_g1",
+    "dicenet_x1_0",
+    "eca_resnet50",
+    "inception_v3",
+    "mixnet_s",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "resnet18",
+    "resnet50",
+    "shufflenet_v2_x1_0",
+    "xception",
+)
+TOPOLOGIES = (
+    ("v2", "2x2"),
+    ("v3", "2x2"),
+    ("v4", "2x2x1"),
+    ("v4", "2x2x2"),
+    ("v5e", "1x1"),
+    ("v5e", "2x2"),
+    ("v5e", "2x4"),
+    ("v5e", "4x4"),
+    ("v5e", "16x16"),
+    ("v5p", "2x2x1"),
+    ("v5p", "4x4x4"),
+    ("v6e", "1x1"),
+    ("v6e", "2x4"),
+    ("v6e", "16x16"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One step for one target. Bytes, FLOPs and cycles are those of one device; of a step that was refused, only
+    `hbm_gb` is known, and only where memory was the reason.
+
+    accessed_gb: bytes by the compiler's count; moved_gb: those to and from HBM; bound_ms: the larger of FLOPs at the
+    published peak and moved_gb at the published bandwidth.
+    """
+
+    table: str
+    model: str
+    side: int
+    chip: str
+    topology: str
+    batch: int
+    devices: int | None = None
+    compile_seconds: float | None = None
+    arguments_mb: float | None = None
+    temporaries_mb: float | None = None
+    hbm_gb: float | None = None
+    gflops: float | None = None
+    accessed_gb: float | None = None
+    moved_gb: float | None = None
+    mcycles: float | None = None
+    binds: str = ""
+    bound_ms: float | None = None
+    error: str = ""
+
+    @property
+    def key(self) -> tuple:
+        return self.table, self.model, self.side, self.chip, self.topology, self.batch
+
+
+def smallest(model: str) -> tuple[int, int]:
+    """Side of the smallest image that a network is compiled for (its own where that is small), and its layers."""
+    published = model_info(model).input_shape[0]
+    for side in (published,) if published <= SIDES[0] else SIDES:
+        try:
+            return side, len(count(create_model(model), (side, side, 3)).rows)
+        except UserError:
+            continue
+    raise AssertionError(model)
+
+
+def jobs() -> list[Row]:
+    """All rows without their figures: the cheapest network of each family, then the next of each, and so on."""
+    known = {model: smallest(model) for model in list_models()}
+    rounds: Counter[type] = Counter()
+    ranked = []
+    for model, (side, layers) in sorted(known.items(), key=lambda item: item[1][1]):
+        family = type(create_model(model))
+        ranked.append((rounds[family], layers, Row("zoo", model, side, "v5e", "1x1", 32)))
+        rounds[family] += 1
+    published = {model: model_info(model).input_shape[0] for model in PAPER}
+    ranked += [(1, known[model][1], Row("paper", model, side, "v5e", "1x1", 128)) for model, side in published.items()]
+    for chip, topology in TOPOLOGIES:
+        batch = 128 * len(describe(chip, topology))
+        ranked.append((1, known["mobilenet_v1"][1], Row("topologies", "mobilenet_v1", 224, chip, topology, batch)))
+    return [row for _, _, row in sorted(ranked, key=lambda job: job[:2])]
+
+
+def measure(job: Row) -> Row:
+    """Compile a job's step."""
+    target = Target(chip=job.chip, topology=job.topology, batch=job.batch, input=(job.side, job.side, 3))
+    start = time.perf_counter()
+    try:
+        found = estimate(job.model, (), target)
+    except UserError as error:
+        seconds = round(time.perf_counter() - start, 1)
+        needed = round(error.needed / 1e9, 3) if isinstance(error, DoesNotFit) else None
+        return dataclasses.replace(job, compile_seconds=seconds, hbm_gb=needed, error=str(error))
+    return dataclasses.replace(
+        job,
+        devices=found.devices,
+        compile_seconds=round(found.compile_seconds, 1),
+        arguments_mb=round(found.arguments / 1e6, 1),
+        temporaries_mb=round(found.temporaries / 1e6, 1),
+        hbm_gb=round(found.hbm / 1e9, 3),
+        gflops=round(found.flops / 1e9, 1),
+        accessed_gb=round(found.accessed / 1e9, 3),
+        moved_gb=round(found.moved / 1e9, 3),
+        mcycles=round(found.cycles / 1e6, 2),
+        binds=found.binds,
+        bound_ms=round(found.bound_seconds * 1e3, 3),
+    )
+
+
+def read() -> dict[tuple, Row]:
+    """The rows that are measured already, by what was compiled."""
+    if not RESULTS.exists():
+        return {}
+    with RESULTS.open(newline="") as file:
+        rows = [Row(**{name: _typed(name, cell) for name, cell in cells.items()}) for cells in csv.DictReader(file)]
+    return {row.key: row for row in rows}
+
+
+def _typed(name: str, cell: str) -> Any:
+    kind = get_type_hints(Row)[name]
+    if kind in (str, int):
+        return kind(cell)
+    return None if not cell else int(cell) if name == "devices" else float(cell)
+
+
+def main() -> None:
+    """Compile what is missing, a row at a time, and write the csv after each."""
+    console, found = Console(soft_wrap=True, highlight=False), read()
+    todo = [job for job in jobs() if job.key not in found]
+    for number, job in enumerate(todo, start=1):
+        jax.clear_caches()  # programs of other networks are of no use any more
+        row = found[job.key] = measure(job)
+        write_rows(RESULTS, list(found.values()))
+        outcome = row.error or f"{row.hbm_gb} GB of HBM, {row.binds} bind"
+        what = f"{job.table} {job.model} {job.chip}:{job.topology}"
+        console.print(f"{number}/{len(todo)} {what}, {row.compile_seconds} s: {outcome}")
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
