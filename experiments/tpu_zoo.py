@@ -64,7 +64,7 @@ TOPOLOGIES = (
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One step for one target. Bytes, FLOPs and cycles are those of one device; of a step that was refused, only
-    `hbm_gb` is known, and only where memory was the reason.
+    `hbm_gb` is known, and only where memory was the reason: that of its temporaries alone.
 
     accessed_gb: bytes by the compiler's count; moved_gb: those to and from HBM; bound_ms: the larger of FLOPs at the
     published peak and moved_gb at the published bandwidth.

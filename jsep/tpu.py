@@ -183,7 +183,7 @@ class Estimate:
 
 
 class DoesNotFit(UserError):
-    """The step needs more HBM than a chip has; `needed` in bytes, by the compiler."""
+    """The step needs more HBM than a chip has; `needed`, in bytes, for temporaries alone."""
 
     def __init__(self, sentence: str, needed: float):
         super().__init__(sentence)
@@ -282,13 +282,13 @@ def estimate(model: str, options: Sequence[str], target: Target) -> Estimate:
 
 def _refusal(name: str, target: Target, message: str) -> UserError:
     """The compiler's error as a sentence."""
-    found = re.search(r"Used ([\d.]+)([KMG]) of ([\d.]+[KMG]) hbm", message)
+    found = re.search(r"\(([\d.]+)([KMG])\) exceeds available HBM \(([\d.]+[KMG])\)", message)
     if not found:
         return UserError(f"{name} does not compile for {target.chip} {target.topology}: {message.splitlines()[0]}")
     needed = float(found[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[found[2]]
     return DoesNotFit(
-        f"{name} at --batch {target.batch} needs {found[1]} {found[2]}iB of HBM on each device of {target.chip} "
-        f"{target.topology}, which has {found[3]}iB: take a smaller --batch or a larger --topology",
+        f"{name} at --batch {target.batch} needs {found[1]} {found[2]}iB of HBM for temporaries alone on each "
+        f"device of {target.chip} {target.topology}, which has {found[3]}iB: take a smaller --batch or a larger --topology",
         needed,
     )
 

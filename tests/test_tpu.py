@@ -45,9 +45,14 @@ def test_shares_of_a_program():
 
 
 def test_a_step_too_large_is_a_sentence():
-    said = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm. Exceeded by 4.75G."
+    said = (
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (20.50G) exceeds available HBM (15.75G). HLO module: jit__fun.\nSee https://openxla.org"
+    )
     error = _refusal("resnet50", Target(batch=4096), said)
-    assert "needs 20.50 GiB of HBM on each device of v5e 1x1, which has 15.75GiB: take a smaller --batch" in str(error)
+    assert "needs 20.50 GiB of HBM for temporaries alone on each device of v5e 1x1, which has 15.75GiB: take a" in str(
+        error
+    )
     assert error.needed == 20.5 * 2**30
 
 
