@@ -288,7 +288,8 @@ def _refusal(name: str, target: Target, message: str) -> UserError:
     needed = float(found[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[found[2]]
     return DoesNotFit(
         f"{name} at --batch {target.batch} needs {found[1]} {found[2]}iB of HBM for temporaries alone on each "
-        f"device of {target.chip} {target.topology}, which has {found[3]}iB: take a smaller --batch or a larger --topology",
+        f"device of {target.chip} {target.topology}, which has {found[3]}iB: take a smaller --batch or a larger "
+        "--topology",
         needed,
     )
 
