@@ -16,7 +16,7 @@ import optax
 from rich.console import Console
 
 from jsep.costs import Table, count
-from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.models import create_model, parse_options
@@ -63,6 +63,19 @@ class Setup:
         return (0.0,) * channels, (1.0,) * channels
 
     @property
+    def augmentation(self) -> Augmentation:
+        config = self.config
+        return Augmentation(
+            resized_crop=config.resized_crop and not self.training.crops,  # not twice
+            crop=config.crop,
+            flip=config.flip,
+            jitter=config.jitter,
+            randaugment=config.randaugment,
+            erase=config.erase,
+            fill=tuple(round(255 * level) for level in self.statistics[0]),
+        )
+
+    @property
     def steps_per_epoch(self) -> int:
         return steps_per_epoch(self.training.size, self.config.batch_size)
 
@@ -76,7 +89,7 @@ def prepare(config: RunConfig) -> Setup:
     devices.check_batch(config.batch_size)
     options = parse_options(config.options)
     create_model(config.model, **options)  # a mistyped name should not wait for the data
-    dataset = load(config.data, config.data_dir, config.image_size)
+    dataset = load(config.data, config.data_dir, config.image_size, stream=config.stream)
     model = create_model(
         config.model,
         num_classes=len(dataset.class_names),
@@ -90,8 +103,8 @@ def prepare(config: RunConfig) -> Setup:
         dataset,
         model,
         devices,
-        make_feed(dataset.train, dataset),
-        make_feed(dataset.test, dataset),
+        make_feed(dataset.train, dataset, config.workers),
+        make_feed(dataset.test, dataset, config.workers),
     )
     if config.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"--normalize imagenet needs colour images; those of {dataset.name} have one channel")
@@ -146,8 +159,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
         axis_name=AXIS,
         steps_per_epoch=epoch_steps,
         seed=config.seed,
-        crop=config.crop,
-        flip=config.flip,
+        augmentation=setup.augmentation,
         label_smoothing=config.label_smoothing,
     )
     evaluate = make_evaluation(setup)
@@ -162,7 +174,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
     batch = next(batches)
     run_step = devices.train_step(step_fn, state, constants, batch)
     compile_seconds += time.perf_counter() - started
-    with progress, contextlib.closing(log):
+    with progress, contextlib.closing(log), contextlib.closing(batches):
         try:
             while step < total:
                 started = time.perf_counter()

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jsep import ops
-from jsep.data import augment, normalize
+from jsep.data import Augmentation, augment, normalize
 from jsep.train.metrics import Sums, cross_entropy, sums
 from jsep.train.state import TrainState
 
@@ -34,8 +34,7 @@ def make_train_step(
     axis_name: str,
     steps_per_epoch: int,
     seed: int,
-    crop: int = 0,
-    flip: bool = False,
+    augmentation: Augmentation,
     label_smoothing: float = 0.0,
 ) -> TrainStep:
     """(state, constants, share of the batch) -> (state, mean loss of the whole batch)."""
@@ -46,7 +45,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
         augment_key, dropout_key = jax.random.split(key)
         positions = ops.batch_positions(labels.shape[0], axis_name)
-        x = normalize(augment(augment_key, images, positions, crop=crop, flip=flip), *statistics)
+        x = normalize(augment(augment_key, images, positions, augmentation), *statistics)
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
             logits, updates = model.apply(

@@ -9,7 +9,7 @@ import pytest
 from conftest import CLASSES
 from PIL import Image
 
-from jsep.data import catalog, load
+from jsep.data import catalog, decode, load, prepare, sources
 from jsep.errors import UserError
 
 
@@ -48,8 +48,8 @@ def test_a_prepared_directory_by_its_path_or_its_parents(tiny_tfds):
 
 
 def test_names_are_found_in_the_data_dir_and_splits_are_added(tiny_tfds, monkeypatch):
-    source = catalog.Source("tiny", train="train+test")
-    monkeypatch.setitem(catalog.CATALOG, "both_parts", source)
+    source = sources.Source("tiny", train="train+test")
+    monkeypatch.setitem(sources.CATALOG, "both_parts", source)
     data = load("both_parts", data_dir=tiny_tfds.parent.parent)
     assert data.name == "both_parts"
     assert len(data.train) == 68
@@ -63,14 +63,14 @@ def test_images_are_brought_to_a_size(tiny_tfds):
 def test_resize_scales_the_shorter_side_and_cuts_the_centre():
     image = np.zeros((10, 20, 3), np.uint8)
     image[:, 8:12] = 255
-    small = catalog.resize(image, 5)
+    small = decode.resize(image, 5)
     assert small.shape == (5, 5, 3)
     assert small[:, 2:4].min() > 200
     assert small[:, 0].max() == 0
 
 
 def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "_has_network", lambda: False)
+    monkeypatch.setattr(prepare, "_has_network", lambda: False)
     started = time.monotonic()
     with pytest.raises(UserError, match="no network") as error:
         load("cifar10", data_dir=tmp_path)
@@ -86,7 +86,7 @@ def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch
         def download_and_prepare(self, **options):
             raise ImportError("no", name="tensorflow")
 
-    monkeypatch.setattr(catalog, "_has_network", lambda: True)
+    monkeypatch.setattr(prepare, "_has_network", lambda: True)
     monkeypatch.setattr(tfds, "builder", lambda *args, **options: NeedsTensorFlow())
     with pytest.raises(UserError, match="pip install tensorflow-cpu"):
         load("cifar10", data_dir=tmp_path)

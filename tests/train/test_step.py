@@ -8,12 +8,14 @@ import numpy as np
 import optax
 import pytest
 
-from jsep.data import ResidentFeed, load
+from jsep.data import Augmentation, ResidentFeed, load
 from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.state import create_state
 from jsep.train.step import make_eval_step, make_train_step
+
+AUGMENTATION = Augmentation(crop=2, flip=True)
 
 
 def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = AXIS, **changes):
@@ -23,7 +25,7 @@ def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = A
     optimizer = optax.sgd(0.01, 0.9, nesterov=True)
     devices, feed = Devices(number), ResidentFeed(dataset.train)
     statistics = (dataset.mean, dataset.std)
-    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "crop": 2, "flip": True} | changes
+    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "augmentation": AUGMENTATION} | changes
     step = make_train_step(model, optimizer, feed.fetch, statistics, **options)
     state = create_state(model, optimizer, dataset.image_shape, 0)
     learned = (state.params, state.batch_stats, state.opt_state)
@@ -64,7 +66,15 @@ def test_without_a_shared_axis_the_statistics_would_differ():
     assert furthest(one.batch_stats, eight.batch_stats) > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{"label_smoothing": 0.2}, {"crop": 0}, {"flip": False}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label_smoothing": 0.2},
+        {"augmentation": Augmentation(flip=True)},
+        {"augmentation": Augmentation(crop=2)},
+        {"seed": 1},
+    ],
+)
 def test_every_option_changes_the_loss(changes):
     assert run(1, 1)[1] != run(1, 1, **changes)[1]
 
