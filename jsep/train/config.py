@@ -28,7 +28,7 @@ class Recipe:
     stream: bool = False
     """Decode from disk during training, however small the data set; larger ones than 4 GiB are streamed anyway."""
     workers: int = 0
-    """Processes that decode a stream; 0 takes threads, which do as well on few cores."""
+    """Processes that decode a stream; 0 takes threads."""
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
     """dataset: subtract the training images' mean, divide by their standard deviation. unit: divide by 255 alone.
     imagenet: with ImageNet's mean and deviation."""

@@ -80,15 +80,17 @@ def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, 
 
 
 def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    class NeedsTensorFlow:
-        def download_and_prepare(self, **options):
-            raise ImportError("no", name="tensorflow")
-
     monkeypatch.setattr(prepare, "_has_network", lambda: True)
-    monkeypatch.setattr(tfds, "builder", lambda *args, **options: NeedsTensorFlow())
+    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorflow-cpu"):
+        load("cifar10", data_dir=tmp_path)
+
+
+def test_preparing_on_a_full_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "_has_network", lambda: True)
+    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(prepare, "_free", lambda folder: 300_000_000)
+    with pytest.raises(UserError, match=r"takes about 340 MB .* 300 MB free: make room"):
         load("cifar10", data_dir=tmp_path)
 
 

@@ -134,3 +134,29 @@ def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
     result = train(short, tmp_path / "run", console=QUIET)
     assert 0 <= result.accuracy <= 1
     assert evaluate_run(tmp_path / "run")["images"] == 20
+
+
+def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image(jpeg_tfds, tmp_path, monkeypatch):
+    """As on ImageNet: pictures of many sizes, decoded beside the step, cut at random, augmented on the device."""
+    config = RunConfig(
+        model="both_cnn",
+        options=("width=0.02", "momentum=0.9"),
+        data=str(jpeg_tfds),
+        image_size=32,
+        stream=True,
+        flip=True,
+        erase=0.5,
+        epochs=2,
+        batch_size=16,
+        devices=1,
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole, console=QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 1)
+        patch.setattr(loop, "Progress", StopsAtFive)
+        with pytest.raises(Interrupted, match="step 5"):
+            train(config, stopped, console=QUIET)
+    train(config, stopped, resume=True, console=QUIET)
+    assert same_bits(final_state(config, stopped), final_state(config, whole))
+    assert evaluate_run(whole, checkpoint="last")["images"] == 20
