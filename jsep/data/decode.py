@@ -50,11 +50,11 @@ def random_resized_crop(
     with Image.open(io.BytesIO(encoded)) as picture:
         width, height = picture.size
         left, top, w, h = _window(width, height, rng)
-        if draft:
-            reduced = next((s for s in (8, 4, 2) if min(w, h) >= s * size), 1)
-            picture.draft(None, (width // reduced, height // reduced))  # no other format heeds it
-        x, y = picture.width / width, picture.height / height
-        box = (left * x, top * y, min((left + w) * x, picture.width), min((top + h) * y, picture.height))
+        reduced = next((s for s in (8, 4, 2) if draft and min(w, h) >= s * size), 1)
+        picture.draft(None, (width // reduced, height // reduced))
+        scale = 1 if picture.size == (width, height) else reduced  # no format but JPEG heeds it
+        right, bottom = min((left + w) / scale, picture.width), min((top + h) / scale, picture.height)
+        box = (left / scale, top / scale, right, bottom)
         picture.load()
         mode = _MODES[channels]
         coloured = picture if picture.mode == mode else picture.convert(mode)

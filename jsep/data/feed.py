@@ -5,6 +5,7 @@ Neither the number of worker processes nor that of hosts changes it. A host that
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -152,7 +153,7 @@ class StreamFeed:
             .batch(rows.stop - rows.start, drop_remainder=True)[index : steps * count : count]
             .repeat()[first_step:]
         )
-        with contextlib.closing(self._read(shares)) as batches:
+        with _closing(self._read(shares)) as batches:
             yield from batches
 
     def evaluation(self, batch_size: int, part: tuple[int, int] = WHOLE) -> Iterator[tuple[Batch, np.ndarray]]:
@@ -167,7 +168,7 @@ class StreamFeed:
         examples = grain.MapDataset.source(self._records).map(example)
         shares = examples.batch(rows.stop - rows.start)[index::count]
         nothing = np.zeros((0, *self._shape), np.uint8), np.zeros(0, np.int32)  # all padding
-        with contextlib.closing(self._read(shares)) as batches:
+        with _closing(self._read(shares)) as batches:
             for start in range(0, self.size, batch_size):
                 images, labels = next(batches, nothing)
                 missing = rows.stop - rows.start - len(labels)
@@ -185,6 +186,16 @@ class StreamFeed:
         alone = batches.to_iter_dataset(grain.ReadOptions(0, 0))
         options = grain.MultiprocessingOptions(self._workers, AHEAD)
         return iter(alone.mp_prefetch(options, _begin_worker))
+
+
+@contextlib.contextmanager
+def _closing(batches: Any) -> Iterator[Any]:
+    """Ends the threads and processes behind them, and frees the memory that these shared with us."""
+    try:
+        yield batches
+    finally:
+        batches.close()
+        gc.collect()  # grain leaves a cycle around its last batch, which Python would report as leaked at its end
 
 
 def _begin_worker(index: int, count: int) -> None:

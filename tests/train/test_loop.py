@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jsep.data import StreamFeed, catalog
+from jsep.data import Augmentation, StreamFeed, catalog
 from jsep.errors import UserError
 from jsep.report import Result, read_rows
 from jsep.train import Diverged, Interrupted, RunConfig, evaluate_run, loop, train
@@ -145,7 +145,6 @@ def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image
         image_size=32,
         stream=True,
         flip=True,
-        erase=0.5,
         epochs=2,
         batch_size=16,
         devices=1,
@@ -160,3 +159,13 @@ def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image
     train(config, stopped, resume=True, console=QUIET)
     assert same_bits(final_state(config, stopped), final_state(config, whole))
     assert evaluate_run(whole, checkpoint="last")["images"] == 20
+
+
+def test_every_flag_of_augmentation_reaches_the_step(config, jpeg_tfds):
+    flags = {"crop": 1, "flip": True, "jitter": 0.4, "randaugment": (2, 7), "erase": 0.25}
+    asked = dataclasses.replace(config, resized_crop=True, **flags)
+    mean = tuple(round(255 * level) for level in loop.prepare(asked).dataset.mean)
+    assert loop.prepare(asked).augmentation == Augmentation(resized_crop=True, fill=mean, **flags)
+    # pictures of many sizes are cut while they are decoded, and not once more
+    streamed = dataclasses.replace(asked, data=str(jpeg_tfds), image_size=8, stream=True)
+    assert loop.prepare(streamed).augmentation == Augmentation(fill=(124, 116, 104), **flags)
