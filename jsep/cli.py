@@ -26,6 +26,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep bench [MODEL]            its speed beside plain Flax and PyTorch
   jsep decompose RUN            a trained run's dense convolutions into separable ones, in a new run folder
   jsep tpu MODEL                its training step compiled for a TPU that need not be here: memory, bytes, bounds
+  jsep data list | prepare NAME the data sets: what is there, what preparing one needs, and preparing it
   jsep port MODEL [FILE]        weights from PyTorch into a run folder; --check sets both networks side by side
 
 Every command explains itself: jsep train --help.
@@ -345,6 +346,44 @@ def port(
     )
 
 
+def data(argv: Sequence[str]) -> None:
+    """List the data sets, or prepare one."""
+
+    def listing(data_dir: Path | None = None) -> None:
+        """List the data sets that have a name, and where they lie.
+
+        Args:
+            data_dir: Where TFDS keeps its data sets ($TFDS_DATA_DIR or ~/tensorflow_datasets unless said).
+        """
+        tables.data_sets(data_dir)
+
+    def prepare(name: Positional[str], data_dir: Path | None = None) -> None:
+        """Say what preparing a data set needs, then download and prepare it.
+
+        Args:
+            name: As `jsep data list` has it.
+            data_dir: Where TFDS keeps its data sets ($TFDS_DATA_DIR or ~/tensorflow_datasets unless said).
+        """
+        from jsep.data.prepare import needs
+        from jsep.data.prepare import prepare as run
+        from jsep.data.sources import EMBEDDED, data_folder, find_source, newest_version
+
+        if name == EMBEDDED:
+            console.print(f"{EMBEDDED} is a part of jsep: nothing to prepare")
+            return
+        source, folder = find_source(name), data_folder(data_dir)
+        there = newest_version(folder / source.tfds_name)
+        if there is None:
+            console.print(f"Preparing {name} needs:")
+            for need in needs(source, folder):
+                console.print(f"  {need}")
+            run(source, folder)
+            there = newest_version(folder / source.tfds_name)
+        console.print(f"{name} is prepared: {there}")
+
+    tyro.extras.subcommand_cli_from_dict({"list": listing, "prepare": prepare}, prog="jsep data", args=argv)
+
+
 def _check_port(model: str, size: int | None) -> None:
     from jsep.models import model_info
     from jsep.port import TOLERANCE
@@ -381,6 +420,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "bench": bench,
     "decompose": _typed(decompose, "decompose"),
     "tpu": tpu,
+    "data": data,
     "port": _typed(port, "port"),
 }
 

@@ -168,6 +168,34 @@ def differences(networks: str, options: Mapping[str, Any], rows: Sequence[Any]) 
     _print_table(table)
 
 
+def data_sets(data_dir: Path | None) -> None:
+    """A line each, with the folder of what is prepared."""
+    from jsep.data import CATALOG, load
+    from jsep.data.catalog import is_streamed
+    from jsep.data.sources import data_folder, newest_version
+
+    table = Table("data set", box=None, pad_edge=False)
+    for heading in ("classes", "images", "size"):
+        table.add_column(heading, justify="right")
+    table.add_column("during training")
+    table.add_column("prepared")
+    folder = data_folder(data_dir)
+    for name, source in CATALOG.items():
+        if source is None:
+            embedded = load(name)
+            classes, images = len(embedded.class_names), len(embedded.train) + len(embedded.test)
+            shape, there = embedded.image_shape, "in the package"
+        else:
+            classes, images, shape = source.classes, source.images, source.shape
+            there = str(newest_version(folder / source.tfds_name) or "no")
+        lies = "streamed" if is_streamed(images, shape) else "in memory"
+        table.add_row(name, f"{classes:,}", f"{images:,}", size(shape), lies, there)
+    _print_table(table)
+    console.print(
+        f"\nPrepared sets are looked for in {folder}; jsep data prepare NAME says what one needs and makes it."
+    )
+
+
 def _table(*words: str, numbers: Sequence[str]) -> Table:
     """Columns of words, then columns of numbers, set to the right."""
     table = Table(*words, box=None, pad_edge=False)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from jsep.costs import count
-from jsep.data import IMAGENET_MEAN, IMAGENET_STD
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Augmentation
 from jsep.data.feed import StreamFeed
 from jsep.errors import UserError, nearest
 from jsep.models import create_model, model_info, parse_options
@@ -246,6 +246,7 @@ def estimate(model: str, options: Sequence[str], target: Target) -> Estimate:
         axis_name=AXIS,
         steps_per_epoch=STEPS_PER_EPOCH,
         seed=config.seed,
+        augmentation=Augmentation(),
     )
     state = jax.eval_shape(partial(create_state, network, optimizer, shape, config.seed))
     batch = (
@@ -253,7 +254,7 @@ def estimate(model: str, options: Sequence[str], target: Target) -> Estimate:
         jax.ShapeDtypeStruct((number, images), jnp.int32),
     )
     name = " ".join([model, *options])
-    lowered = lower_train_step(step, devices, state, StreamFeed.constants, batch)
+    lowered = lower_train_step(step, devices, state, (StreamFeed.constants, None), batch)
     start = time.perf_counter()
     try:
         compiled = lowered.compile()

@@ -30,6 +30,13 @@ def _doctest_names(doctest_namespace: dict) -> None:
     doctest_namespace.update(jax=jax, jnp=jnp, create_model=jsep.create_model, RunConfig=RunConfig)
 
 
+def picture(pixels: np.ndarray, encoding: str) -> bytes:
+    """Encoded."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, encoding)
+    return file.getvalue()
+
+
 @pytest.fixture(scope="session")
 def tiny_tfds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared TFDS directory `tiny/1.0.0`: 48 + 20 images of 8x8x3 in two classes, told apart by brightness."""
@@ -40,31 +47,46 @@ def tiny_tfds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     class Tiny(tfds.core.GeneratorBasedBuilder):
         pkg_dir_path = folder  # no package is looked for on disk
         VERSION = tfds.core.Version("1.0.0")
+        SHAPE, ENCODING, SPLITS = (8, 8, 3), "png", ("train", "test")
 
         def _info(self) -> tfds.core.DatasetInfo:
             features = tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(8, 8, 3), encoding_format="png"),
+                    "image": tfds.features.Image(shape=self.SHAPE, encoding_format=self.ENCODING),
                     "label": tfds.features.ClassLabel(names=list(CLASSES)),
                 }
             )
             return tfds.core.DatasetInfo(builder=self, features=features)
 
         def _split_generators(self, dl_manager):  # type: ignore[no-untyped-def]
-            return {"train": self._generate_examples(48, 0), "test": self._generate_examples(20, 1)}
+            train, test = self.SPLITS
+            return {train: self._generate_examples(48, 0), test: self._generate_examples(20, 1)}
+
+        def _size(self, rng: np.random.Generator) -> tuple[int, ...]:
+            return self.SHAPE
 
         def _generate_examples(self, number: int, seed: int):  # type: ignore[no-untyped-def]
             rng = np.random.default_rng(seed)
             for i in range(number):
                 label = i % 2
-                pixels = rng.integers(0, 100, (8, 8, 3), np.uint8) + np.uint8(120 * label)
-                png = io.BytesIO()
-                Image.fromarray(pixels).save(png, "png")
-                yield i, {"image": io.BytesIO(png.getvalue()), "label": label}
+                pixels = rng.integers(0, 100, self._size(rng), np.uint8) + np.uint8(120 * label)
+                yield i, {"image": io.BytesIO(picture(pixels, self.ENCODING)), "label": label}
 
-    builder = Tiny(data_dir=str(folder), file_format="array_record")
-    builder.download_and_prepare()
-    return Path(builder.data_dir)
+    class TinyJpeg(Tiny):
+        SHAPE, ENCODING, SPLITS = (None, None, 3), "jpeg", ("train", "validation")
+
+        def _size(self, rng: np.random.Generator) -> tuple[int, ...]:
+            return (*map(int, rng.integers(40, 120, 2)), 3)
+
+    for builder in (Tiny, TinyJpeg):
+        builder(data_dir=str(folder), file_format="array_record").download_and_prepare()
+    return folder / "tiny" / "1.0.0"
+
+
+@pytest.fixture(scope="session")
+def jpeg_tfds(tiny_tfds: Path) -> Path:
+    """The same as ImageNet comes: JPEGs of many sizes, 40 to 119 pixels a side, evaluated on `validation`."""
+    return tiny_tfds.parent.parent / "tiny_jpeg" / "1.0.0"
 
 
 @pytest.fixture

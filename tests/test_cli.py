@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jsep.cli import COMMANDS, HELP, main
+from jsep.data import prepare
 from jsep.errors import UserError
 from jsep.experiment import find_experiment, load_experiment
 
@@ -67,6 +68,12 @@ def test_show(capsys):
         (["train", "--devices", "99"], "there are 8 here"),
         (["train", "--resume", "--out", "nowhere"], "nowhere is no run folder"),
         (["eval", "nowhere"], "nowhere is no run folder"),
+        (["train", "--stream"], "leave --stream out"),
+        (["train", "--workers", "-1"], "--workers -1: it must be at least 0"),
+        (["train", "--erase", "2"], "--erase 2.0: it must be from 0 to 1"),
+        (["train", "--jitter", "-1"], "--jitter -1.0: it must be from 0 to 1"),
+        (["train", "--randaugment", "2", "31"], "at a magnitude from 0 to 30"),
+        (["data", "prepare", "cifr10"], "There is no data set 'cifr10'; did you mean cifar10"),
         (["port", "resnet20"], "give the file of its weights, or --check"),
         (["port", "resnet20", "nothing.pth"], "nothing.pth is no file"),
         (["port", "resnet2"], "give the file of its weights"),
@@ -141,6 +148,38 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, _, err = run(capsys, *words, "--resume", "--lr", "0.5")
     assert code == 2
     assert "another lr" in err
+
+
+def test_data_sets_are_listed_with_what_is_there(capsys, tmp_path):
+    (tmp_path / "cifar10" / "3.0.2").mkdir(parents=True)
+    (tmp_path / "cifar10" / "3.0.2" / "dataset_info.json").touch()
+    code, said, _ = run(capsys, "data", "list", "--data-dir", str(tmp_path))
+    lines = {line.split()[0]: line.split() for line in said.splitlines() if line}
+    assert code == 0
+    assert lines["mnist5k"][1:] == ["10", "5,000", "28x28x1", "in", "memory", "in", "the", "package"]
+    assert lines["cifar10"][-1] == str(tmp_path / "cifar10" / "3.0.2")
+    assert lines["cifar100"][-1] == "no"
+    assert lines["imagenet2012"][1:] == ["1,000", "1,331,167", "224x224x3", "streamed", "no"]
+    assert "memory" in lines["svhn_cropped_extra"]
+
+
+@pytest.mark.parametrize(
+    ("name", "need", "missing"),
+    [
+        ("cifar10", "a download of 170 MB", "there is no network"),
+        ("imagenet2012", "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar", "put them into"),
+        ("caltech256", "256_ObjectCategories.tar", "put it into"),
+    ],
+)
+def test_what_preparing_needs_is_said_before_it_fails(capsys, tmp_path, monkeypatch, name, need, missing):
+    monkeypatch.setattr(prepare, "_has_network", lambda: False)
+    code, said, err = run(capsys, "data", "prepare", name, "--data-dir", str(tmp_path))
+    assert code == 2
+    assert said.startswith(f"Preparing {name} needs:")
+    assert need in said
+    assert ("TensorFlow" in said) == (name != "caltech256")
+    assert missing in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_readme_holds_the_table_of_all_networks(capsys):

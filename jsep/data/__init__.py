@@ -1,13 +1,15 @@
 """Data sets as arrays or streams, and what is done to images on the device."""
 
-from jsep.data.augment import augment, mix, normalize
-from jsep.data.catalog import CATALOG, IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load
+from jsep.data.augment import Augmentation, augment, mix, normalize
+from jsep.data.catalog import IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load
 from jsep.data.feed import Feed, ResidentFeed, StreamFeed, make_feed
+from jsep.data.sources import CATALOG
 
 __all__ = [
     "CATALOG",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "Augmentation",
     "Dataset",
     "Feed",
     "ResidentFeed",

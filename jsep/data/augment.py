@@ -1,9 +1,42 @@
-"""What is done to images on the device, under jit: normalisation, pad-crop, flip, mixing."""
+"""What is done to images on the device, under jit: normalisation, augmentation, mixing.
+
+One implementation serves resident and streamed batches. Each image draws from a key folded from its position in the
+whole batch, so that the result does not depend on how many devices share the batch.
+"""
+
+import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from jsep.data import pixels
+from jsep.data.pixels import Image
+
+TRIES = 10  # rectangles drawn, of which the first that fits into the image is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What to do to training images, in this order; the defaults do nothing.
+
+    resized_crop: Inception's crop, 8 to 100 % of the area at an aspect of 3/4 to 4/3, scaled back to the image's size.
+    crop: pad by so many black pixels and cut a random window.
+    flip: mirror left to right with a chance of one half.
+    jitter: torchvision's ColorJitter with this brightness, contrast and saturation.
+    randaugment: torchvision's RandAugment, (operations an image, magnitude of 0 to 30).
+    erase: the chance that a rectangle, 2 to 33 % of the area, is painted over with `fill`, a value a channel.
+    """
+
+    resized_crop: bool = False
+    crop: int = 0
+    flip: bool = False
+    jitter: float = 0.0
+    randaugment: tuple[int, int] = (0, 9)
+    erase: float = 0.0
+    fill: tuple[int, ...] = (0,)
 
 
 def normalize(
@@ -16,33 +49,122 @@ def normalize(
 
 
 def augment(
-    key: PRNGKeyArray,
-    images: UInt8[Array, "n h w c"],
-    positions: Int[Array, " n"],
-    *,
-    crop: int = 0,
-    flip: bool = False,
+    key: PRNGKeyArray, images: UInt8[Array, "n h w c"], positions: Int[Array, " n"], how: Augmentation
 ) -> UInt8[Array, "n h w c"]:
-    """Pad by `crop` black pixels and cut a random window; mirror left to right with a chance of one half.
+    """Augment each image by draws that belong to its position in the whole batch.
 
-    Each image draws from a key folded from its position in the whole batch, so that the result does not depend on
-    how many devices share the batch.
+    >>> images = jnp.zeros((2, 32, 32, 3), jnp.uint8)
+    >>> augment(jax.random.key(0), images, jnp.arange(2), Augmentation(crop=4, flip=True)).shape
+    (2, 32, 32, 3)
     """
-    if not crop and not flip:
-        return images
-    height, width, channels = images.shape[1:]
-    padded = jnp.pad(images, ((0, 0), (crop, crop), (crop, crop), (0, 0)))
+    keys = jax.vmap(lambda position: jax.random.split(jax.random.fold_in(key, position), 6))(positions)
+    if how.resized_crop:
+        images = jax.vmap(_resized_crop)(keys[:, 2], images)
+    if how.crop:
+        images = jax.vmap(lambda key, image: _padded_crop(key, image, how.crop))(keys[:, 0], images)
+    if how.flip:
+        images = jax.vmap(_flip)(keys[:, 1], images)
+    # image by image, as only so each runs its own operation and not all of them: 40 times faster on a CPU
+    if how.jitter:
+        images = lax.map(lambda one: _jitter(one[0], one[1], how.jitter), (keys[:, 3], images))
+    if how.randaugment[0]:
+        images = lax.map(lambda one: _rand_augment(one[0], one[1], *how.randaugment), (keys[:, 4], images))
+    if how.erase:
+        fill = jnp.asarray(how.fill, jnp.uint8)
+        images = jax.vmap(lambda key, image: _erase(key, image, how.erase, fill))(keys[:, 5], images)
+    return images
 
-    def one(image: Array, position: Array) -> Array:
-        offset_key, flip_key = jax.random.split(jax.random.fold_in(key, position))
-        if crop:
-            top, left = jax.random.randint(offset_key, (2,), 0, 2 * crop + 1)
-            image = lax.dynamic_slice(image, (top, left, 0), (height, width, channels))
-        if flip:
-            image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
-        return image
 
-    return jax.vmap(one)(padded, positions)
+def _padded_crop(key: PRNGKeyArray, image: Image, crop: int) -> Image:
+    padded = jnp.pad(image, ((crop, crop), (crop, crop), (0, 0)))
+    top, left = jax.random.randint(key, (2,), 0, 2 * crop + 1)
+    return lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+
+def _flip(key: PRNGKeyArray, image: Image) -> Image:
+    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+def _resized_crop(key: PRNGKeyArray, image: Image) -> Image:
+    height, width, _ = image.shape
+    found, *window = _rectangle(key, height, width, (0.08, 1), (3 / 4, 4 / 3))
+    top, left, h, w = jnp.where(found, jnp.stack(window), jnp.array([0, 0, height, width])).astype(jnp.float32)
+    scale = jnp.stack([height / h, width / w])
+    moved = -jnp.stack([top, left]) * scale
+    scaled = jax.image.scale_and_translate(image.astype(jnp.float32), image.shape, (0, 1), scale, moved, "linear")
+    return jnp.clip(jnp.round(scaled), 0, 255).astype(jnp.uint8)
+
+
+def _erase(key: PRNGKeyArray, image: Image, chance: float, fill: UInt8[Array, " c"]) -> Image:
+    height, width, _ = image.shape
+    key, chance_key = jax.random.split(key)
+    found, top, left, h, w = _rectangle(key, height, width, (0.02, 0.33), (0.3, 3.3))
+    y, x = jnp.arange(height)[:, None], jnp.arange(width)[None]
+    inside = (y >= top) & (y < top + h) & (x >= left) & (x < left + w)
+    erased = inside & found & jax.random.bernoulli(chance_key, chance)
+    return jnp.where(erased[..., None], fill[None, None], image)
+
+
+def _rectangle(
+    key: PRNGKeyArray, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float]
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Whether one fits, and its top, left, height and width: a share of the image's area, a height over width."""
+    area_key, aspect_key, place_key = jax.random.split(key, 3)
+    areas = height * width * jax.random.uniform(area_key, (TRIES,), minval=area[0], maxval=area[1])
+    bounds = jnp.log(jnp.asarray(aspect))
+    aspects = jnp.exp(jax.random.uniform(aspect_key, (TRIES,), minval=bounds[0], maxval=bounds[1]))
+    h, w = (jnp.round(jnp.sqrt(side)).astype(jnp.int32) for side in (areas * aspects, areas / aspects))
+    fits = (h > 0) & (h <= height) & (w > 0) & (w <= width)
+    first = jnp.argmax(fits)
+    h, w = h[first], w[first]
+    room = jnp.stack([height - h, width - w])
+    top, left = jax.random.randint(place_key, (2,), 0, jnp.maximum(room, 0) + 1, jnp.int32)
+    return fits.any(), top, left, h, w
+
+
+def _jitter(key: PRNGKeyArray, image: Image, strength: float) -> Image:
+    """Brightness, contrast and saturation by factors of 1 - strength (at least 0) to 1 + strength, in any order."""
+    order_key, factor_key = jax.random.split(key)
+    branches = (pixels.brightness, pixels.contrast, pixels.colour)
+    factors = jax.random.uniform(factor_key, (3,), minval=max(0.0, 1 - strength), maxval=1 + strength)
+
+    def step(image: Image, index: Array) -> tuple[Image, None]:
+        return lax.switch(index, branches, image, factors[index]), None
+
+    return lax.scan(step, image, jax.random.permutation(order_key, 3))[0]
+
+
+def _rand_augment(key: PRNGKeyArray, image: Image, operations: int, magnitude: int) -> Image:
+    """Operations in turn, each of the 14 as likely as any other, up or down with a chance of one half."""
+    branches = _operations(magnitude, *image.shape[:2])
+
+    def step(image: Image, key: PRNGKeyArray) -> tuple[Image, None]:
+        which, sign = jax.random.split(key)
+        index = jax.random.randint(which, (), 0, len(branches), jnp.int32)
+        return lax.switch(index, list(branches.values()), image, jax.random.rademacher(sign, (), jnp.float32)), None
+
+    return lax.scan(step, image, jax.random.split(key, operations))[0]
+
+
+def _operations(magnitude: int, height: int, width: int) -> dict[str, Callable[[Image, Float[Array, ""]], Image]]:
+    """The space of RandAugment, arXiv 1909.13719, with torchvision's ranges: functions of an image and a sign."""
+    share = magnitude / 30
+    return {
+        "Identity": lambda image, sign: image,
+        "ShearX": lambda image, sign: pixels.shear_x(image, sign * 0.3 * share),
+        "ShearY": lambda image, sign: pixels.shear_y(image, sign * 0.3 * share),
+        "TranslateX": lambda image, sign: pixels.translate_x(image, sign * 150 / 331 * width * share),
+        "TranslateY": lambda image, sign: pixels.translate_y(image, sign * 150 / 331 * height * share),
+        "Rotate": lambda image, sign: pixels.rotate(image, sign * 30 * share),
+        "Brightness": lambda image, sign: pixels.brightness(image, 1 + sign * 0.9 * share),
+        "Color": lambda image, sign: pixels.colour(image, 1 + sign * 0.9 * share),
+        "Contrast": lambda image, sign: pixels.contrast(image, 1 + sign * 0.9 * share),
+        "Sharpness": lambda image, sign: pixels.sharpness(image, 1 + sign * 0.9 * share),
+        "Posterize": lambda image, sign: pixels.posterize(image, 8 - round(4 * share)),
+        "Solarize": lambda image, sign: pixels.solarize(image, 255 * (1 - share)),
+        "AutoContrast": lambda image, sign: pixels.autocontrast(image),
+        "Equalize": lambda image, sign: pixels.equalize(image),
+    }
 
 
 def mix(

@@ -15,9 +15,10 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jsep.data.catalog import CALTECH256_ARCHIVE
+from jsep.data.sources import find_source
 
-ARCHIVE, ADDRESS = CALTECH256_ARCHIVE
+SOURCE = find_source("caltech256")
+ARCHIVE, ADDRESS = SOURCE.archives[0], SOURCE.address
 TRAIN_PER_CLASS = 60
 # class 257 is clutter, none of the 256; the archive also holds a stray file and a folder of doubles
 _IMAGE = re.compile(r"256_ObjectCategories/(?!257)\d{3}\.[^/]+/\d{3}_\d{4}\.jpg")

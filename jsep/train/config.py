@@ -25,6 +25,10 @@ class Recipe:
     """Where TFDS keeps its data sets ($TFDS_DATA_DIR or ~/tensorflow_datasets unless said)."""
     image_size: int = 0
     """Bring images to this size; 0 keeps the data set's own."""
+    stream: bool = False
+    """Decode from disk during training, however small the data set; larger ones than 4 GiB are streamed anyway."""
+    workers: int = 0
+    """Processes that decode a stream; 0 takes threads."""
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
     """dataset: subtract the training images' mean, divide by their standard deviation. unit: divide by 255 alone.
     imagenet: with ImageNet's mean and deviation."""
@@ -32,6 +36,14 @@ class Recipe:
     """Pad by so many pixels and cut a random window (4 is usual for CIFAR)."""
     flip: bool = False
     """Mirror half of the training images."""
+    resized_crop: bool = False
+    """Inception's crop: 8 to 100 % of the area, scaled back. Streamed images of several sizes get it in any case."""
+    jitter: float = 0.0
+    """Brightness, contrast and saturation change by up to this share (0.4 is usual)."""
+    randaugment: tuple[int, int] = (0, 9)
+    """RandAugment: operations an image (2 is usual, 0 for none) and their magnitude of 0 to 30."""
+    erase: float = 0.0
+    """Chance that a rectangle of a training image is painted over with the mean colour."""
 
     epochs: int = 15
     """Passes over the training images."""
@@ -109,6 +121,14 @@ class Recipe:
             (0 < self.decay <= 1, "decay", "greater than 0 and at most 1"),
             (self.crop >= 0, "crop", "at least 0"),
             (self.image_size >= 0, "image_size", "at least 0"),
+            (self.workers >= 0, "workers", "at least 0"),
+            (0 <= self.jitter <= 1, "jitter", "from 0 to 1"),
+            (0 <= self.erase <= 1, "erase", "from 0 to 1"),
+            (
+                self.randaugment[0] >= 0 and 0 <= self.randaugment[1] <= 30,
+                "randaugment",
+                "at least 0 operations, at a magnitude from 0 to 30",
+            ),
             (self.devices >= 0, "devices", "at least 0"),
             (self.seed >= 0, "seed", "at least 0"),
             (self.keep >= 1, "keep", "at least 1"),

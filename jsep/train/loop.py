@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from jsep.costs import Table, count
-from jsep.data import IMAGENET_MEAN, Dataset, Feed, load, make_feed
+from jsep.data import IMAGENET_MEAN, Augmentation, Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.models import create_model, parse_options
@@ -60,6 +60,19 @@ class Setup:
         return statistics_of(self.config, self.dataset)
 
     @property
+    def augmentation(self) -> Augmentation:
+        config = self.config
+        return Augmentation(
+            resized_crop=config.resized_crop and not self.training.crops,  # not twice
+            crop=config.crop,
+            flip=config.flip,
+            jitter=config.jitter,
+            randaugment=config.randaugment,
+            erase=config.erase,
+            fill=tuple(round(255 * level) for level in self.statistics[0]),
+        )
+
+    @property
     def steps_per_epoch(self) -> int:
         return steps_per_epoch(self.training.size, self.config.batch_size)
 
@@ -73,7 +86,7 @@ def prepare(config: RunConfig) -> Setup:
     devices.check_batch(config.batch_size, config.accumulate, even=bool(config.mixup or config.cutmix))
     options = parse_options(config.options)
     create_model(config.model, **options)  # a mistyped name should not wait for the data
-    dataset = load(config.data, config.data_dir, config.image_size)
+    dataset = load(config.data, config.data_dir, config.image_size, stream=config.stream)
     model = create_model(
         config.model,
         num_classes=len(dataset.class_names),
@@ -87,8 +100,8 @@ def prepare(config: RunConfig) -> Setup:
         dataset,
         model,
         devices,
-        make_feed(dataset.train, dataset),
-        make_feed(dataset.test, dataset),
+        make_feed(dataset.train, dataset, config.workers),
+        make_feed(dataset.test, dataset, config.workers),
     )
     if config.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"--normalize imagenet needs colour images; those of {dataset.name} have one channel")
@@ -137,7 +150,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
     log = MetricsLog(folder, step, config)
     teacher, teaching = open_teacher(config, setup.dataset) if config.teacher else (None, None)
     constants = devices.replicate((setup.training.constants, teaching))
-    batches = setup.training.training(config.batch_size, config.seed, step)
+    batches = setup.training.training(config.batch_size, config.seed, step, share())
     step_fn = make_train_step(
         setup.model,
         optimizer,
@@ -146,8 +159,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
         axis_name=AXIS,
         steps_per_epoch=epoch_steps,
         seed=config.seed,
-        crop=config.crop,
-        flip=config.flip,
+        augmentation=setup.augmentation,
         label_smoothing=config.label_smoothing,
         mixup=config.mixup,
         cutmix=config.cutmix,
@@ -168,7 +180,7 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
     batch = next(batches)
     run_step = devices.train_step(step_fn, state, constants, batch)
     compile_seconds += time.perf_counter() - started
-    with progress, contextlib.closing(log):
+    with progress, contextlib.closing(log), contextlib.closing(batches):
         try:
             while step < total:
                 started = time.perf_counter()
@@ -228,7 +240,7 @@ def make_evaluation(setup: Setup) -> Any:
     step = devices.eval_step(make_eval_step(setup.model, feed.fetch, setup.statistics, axis_name=AXIS))
 
     def evaluate(variables: Any) -> dict[str, float]:
-        parts = [step(variables, constants, batch, mask) for batch, mask in feed.evaluation(batch_size)]
+        parts = [step(variables, constants, batch, mask) for batch, mask in feed.evaluation(batch_size, share())]
         totals = jax.tree.map(lambda *s: np.sum(s, dtype=np.float64), *jax.device_get(parts))
         return totals.means()
 

@@ -102,8 +102,6 @@ class Devices:
         """This process's share (n, ...) of the batch -> the whole batch (devices, batch / devices, ...)"""
 
         def split(x: np.ndarray) -> Any:
-            i, n = jax.process_index(), jax.process_count()
-            x = x[i * len(x) // n : (i + 1) * len(x) // n]
             own = x.reshape(len(self.devices) // jax.process_count(), -1, *x.shape[1:])
             return own if jax.process_count() == 1 else jax.make_array_from_process_local_data(self._shared, own)
 

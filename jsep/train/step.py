@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jsep import ops
-from jsep.data import augment, mix, normalize
+from jsep.data import Augmentation, augment, mix, normalize
 from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of
 from jsep.train.select import classes_of, matching
 from jsep.train.state import TrainState
@@ -46,8 +46,7 @@ def make_train_step(
     axis_name: str,
     steps_per_epoch: int,
     seed: int,
-    crop: int = 0,
-    flip: bool = False,
+    augmentation: Augmentation,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
     cutmix: float = 0.0,
@@ -102,7 +101,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
         augment_key, dropout_key, mix_key = jax.random.split(key, 3)
         positions = ops.batch_positions(labels.shape[0], axis_name)
-        images = augment(augment_key, images, positions, crop=crop, flip=flip)
+        images = augment(augment_key, images, positions, augmentation)
         targets = targets_of(labels, classes_of(state.params), label_smoothing)
         images, targets = mix(mix_key, images.astype(jnp.float32), targets, positions, mixup=mixup, cutmix=cutmix)
         whole = (images, targets, labels)

@@ -1,14 +1,23 @@
-"""Pad-crop and flip do what they say and belong to the image's place in the batch."""
+"""Augmentation does what it says, and belongs to the image's place in the batch."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsep.data import augment, mix, normalize
+from jsep.data import Augmentation, augment, mix, normalize
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(1, 256, (64, 6, 6, 1)), jnp.uint8)
+PICTURES = jnp.asarray(np.random.default_rng(1).integers(1, 256, (64, 16, 12, 3)), jnp.uint8)
 PLACES = jnp.arange(64)
+AUGMENT = jax.jit(augment, static_argnums=3)
+EVERYTHING = Augmentation(
+    resized_crop=True, crop=2, flip=True, jitter=0.4, randaugment=(2, 9), erase=0.5, fill=(7, 8, 9)
+)
+
+
+def run(images, seed=0, **how) -> np.ndarray:
+    return np.asarray(AUGMENT(jax.random.key(seed), images, PLACES, Augmentation(**how)))
 
 
 def windows(image: np.ndarray, crop: int) -> list[bytes]:
@@ -18,11 +27,11 @@ def windows(image: np.ndarray, crop: int) -> list[bytes]:
 
 
 def test_nothing_asked_nothing_done():
-    assert augment(jax.random.key(0), IMAGES, PLACES) is IMAGES
+    assert augment(jax.random.key(0), IMAGES, PLACES, Augmentation()) is IMAGES
 
 
 def test_flip_mirrors_about_half():
-    flipped = np.asarray(augment(jax.random.key(0), IMAGES, PLACES, flip=True))
+    flipped = run(IMAGES, flip=True)
     same = (flipped == np.asarray(IMAGES)).all((1, 2, 3))
     mirrored = (flipped == np.asarray(IMAGES)[:, :, ::-1]).all((1, 2, 3))
     assert (same | mirrored).all()
@@ -30,16 +39,63 @@ def test_flip_mirrors_about_half():
 
 
 def test_crop_cuts_windows_of_the_padded_image():
-    cut = np.asarray(augment(jax.random.key(0), IMAGES, PLACES, crop=2))
+    cut = run(IMAGES, crop=2)
     places = [windows(before, 2).index(after.tobytes()) for before, after in zip(np.asarray(IMAGES), cut, strict=True)]
     assert len(set(places)) > 12  # of 25
 
 
+def test_resized_crop_shows_a_window_at_the_size_of_the_image():
+    # pixels that name their place: a window then runs from its own first value to its last, in equal steps
+    ramp = jnp.broadcast_to(jnp.arange(0, 240, 5, dtype=jnp.uint8)[:, None, None], (64, 48, 48, 1))
+    cut = run(ramp, resized_crop=True).astype(int)
+    assert cut.shape == (64, 48, 48, 1)
+    steps = (cut[:, 40] - cut[:, 8])[:, 0, 0] / 32 / 5  # height of the window over that of the image
+    assert steps.max() <= 1.01
+    assert steps.min() > 0.08 * 0.75
+    assert len(np.unique(steps)) > 20
+    assert len(np.unique(cut[:, 24, 24, 0])) > 20  # and elsewhere, too
+    np.testing.assert_array_equal(cut, np.broadcast_to(cut[:, :, :1], cut.shape))
+    # area and aspect bound the height: its square lies within 3/4 to 4/3 of the area, 1 at most
+    assert 0.45 < np.mean(steps**2) < 0.65
+
+
+def test_erasing_paints_rectangles_over_a_share_of_the_images():
+    erased = run(PICTURES, erase=0.5, fill=(0, 0, 0))
+    gone = (erased != np.asarray(PICTURES)).any(-1)
+    hit = gone.any((1, 2))
+    assert 20 < hit.sum() < 44
+    for mask, image in zip(gone[hit], erased[hit], strict=True):
+        rows, columns = mask.any(1), mask.any(0)
+        np.testing.assert_array_equal(mask, rows[:, None] & columns)  # a rectangle, filled
+        assert (image[mask] == 0).all()
+        assert mask.mean() < 0.45  # 33 %, and rounding
+    assert (run(PICTURES, erase=1.0) != np.asarray(PICTURES)).any((1, 2, 3)).all()
+
+
+def test_jitter_draws_brightness_contrast_and_saturation():
+    grey = jnp.full((64, 4, 4, 3), 100, jnp.uint8)
+    levels = run(grey, jitter=0.4)[:, 0, 0]
+    # of an even grey, contrast and saturation change nothing: brightness alone is left
+    assert levels.min() >= 59
+    assert levels.max() <= 140
+    assert len(np.unique(levels)) > 20
+    jittered = run(PICTURES, jitter=0.4).astype(int)
+    spread = jittered.std((1, 2)).mean(-1) / np.asarray(PICTURES).astype(int).std((1, 2)).mean(-1)
+    assert np.ptp(spread) > 0.3
+
+
+def test_randaugment_draws_among_its_operations():
+    once = run(PICTURES, randaugment=(1, 9))
+    changed = (once != np.asarray(PICTURES)).any((1, 2, 3))
+    assert 48 < changed.sum() < 64  # one operation of 14 is to do nothing
+    assert (run(PICTURES, randaugment=(2, 9)) != once).any()
+    assert (run(PICTURES, randaugment=(1, 25)) != once).any()
+
+
 def test_a_part_of_the_batch_is_augmented_as_in_the_whole():
     key = jax.random.key(3)
-    whole = augment(key, IMAGES, PLACES, crop=2, flip=True)
-    part = augment(key, IMAGES[40:], PLACES[40:], crop=2, flip=True)
-    np.testing.assert_array_equal(whole[40:], part)
+    whole = AUGMENT(key, PICTURES, PLACES, EVERYTHING)
+    np.testing.assert_array_equal(whole[40:], AUGMENT(key, PICTURES[40:], PLACES[40:], EVERYTHING))
 
 
 def test_normalize():

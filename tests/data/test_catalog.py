@@ -10,7 +10,7 @@ import pytest
 from conftest import CLASSES
 from PIL import Image
 
-from jsep.data import catalog, load
+from jsep.data import catalog, decode, load, prepare, sources
 from jsep.errors import UserError
 
 
@@ -49,8 +49,8 @@ def test_a_prepared_directory_by_its_path_or_its_parents(tiny_tfds):
 
 
 def test_names_are_found_in_the_data_dir_and_splits_are_added(tiny_tfds, monkeypatch):
-    source = catalog.Source("tiny", train="train+test")
-    monkeypatch.setitem(catalog.CATALOG, "both_parts", source)
+    source = sources.Source("tiny", train="train+test")
+    monkeypatch.setitem(sources.CATALOG, "both_parts", source)
     data = load("both_parts", data_dir=tiny_tfds.parent.parent)
     assert data.name == "both_parts"
     assert len(data.train) == 68
@@ -64,14 +64,14 @@ def test_images_are_brought_to_a_size(tiny_tfds):
 def test_resize_scales_the_shorter_side_and_cuts_the_centre():
     image = np.zeros((10, 20, 3), np.uint8)
     image[:, 8:12] = 255
-    small = catalog.resize(image, 5)
+    small = decode.resize(image, 5)
     assert small.shape == (5, 5, 3)
     assert small[:, 2:4].min() > 200
     assert small[:, 0].max() == 0
 
 
 def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "_has_network", lambda: False)
+    monkeypatch.setattr(prepare, "_has_network", lambda: False)
     started = time.monotonic()
     with pytest.raises(UserError, match="no network") as error:
         load("cifar10", data_dir=tmp_path)
@@ -82,14 +82,8 @@ def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, 
 
 
 def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    class NeedsTensorFlow:
-        def download_and_prepare(self, **options):
-            raise ImportError("no", name="tensorflow")
-
-    monkeypatch.setattr(catalog, "_has_network", lambda: True)
-    monkeypatch.setattr(tfds, "builder", lambda *args, **options: NeedsTensorFlow())
+    monkeypatch.setattr(prepare, "_has_network", lambda: True)
+    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorflow-cpu"):
         load("fashion_mnist", data_dir=tmp_path)
 
@@ -148,9 +142,19 @@ def test_a_downloaded_cifar_archive_is_checked():
     from jsep.data import cifar
 
     for name, builder in cifar.BUILDERS.items():
-        archive, address = catalog.CATALOG[name].archive
+        source = catalog.CATALOG[name]
+        (archive,) = source.archives
+        address = f"{source.address}/{archive}"
         assert builder.url_infos[address].filename == archive
         assert len(builder.url_infos[address].checksum) == 64
+
+
+def test_preparing_on_a_full_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "_has_network", lambda: True)
+    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(prepare, "_free", lambda folder: 300_000_000)
+    with pytest.raises(UserError, match=r"takes about 3 GB .* 300 MB free: make room"):
+        load("svhn_cropped", data_dir=tmp_path)
 
 
 def _caltech256(folder, sizes):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jsep.data import StreamFeed, catalog
+from jsep.data import Augmentation, StreamFeed, catalog
 from jsep.errors import UserError
 from jsep.report import Result, read_rows
 from jsep.train import Diverged, Interrupted, RunConfig, evaluate_run, loop, train
@@ -179,3 +179,38 @@ def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
     monkeypatch.setattr(wandb.Run, "log", lambda self, line, step: seen.append((line["epoch"], step)))
     train(dataclasses.replace(config, epochs=2, wandb="jsep"), tmp_path / "run", console=QUIET)
     assert seen == [(1, 3), (2, 6)]
+
+
+def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image(jpeg_tfds, tmp_path, monkeypatch):
+    """As on ImageNet: pictures of many sizes, decoded beside the step, cut at random, augmented on the device."""
+    config = RunConfig(
+        model="both_cnn",
+        options=("width=0.02", "momentum=0.9"),
+        data=str(jpeg_tfds),
+        image_size=32,
+        stream=True,
+        flip=True,
+        epochs=2,
+        batch_size=16,
+        devices=1,
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole, console=QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 1)
+        patch.setattr(loop, "Progress", StopsAtFive)
+        with pytest.raises(Interrupted, match="step 5"):
+            train(config, stopped, console=QUIET)
+    train(config, stopped, resume=True, console=QUIET)
+    assert same_bits(final_state(config, stopped), final_state(config, whole))
+    assert evaluate_run(whole, checkpoint="last")["images"] == 20
+
+
+def test_every_flag_of_augmentation_reaches_the_step(config, jpeg_tfds):
+    flags = {"crop": 1, "flip": True, "jitter": 0.4, "randaugment": (2, 7), "erase": 0.25}
+    asked = dataclasses.replace(config, resized_crop=True, **flags)
+    mean = tuple(round(255 * level) for level in loop.prepare(asked).dataset.mean)
+    assert loop.prepare(asked).augmentation == Augmentation(resized_crop=True, fill=mean, **flags)
+    # pictures of many sizes are cut while they are decoded, and not once more
+    streamed = dataclasses.replace(asked, data=str(jpeg_tfds), image_size=8, stream=True)
+    assert loop.prepare(streamed).augmentation == Augmentation(fill=(124, 116, 104), **flags)

@@ -9,13 +9,15 @@ import numpy as np
 import optax
 import pytest
 
-from jsep.data import ResidentFeed, load
+from jsep.data import Augmentation, ResidentFeed, load
 from jsep.errors import UserError
 from jsep.layers import BatchNorm
 from jsep.models import create_model
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.state import create_state
 from jsep.train.step import Teacher, make_eval_step, make_train_step
+
+AUGMENTATION = Augmentation(crop=2, flip=True)
 
 
 def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = AXIS, **changes):
@@ -25,7 +27,7 @@ def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = A
     optimizer = optax.sgd(0.01, 0.9, nesterov=True)
     devices, feed = Devices(number), ResidentFeed(dataset.train)
     statistics = (dataset.mean, dataset.std)
-    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "crop": 2, "flip": True, "ema": 0.9}
+    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "augmentation": AUGMENTATION, "ema": 0.9}
     options |= {"mixup": 0.2, "cutmix": 1.0} | changes
     step = make_train_step(model, optimizer, feed.fetch, statistics, **options)
     state = create_state(model, optimizer, dataset.image_shape, 0, averaged=True)
@@ -72,8 +74,8 @@ def test_without_a_shared_axis_the_statistics_would_differ():
     "changes",
     [
         {"label_smoothing": 0.2},
-        {"crop": 0},
-        {"flip": False},
+        {"augmentation": Augmentation(flip=True)},
+        {"augmentation": Augmentation(crop=2)},
         {"seed": 1},
         {"mixup": 0.0},
         {"cutmix": 0.0},
@@ -118,7 +120,7 @@ def small(model, steps: int = 1, teaching=None, **changes):
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
     devices, optimizer = Devices(1), optax.sgd(0.5)
     batch = (images, np.arange(8, dtype=np.int32) % 2)
-    options = {"axis_name": AXIS, "steps_per_epoch": 9, "seed": 0} | changes
+    options = {"axis_name": AXIS, "steps_per_epoch": 9, "seed": 0, "augmentation": Augmentation()} | changes
     step = make_train_step(model, optimizer, lambda _, given: given, ((0.0,), (1.0,)), **options)
     state = create_state(model, optimizer, (2, 2, 1), 0, averaged="ema" in changes)
     states, constants = [jax.device_get(state)], devices.replicate(((), teaching))
