@@ -21,6 +21,7 @@ FLOORS = {
     "decompose": 5,
     "tables": 5,
     "experiment": 5,
+    "export": 5,
     "cli": 6,
 }
 
