@@ -26,17 +26,22 @@ BATCH = 50  # images at once
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """How a program is written, how the file is run, and the packages of its extra, jsep[NAME]."""
+    """How a program is written, how the file is run, and what that needs.
+
+    packages: modules of the extra jsep[FORMAT]. converter: a package that pins what jsep needs newer, and works all the
+    same; so it is installed without its dependencies, which the extra brings.
+    """
 
     write: Callable[[Program, Path], None]
     load: Callable[[Path], Logits]
     packages: tuple[str, ...] = ()
+    converter: str = ""
 
 
 FORMATS = {
     "stablehlo": Format(to_stablehlo.write, to_stablehlo.load),
-    "onnx": Format(to_onnx.write, to_onnx.load, ("jax2onnx", "onnx", "onnxruntime")),
-    "tflite": Format(to_tflite.write, to_tflite.load, ("litert_converter", "ai_edge_litert")),
+    "onnx": Format(to_onnx.write, to_onnx.load, ("onnx", "onnx_ir", "onnxruntime"), "jax2onnx"),
+    "tflite": Format(to_tflite.write, to_tflite.load, ("ai_edge_litert",), "litert-converter"),
     "safetensors": Format(to_safetensors.write, to_safetensors.load),
 }
 
@@ -79,9 +84,7 @@ def export_run(
     """
     if images < 1:
         raise UserError(f"--images {images}: it must be at least 1")
-    missing = [name for name in FORMATS[to].packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f"--to {to} needs {' and '.join(missing)}, not installed here: pip install 'jsep[{to}]'")
+    _check_packages(to)
     out = out or run / f"model.{to}"
     setup, step, variables = load_run(run, checkpoint=checkpoint, **changes)
     program = _program(setup, variables, step)
@@ -106,6 +109,17 @@ def export_run(
         part.unlink(missing_ok=True)
     norms = sum(path.endswith("/var") for path in flat(program.variables))
     return Report(out, setup.config.model, step, len(program.pairs), norms, len(tested), len(noise), difference, same)
+
+
+def _check_packages(to: str) -> None:
+    form = FORMATS[to]
+    modules = (*form.packages, *filter(None, [form.converter.replace("-", "_")]))
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--to {to} needs {' and '.join(missing)}, not installed here: pip install 'jsep[{to}]', "
+            f"then pip install --no-deps {form.converter}"
+        )
 
 
 def live_logits(program: Program, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jsep.export.program import INPUT, OUTPUT, Logits, Program
 
 OPSET = 21
@@ -19,14 +21,15 @@ def write(program: Program, path: Path) -> None:
 
     for name in ("jax2onnx", "onnx_ir"):  # they log a traceback for each plugin whose package is not there
         logging.getLogger(name).setLevel(logging.ERROR)
-    model: Any = jax2onnx.to_onnx(
-        program.logits,
-        [("n", *program.image_shape)],
-        model_name=program.facts["model"],
-        opset=OPSET,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-    )
+    with jax.disable_jit():  # functions of JAX that are jitted themselves, such as relu6, as their operations
+        model: Any = jax2onnx.to_onnx(
+            program.logits,
+            [("n", *program.image_shape)],
+            model_name=program.facts["model"],
+            opset=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+        )
     _pool_in_two_dimensions(model)
     model = _simplified(model)
     helper.set_model_props(model, program.text_facts)
