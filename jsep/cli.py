@@ -28,6 +28,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep tpu MODEL                its training step compiled for a TPU that need not be here: memory, bytes, bounds
   jsep data list | prepare NAME the data sets: what is there, what preparing one needs, and preparing it
   jsep port MODEL [FILE]        weights from PyTorch into a run folder; --check sets both networks side by side
+  jsep export RUN --to FORMAT   a run's network as StableHLO, ONNX, TFLite or safetensors, checked against the live one
 
 Every command explains itself: jsep train --help.
 A first look: jsep show separable_cnn, then jsep compare.
@@ -406,6 +407,36 @@ def _check_port(model: str, size: int | None) -> None:
         )
 
 
+def export(
+    run: Positional[Path],
+    to: Literal["stablehlo", "onnx", "tflite", "safetensors"],
+    out: Path | None = None,
+    checkpoint: str = "best",
+    images: int = 100,
+    data: str | None = None,
+    data_dir: Path | None = None,
+) -> None:
+    """Write a run's network for other programs, run the file, and compare its logits with the live network's.
+
+    The file takes float32 images (n, h, w, c) from 0 to 1 and gives logits: the run's normalisation is inside, batch
+    norms are folded into convolutions. safetensors holds the weights alone, as trained. The facts (classes, sizes)
+    are written beside the file as JSON.
+
+    Args:
+        run: The run folder.
+        to: stablehlo (jax.export), onnx and tflite (extras of their own), or safetensors.
+        out: The file; model.FORMAT in the run folder unless said.
+        checkpoint: best, last, or a step.
+        images: Test images to compare on, beside 16 random ones.
+        data: Another data set with the same classes; the run's own unless said.
+        data_dir: Where TFDS keeps its data sets.
+    """
+    from jsep.export import export_run
+
+    changes = {key: value for key, value in (("data", data), ("data_dir", data_dir)) if value is not None}
+    tables.exported(export_run(run, to, out, checkpoint=checkpoint, images=images, **changes), to)
+
+
 def _typed(function: Callable[..., None], name: str) -> Callable[[Sequence[str]], None]:
     """A command whose flags are simply the function's parameters."""
     return lambda argv: tyro.cli(function, prog=f"jsep {name}", args=argv)
@@ -422,6 +453,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "tpu": tpu,
     "data": data,
     "port": _typed(port, "port"),
+    "export": _typed(export, "export"),
 }
 
 
@@ -462,5 +494,6 @@ def _fail(sentence: object, code: int) -> int:
 def _quiet() -> None:
     """Libraries' chatter is not ours: of absl, TensorFlow's readers and Orbax only errors are shown."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the converter to TFLite announces them, whatever the level
     for name in ("absl", "orbax", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -196,6 +196,18 @@ def data_sets(data_dir: Path | None) -> None:
     )
 
 
+def exported(report: Any, to: str) -> None:
+    """What became of a run, and how far it is from the live network."""
+    images = report.test_images + report.random_images
+    console.print(f"{report.path}: {report.model} at step {report.step}, {report.path.stat().st_size:,} bytes")
+    if to != "safetensors":
+        console.print(f"{report.folded} of {report.norms} batch norms went into the convolutions before them")
+    console.print(
+        f"Run again on {report.test_images} test and {report.random_images} random images: logits within "
+        f"{report.difference:.1e} of the largest from the live network's, the same class on {report.same} of {images}"
+    )
+
+
 def _table(*words: str, numbers: Sequence[str]) -> Table:
     """Columns of words, then columns of numbers, set to the right."""
     table = Table(*words, box=None, pad_edge=False)

@@ -114,3 +114,29 @@ def resnet8_state():
         return {name: value.astype(np.float32) for name, value in state.items()}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """A network by name with options, as one that was trained: (model, variables), batch-norm statistics and all."""
+    import jax.numpy as jnp
+    from flax.traverse_util import path_aware_map
+
+    from jsep.models import create_model, parse_options
+
+    ranges = {"mean": (-0.3, 0.3), "var": (0.5, 1.5), "scale": (0.5, 1.5), "bias": (-0.3, 0.3)}
+
+    def make(text: str, shape: tuple[int, int, int]):
+        name, *options = text.split()
+        model = create_model(name, num_classes=10, **parse_options(options))
+        rng = np.random.default_rng(0)
+
+        def draw(path: tuple[str, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            if path[-1] in ranges:
+                return rng.uniform(*ranges[path[-1]], leaf.shape).astype(np.float32)
+            return (rng.normal(size=leaf.shape) * (2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(np.float32)
+
+        x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+        return model, path_aware_map(draw, jax.eval_shape(model.init, jax.random.key(0), x))
+
+    return make

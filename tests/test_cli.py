@@ -58,6 +58,8 @@ def test_show(capsys):
         (["show", "regular"], "There is no model 'regular'; did you mean regular_cnn"),
         (["show", "regular_cnn", "--options", "widht=1"], "no option 'widht'; did you mean width"),
         (["show", "regular_cnn", "--input", "4", "4", "3"], "at least 8x8"),
+        (["export", "nowhere", "--to", "stablehlo"], "nowhere is no run folder"),
+        (["export", "nowhere", "--to", "stablehlo", "--images", "0"], "--images 0: it must be at least 1"),
         (["train", "regular_cn"], "There is no model"),
         (["train", "--data", "mnst"], "There is no data set 'mnst'; did you mean mnist"),
         (["train", "--epochs", "0"], "--epochs 0: it must be at least 1"),

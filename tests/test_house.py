@@ -22,6 +22,7 @@ FLOORS = {
     "tables": 5,
     "tpu": 5,
     "experiment": 5,
+    "export": 5,
     "cli": 6,
 }
 

@@ -1,6 +1,7 @@
-"""Compression of trained networks that needs no new network: depth-wise decomposition and its rivals."""
+"""Compression of trained networks that needs no new network: decomposition and its rivals, batch norms folded."""
 
 from jsep.compress.decompose import LayerResult, Options, decompose
+from jsep.compress.fold import apply_folded, fold_batch_norms
 from jsep.compress.plan import Method, Site, find_sites, load_plan, make_plan, save_plan
 
 __all__ = [
@@ -8,8 +9,10 @@ __all__ = [
     "Method",
     "Options",
     "Site",
+    "apply_folded",
     "decompose",
     "find_sites",
+    "fold_batch_norms",
     "load_plan",
     "make_plan",
     "save_plan",

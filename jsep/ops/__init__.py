@@ -4,6 +4,7 @@ from jsep.ops.conv import conv, pointwise_conv
 from jsep.ops.depthwise import depthwise_conv
 from jsep.ops.dropout import batch_positions, dropout
 from jsep.ops.geometry import Padding, explicit_padding
+from jsep.ops.lowering import portable_operations
 from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
 from jsep.ops.resize import resize_axis
@@ -30,6 +31,7 @@ __all__ = [
     "group_sum",
     "max_pool",
     "pointwise_conv",
+    "portable_operations",
     "resize_axis",
     "shortcut_shift",
 ]

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jsep.ops.geometry import Geometry, Padding, Pair, explicit_padding, pad, pair, tap_slices
+from jsep.ops.lowering import by_platform, portable
 
 Lowering = Literal["auto", "products", "xla"]
 
@@ -50,7 +51,7 @@ def conv(
         case "xla":
             return direct(x, kernel)
         case "auto":
-            return lax.platform_dependent(x, kernel, cpu=products, default=direct)
+            return by_platform(x, kernel, cpu=products, default=direct)
     raise ValueError(f'lowering {lowering!r}: use "auto", "products" or "xla"')
 
 
@@ -59,6 +60,8 @@ def pointwise_conv(
 ) -> Float[Array, "n h2 w2 o"]:
     """1x1 convolution, as one matrix product over all positions; a stride takes every s-th position."""
     rows, columns = pair(strides)
+    if portable():
+        return _direct(x, kernel, Geometry((rows, columns), ((0, 0), (0, 0)), (1, 1)), groups=1)
     x = x[:, ::rows, ::columns]
     n, height, width, channels = x.shape
     y = x.reshape(-1, channels) @ kernel[0, 0]  # (n, h, w, c) -> (n * h * w, o)

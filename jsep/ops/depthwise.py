@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from jsep.ops.conv import conv
 from jsep.ops.geometry import Geometry, Padding, Pair, axes, explicit_padding, pad, pair, tap_slices
+from jsep.ops.lowering import by_platform
 from jsep.ops.precision import accumulation_dtype
 
 Lowering = Literal["auto", "taps", "xla"]
@@ -82,7 +83,7 @@ def _grouped(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 def _by_platform(x: Array, kernel: Array, geometry: Geometry) -> Array:
     taps, grouped = (partial(f, geometry=geometry) for f in (_taps, _grouped))
-    return lax.platform_dependent(x, kernel, cpu=taps, default=grouped)
+    return by_platform(x, kernel, cpu=taps, default=grouped)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jsep.ops.geometry import Padding, Pair, explicit_padding, pair
+from jsep.ops.lowering import portable
 
 
 def max_pool(
@@ -22,7 +23,7 @@ def max_pool(
     The gradient goes to the first of equal values, as in PyTorch.
     """
     window, strides, pads = _geometry(x, window, strides, padding)
-    if strides == window and not any(map(any, pads)):
+    if strides == window and not any(map(any, pads)) and not portable():
         return _disjoint_max_pool(x, window)
     return lax.reduce_window(x, -np.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)
 

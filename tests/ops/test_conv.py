@@ -65,3 +65,23 @@ def test_torch_and_same_padding_differ_at_stride_two_on_an_even_map():
 def test_unknown_padding_is_refused():
     with pytest.raises(ValueError, match="TORCH"):
         ops.conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), padding="same")  # type: ignore[arg-type]
+
+
+def test_what_is_to_be_portable_holds_one_plain_operation():
+    x = jnp.ones((2, 8, 8, 6))
+    calls = {
+        "conv_general_dilated": [
+            lambda: ops.conv(x, jnp.ones((3, 3, 2, 6)), groups=3),
+            lambda: ops.depthwise_conv(x, jnp.ones((3, 3, 1, 6))),
+            lambda: ops.pointwise_conv(x, jnp.ones((1, 1, 6, 4)), strides=2),
+        ],
+        "reduce_window_max": [lambda: ops.max_pool(x, 2)],
+    }
+    for name, functions in calls.items():
+        for function in functions:
+            with ops.portable_operations():
+                program, plain = jax.make_jaxpr(function)(), function()
+            assert [equation.primitive.name for equation in program.eqns if equation.outvars][-1] == name
+            assert "platform_index" not in str(program)
+            np.testing.assert_allclose(plain, function(), rtol=1e-6)
+    assert "platform_index" in str(jax.make_jaxpr(calls["conv_general_dilated"][1])())

@@ -1,0 +1,97 @@
+"""ONNX: converted by jax2onnx, simplified by onnxruntime."""
+# what the extra brings is not where types are checked
+# pyright: reportMissingImports=false
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jsep.export.program import INPUT, OUTPUT, Logits, Program
+
+OPSET = 21
+
+
+def write(program: Program, path: Path) -> None:
+    """Any number of images at once."""
+    import jax2onnx
+    from onnx import checker, helper, save
+
+    for name in ("jax2onnx", "onnx_ir"):  # they log a traceback for each plugin whose package is not there
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with jax.disable_jit():  # functions of JAX that are jitted themselves, such as relu6, as their operations
+        model: Any = jax2onnx.to_onnx(
+            program.logits,
+            [("n", *program.image_shape)],
+            model_name=program.facts["model"],
+            opset=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+        )
+    _pool_in_two_dimensions(model)
+    model = _simplified(model)
+    helper.set_model_props(model, program.text_facts)
+    checker.check_model(model, full_check=True)
+    save(model, path)
+
+
+def load(path: Path) -> Logits:
+    """The function in the file, run by onnxruntime on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+
+
+def _pool_in_two_dimensions(model: Any) -> None:
+    """jax2onnx pools over all four axes of NHWC, (1, k, k, 1) of (1, 1, n, h, w, c), which no runtime has.
+
+    Its Unsqueeze, Unsqueeze, MaxPool, Squeeze becomes Transpose, MaxPool over h and w, Transpose.
+    """
+    from onnx.helper import make_attribute
+
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    takers = {name: node for node in graph.node for name in node.input}
+
+    def transpose(node: Any, order: tuple[int, ...]) -> None:
+        node.op_type = "Transpose"
+        del node.input[1:], node.attribute[:]
+        node.attribute.append(make_attribute("perm", order))
+
+    for node in [node for node in graph.node if node.op_type == "MaxPool"]:
+        attributes = {one.name: list(one.ints) for one in node.attribute}
+        if len(attributes["kernel_shape"]) != 4:
+            continue
+        inner = makers[node.input[0]]
+        outer, last = makers[inner.input[0]], takers[node.output[0]]
+        transpose(outer, (0, 3, 1, 2))
+        transpose(last, (0, 2, 3, 1))
+        node.input[0] = outer.output[0]
+        graph.node.remove(inner)
+        del node.attribute[:]
+        for name, values in attributes.items():  # of n, h, w, c; pads: those before, then those after
+            spatial = values[1:3] + values[5:7] if name == "pads" else values[1:3]
+            node.attribute.append(make_attribute(name, spatial))
+    del graph.value_info[:]  # shapes of what was; the checker infers them anew
+
+
+def _simplified(model: Any) -> Any:
+    """Constants folded and pairs of transposes removed, in operators of ONNX alone."""
+    import onnxruntime as runtime
+    from onnx import load_model
+
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        options.optimized_model_filepath = str(path)
+        runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        simple = load_model(path)
+    used = {node.domain for node in simple.graph.node} | {""}
+    kept = [one for one in simple.opset_import if one.domain in used]  # onnxruntime names all that it knows
+    del simple.opset_import[:]
+    simple.opset_import.extend(kept)
+    return simple

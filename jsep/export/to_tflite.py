@@ -1,0 +1,37 @@
+"""TFLite: StableHLO converted by the LiteRT converter, without TensorFlow."""
+# what the extra brings is not where types are checked
+# pyright: reportMissingImports=false
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from jsep.export.program import INPUT, OUTPUT, Logits, Program, spec
+
+SIGNATURE = "serving_default"
+
+
+def write(program: Program, path: Path) -> None:
+    """One image at a time: phones have no more, and resized inputs have given wrong numbers."""
+    from litert_converter import converter_api_ext as converter
+    from litert_converter.mlir import ir, passmanager
+
+    module = export.export(jax.jit(program.logits), platforms=("cpu",))(spec(program, 1)).mlir_module()
+    context = ir.Context()
+    converter.prepare_mlir_context(context)
+    with context:
+        module = ir.Module.parse(module)
+        converter.set_signature(module.operation, SIGNATURE, [INPUT], [OUTPUT])
+        converter.run_convert_to_tfl_passes(module, passmanager.PassManager(), converter.ConvertToTFLConfig())
+        path.write_bytes(converter.export_flatbuffer_to_bytes(module.operation))
+
+
+def load(path: Path) -> Logits:
+    """The function in the file, run by LiteRT on the CPU, image by image."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    run: Any = Interpreter(str(path)).get_signature_runner(SIGNATURE)
+    return lambda images: np.concatenate([run(**{INPUT: image[None]})[OUTPUT] for image in images])

@@ -1,0 +1,152 @@
+"""Files of every format, read back and run: the same logits as the live network's."""
+
+import functools
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from jsep.errors import UserError
+from jsep.export import FORMATS, TOLERANCE, export_run
+from jsep.export.program import make_program
+from jsep.export.run import Format, compare, live_logits
+from jsep.port import flat, read_state
+from jsep.train import RunConfig, adopt
+
+SHAPE = (16, 16, 3)
+PICTURES = np.random.default_rng(3).integers(0, 256, (3, *SHAPE), np.uint8)
+NETWORKS = (
+    "mobilenet_v1_025 input=cifar",
+    "mobilenet_v2_050 input=cifar width=0.1",
+    "shufflenet_v2_x0_5 input=cifar",
+    "resnet20 depth=8 shortcut=pad_split",
+    "densenet100_k12_bc depth=10",
+    "both_cnn width=0.02",  # max-pooling
+)
+# the converters' own, and not ours to repair
+pytestmark = pytest.mark.filterwarnings("default:::jax2onnx", "default:::onnx", "default::DeprecationWarning")
+
+
+def need(to: str) -> None:
+    for package in (*FORMATS[to].packages, FORMATS[to].converter.replace("-", "_") or "jax"):
+        pytest.importorskip(package, reason=f"pip install 'jsep[{to}]'")
+
+
+@pytest.fixture(scope="module")
+def program(trained):
+    @functools.cache
+    def make(text: str):
+        name, *options = text.split()
+        names, mean, std = tuple("abcdefghij"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+        facts = {"image_shape": SHAPE, "class_names": names, "mean": mean, "std": std}
+        return make_program(name, tuple(options), (), trained(text, SHAPE)[1], **facts)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def live(program):
+    return functools.cache(lambda text: live_logits(program(text), PICTURES))
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("text", NETWORKS)
+def test_a_file_gives_the_logits_of_the_live_network(program, live, tmp_path, text, to):
+    need(to)
+    FORMATS[to].write(program(text), tmp_path / "model")
+    difference, same = compare(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
+    assert difference < 1e-5
+    assert same == 3
+
+
+def test_a_stablehlo_file_holds_plain_convolutions_for_any_number_of_images(program, tmp_path):
+    from jax import export
+
+    made = program("mobilenet_v1_025 input=cifar")
+    FORMATS["stablehlo"].write(made, tmp_path / "model")
+    module = export.deserialize(bytearray((tmp_path / "model").read_bytes())).mlir_module()
+    assert module.count("stablehlo.convolution") == 27
+    assert "stablehlo.rsqrt" not in module
+    assert "stablehlo.divide" not in module.replace("stablehlo.divide %", "", 1)  # the mean over positions
+    run = FORMATS["stablehlo"].load(tmp_path / "model")
+    assert [run(np.zeros((n, *SHAPE), np.float32)).shape for n in (1, 4)] == [(1, 10), (4, 10)]
+
+
+def test_an_onnx_file_holds_grouped_convolutions_for_any_number_of_images(program, tmp_path):
+    need("onnx")
+    import onnx
+
+    made = program("mobilenet_v1_025 input=cifar")
+    FORMATS["onnx"].write(made, tmp_path / "model")
+    graph = onnx.load(tmp_path / "model").graph
+    kinds = Counter(node.op_type for node in graph.node)
+    assert kinds["Conv"] == 27
+    assert not {"Div", "Sqrt", "Slice"} & set(kinds)
+    groups = [a.i for node in graph.node if node.op_type == "Conv" for a in node.attribute if a.name == "group"]
+    assert sorted(group for group in groups if group > 1) == [8, 16, 32, 32, 64, 64, *[128] * 6, 256]
+    run = FORMATS["onnx"].load(tmp_path / "model")
+    assert [run(np.zeros((n, *SHAPE), np.float32)).shape for n in (1, 4)] == [(1, 10), (4, 10)]
+
+
+def test_a_tflite_file_holds_depthwise_convolutions(program, tmp_path):
+    need("tflite")
+    from ai_edge_litert.interpreter import Interpreter
+
+    FORMATS["tflite"].write(program("mobilenet_v1_025 input=cifar"), tmp_path / "model")
+    details = Interpreter(str(tmp_path / "model"))._get_ops_details()
+    kinds = Counter(one["op_name"] for one in details)
+    assert (kinds["DEPTHWISE_CONV_2D"], kinds["CONV_2D"]) == (13, 14)
+
+
+@pytest.fixture(scope="module")
+def run(trained, tmp_path_factory) -> Path:
+    """A run folder of a tiny network on the embedded digits."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    _, variables = trained("both_cnn width=0.02", (28, 28, 1))
+    adopt(RunConfig(model="both_cnn", options=("width=0.02",)), variables, folder)
+    return folder
+
+
+def test_a_run_is_written_with_its_facts(run):
+    report = export_run(run, "stablehlo", images=20)
+    assert report.path == run / "model.stablehlo"
+    assert report.path.is_file()
+    assert (report.test_images, report.random_images, report.same, report.norms) == (20, 16, 36, 3)
+    assert 0 < report.difference < 1e-5
+    facts = json.loads((run / "model.stablehlo.json").read_text())
+    assert facts["class_names"] == list("0123456789")
+    assert facts["image_shape"] == [28, 28, 1]
+    assert (facts["model"], facts["options"], facts["data"]) == ("both_cnn", "width=0.02", "mnist5k")
+
+
+def test_safetensors_hold_the_trained_arrays_and_what_network_they_belong_to(run, trained):
+    path = export_run(run, "safetensors", images=1).path
+    arrays, wanted = read_state(path), flat(trained("both_cnn width=0.02", (28, 28, 1))[1])
+    assert arrays.keys() == wanted.keys()
+    assert all(np.array_equal(arrays[name], wanted[name]) for name in wanted)
+    with safe_open(path, "numpy") as file:
+        facts = file.metadata()
+    assert (facts["model"], facts["options"], facts["num_classes"]) == ("both_cnn", "width=0.02", "10")
+
+
+def test_a_file_that_gives_other_numbers_is_not_left(run, tmp_path, monkeypatch):
+    def load_wrong(path):
+        right = FORMATS["safetensors"].load(path)
+        return lambda images: right(images) * np.float32(1 + 2 * TOLERANCE)
+
+    monkeypatch.setitem(FORMATS, "stablehlo", Format(FORMATS["safetensors"].write, load_wrong))
+    with pytest.raises(UserError, match=r"2\.0e-04 apart, where rounding makes at most 1e-04"):
+        export_run(run, "stablehlo", tmp_path / "model.stablehlo", images=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_extra_is_named_before_anything_is_read(tmp_path, monkeypatch):
+    there = FORMATS["onnx"]
+    monkeypatch.setitem(FORMATS, "onnx", Format(there.write, there.load, ("jax",), "no-such-package"))
+    sentence = "needs no_such_package, not installed here: pip install 'jsep[onnx]', then pip install --no-deps no-such"
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        export_run(tmp_path, "onnx")
