@@ -179,7 +179,7 @@ def test_what_preparing_needs_is_said_before_it_fails(capsys, tmp_path, monkeypa
     assert code == 2
     assert said.startswith(f"Preparing {name} needs:")
     assert need in said
-    assert ("TensorFlow" in said) == (name != "caltech256")
+    assert ("TensorFlow" in said) == (name == "imagenet2012")
     assert missing in err
     assert not list(tmp_path.iterdir())
 

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-RIDGE = 1e-8  # of the mean eigenvalue, added where moments are inverted
+# of the mean eigenvalue, added where moments are inverted; with 1e-8 a channel that hardly ever fires on the images of
+# a fit gets weights that ruin others
+RIDGE = 1e-6
 REFITS = 10  # alternations of `als`
 
 

@@ -198,12 +198,12 @@ def mix(
         return x.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
 
     def blended(key: PRNGKeyArray, image: Array, other: Array) -> tuple[Array, Array]:
-        kept = jax.random.beta(key, mixup, mixup)
+        kept = jax.random.beta(key, mixup, mixup, dtype=jnp.float32)
         return kept * image + (1 - kept) * other, kept
 
     def cut(key: PRNGKeyArray, image: Array, other: Array) -> tuple[Array, Array]:
         share_key, row_key, column_key = jax.random.split(key, 3)
-        side = jnp.sqrt(1 - jax.random.beta(share_key, cutmix, cutmix))
+        side = jnp.sqrt(1 - jax.random.beta(share_key, cutmix, cutmix, dtype=jnp.float32))
 
         def inside(key: PRNGKeyArray, size: int) -> Array:
             middle = jax.random.randint(key, (), 0, size).astype(jnp.float32)

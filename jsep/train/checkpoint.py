@@ -70,11 +70,25 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint is corrupt or belongs to another network.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        return self._read(step, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+
+    def on_host(self, step: int) -> dict[str, Any]:
+        """The state as a tree of dictionaries, whatever network and however many devices it is of.
+
+        Raises:
+            UserError: the checkpoint is corrupt.
+        """
+        return jax.device_get(self._read(step, None)[0])
+
+    def _read(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
         try:
+            if like is None:
+                here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+                known = self._manager.item_metadata(step)["state"]
+                like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), known)
             found = self._manager.restore(
                 step,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore()),
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(like), record=ocp.args.JsonRestore()),
             )
         except Exception as error:  # Orbax, TensorStore and the file system each raise their own
             others = [str(s) for s in self._manager.all_steps() if s != step]
@@ -88,17 +102,6 @@ class Checkpoints:
                 f"({_first_line(error)}); {remedy}"
             ) from error
         return found["state"], found["record"]
-
-    def on_host(self, step: int) -> dict[str, Any]:
-        """The state as a tree of dictionaries, whatever network and however many devices it is of.
-
-        Raises:
-            UserError: the checkpoint is corrupt.
-        """
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        known = self._manager.item_metadata(step)["state"]
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), known)
-        return jax.device_get(self.restore(step, like)[0])
 
     def close(self) -> None:
         """Wait until everything is on disk."""

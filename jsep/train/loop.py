@@ -7,11 +7,12 @@ import math
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 from rich.console import Console
 
 from jsep.costs import Table, count
@@ -30,8 +31,8 @@ from jsep.train.progress import Progress
 from jsep.train.run import MetricsLog, RunFolder
 from jsep.train.schedules import learning_rate, make_optimizer
 from jsep.train.select import check_patterns
-from jsep.train.state import create_state, state_of
-from jsep.train.step import Statistics, make_eval_step, make_train_step
+from jsep.train.state import TrainState, create_state, state_of
+from jsep.train.step import Statistics, Teacher, make_eval_step, make_train_step
 
 CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
 
@@ -120,25 +121,44 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, console: Consol
     """
     setup = prepare(config)
     existing = resume and (out / "config.json").exists()
+    start = _start(setup, not (existing and any((out / "checkpoints").glob("[0-9]*"))), console)
     folder = RunFolder.open(out) if existing else RunFolder.create(out, config)
     folder.save(config)
     checkpoints = Checkpoints(out, config.keep)
     try:
-        return _train(setup, folder, checkpoints, console)
+        return _train(setup, start, folder, checkpoints, console)
     finally:
         checkpoints.close()
 
 
-def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: Console) -> Result:
-    config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
-    rate = learning_rate(config, epoch_steps)
+class Start(NamedTuple):
+    """What a training needs beside its data; the state is that before the first step."""
+
+    rate: optax.Schedule
+    optimizer: optax.GradientTransformation
+    state: TrainState
+    teacher: Teacher | None
+    teaching: dict[str, Any] | None
+
+
+def _start(setup: Setup, anew: bool, console: Console) -> Start:
+    """What can be refused is refused here, before there is a run folder; what a run began with is asked for once."""
+    config = setup.config
+    rate = learning_rate(config, setup.steps_per_epoch)
     optimizer = make_optimizer(config, rate)
     state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed, averaged=config.ema > 0)
     check_patterns(state.params, config.freeze, "--freeze")
-    newest = checkpoints.latest()
-    if config.init and newest is None:
+    if config.init and anew:
         variables = begin_with(config.init, state.variables, console)
         state = state_of(variables, optimizer, averaged=config.ema > 0)
+    teacher, teaching = open_teacher(config, setup.dataset) if config.teacher else (None, None)
+    return Start(rate, optimizer, state, teacher, teaching)
+
+
+def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoints, console: Console) -> Result:
+    config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
+    rate, optimizer, state, teacher, teaching = start
+    newest = checkpoints.latest()
     state = devices.replicate(state)
     step, seconds, compile_seconds = 0, 0.0, 0.0
     if newest is not None:
@@ -148,7 +168,6 @@ def _train(setup: Setup, folder: RunFolder, checkpoints: Checkpoints, console: C
         console.print(f"Going on from step {step} (epoch {step / epoch_steps:.2f}).")
     folder.rewind(step)
     log = MetricsLog(folder, step, config)
-    teacher, teaching = open_teacher(config, setup.dataset) if config.teacher else (None, None)
     constants = devices.replicate((setup.training.constants, teaching))
     batches = setup.training.training(config.batch_size, config.seed, step, share())
     step_fn = make_train_step(

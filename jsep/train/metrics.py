@@ -29,7 +29,7 @@ class Sums:
 
 def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -> Float[Array, "n k"]:
     """The probability of each class that is asked for: one-hot, less what is spread over all."""
-    return optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+    return optax.smooth_labels(jax.nn.one_hot(labels, classes, dtype=jnp.float32), smoothing)
 
 
 def cross_entropy(logits: Float[Array, "n k"], targets: Float[Array, "n k"]) -> Float[Array, " n"]:

@@ -116,7 +116,7 @@ def test_a_separable_layer_is_found_exactly_by_every_method():
     moments = _moments(x, x @ exact.reshape(-1, M))
     w, gram, cross = jnp.asarray(exact), jnp.asarray(moments.gram), jnp.asarray(moments.cross)
     for found in (solve.svd(w), solve.data(w, gram), solve.comp(w, gram, cross, 2), solve.als(w, gram, cross)):
-        np.testing.assert_allclose(found.kernel, exact, atol=1e-5)
+        np.testing.assert_allclose(found.kernel, exact, atol=1e-4)  # but for the ridge
 
 
 def test_sweeps_and_refits_never_raise_the_error():

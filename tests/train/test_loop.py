@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import sys
+import types
 
 import jax
 import numpy as np
@@ -170,15 +172,26 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
         train(dataclasses.replace(config, freeze=("nothing",)), tmp_path / "frozen", console=QUIET)
     with pytest.raises(UserError, match="it tells 2 classes apart, and mnist5k has others"):
         train(dataclasses.replace(config, data="mnist5k", teacher=teacher), tmp_path / "other", console=QUIET)
+    assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing to clear away
 
 
 def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb", reason="an optional extra")
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    seen = []
-    monkeypatch.setattr(wandb.Run, "log", lambda self, line, step: seen.append((line["epoch"], step)))
-    train(dataclasses.replace(config, epochs=2, wandb="jsep"), tmp_path / "run", console=QUIET)
-    assert seen == [(1, 3), (2, 6)]
+    told = []
+
+    class Run:
+        def log(self, line, step):
+            told.append((line["epoch"], step))
+
+        def finish(self):
+            told.append("finished")
+
+    def init(project, config, **where):
+        told.append((project, config["model"]))
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    train(dataclasses.replace(config, epochs=2, wandb="digits"), tmp_path / "run", console=QUIET)
+    assert told == [("digits", "both_cnn"), (1, 3), (2, 6), "finished"]
 
 
 def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image(jpeg_tfds, tmp_path, monkeypatch):
