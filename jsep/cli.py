@@ -26,7 +26,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep bench [MODEL]            its speed beside plain Flax and PyTorch
   jsep decompose RUN            a trained run's dense convolutions into separable ones, in a new run folder
   jsep tpu MODEL                its training step compiled for a TPU that need not be here: memory, bytes, bounds
-  jsep data list | prepare NAME the data sets: what is there, what preparing one needs, and preparing it
+  jsep data list|prepare        the data sets: what is there, what preparing one needs, and preparing it
   jsep port MODEL [FILE]        weights from PyTorch into a run folder; --check sets both networks side by side
   jsep export RUN --to FORMAT   a run's network as StableHLO, ONNX, TFLite or safetensors, checked against the live one
 

@@ -76,7 +76,7 @@ class Target:
     """Images a step, over all chips together."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the computation; parameters and statistics are float32."""
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"] = "adam"
     """What holds its state beside the parameters."""
     input: tuple[int, int, int] | None = None
     """Height, width and channels of an image; the published input unless said."""

@@ -139,9 +139,9 @@ def test_channel_decomposition_is_the_projection_on_the_leading_responses(rank):
     _, vectors = np.linalg.eigh(np.cov(y.T))
     leading = vectors[:, M - rank :]
     expected = kernel.reshape(-1, M) @ leading @ leading.T  # symmetric: what is seen is what was there
-    np.testing.assert_allclose(np.asarray(first).reshape(-1, rank) @ np.asarray(second), expected, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(first).reshape(-1, rank) @ np.asarray(second), expected, atol=1e-4)
     by_weights = solve.channel_svd(jnp.asarray(kernel), rank)
-    assert _error(first @ second, moments) <= _error(by_weights[0] @ by_weights[1], moments) + 1e-7
+    assert _error(first @ second, moments) <= _error(by_weights[0] @ by_weights[1], moments) + 1e-5
 
 
 def test_spatial_decomposition_is_exact_at_full_rank_and_refitted_below():

@@ -44,7 +44,7 @@ def start(number: int, *command: str) -> list[subprocess.Popen]:
     ]
 
 
-def finish(processes: list[subprocess.Popen], seconds: float = 300) -> list[tuple[int, str, str]]:
+def finish(processes: list[subprocess.Popen], seconds: float = 900) -> list[tuple[int, str, str]]:
     return [(process.returncode, *said) for process in processes if (said := process.communicate(timeout=seconds))]
 
 
