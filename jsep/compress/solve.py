@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 # of the mean eigenvalue, added where moments are inverted; with 1e-8 a channel that hardly ever fires on the images of
 # a fit gets weights that ruin others
-RIDGE = 1e-6
+RIDGE = 1e-5
 REFITS = 10  # alternations of `als`
 
 

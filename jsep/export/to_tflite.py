@@ -1,6 +1,6 @@
 """TFLite: StableHLO converted by the LiteRT converter, without TensorFlow."""
-# what the extra brings is not where types are checked
-# pyright: reportMissingImports=false
+# what the extra brings may not be where types are checked, and is a compiled module without types where it is
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 from pathlib import Path
 from typing import Any

@@ -116,7 +116,7 @@ def test_a_separable_layer_is_found_exactly_by_every_method():
     moments = _moments(x, x @ exact.reshape(-1, M))
     w, gram, cross = jnp.asarray(exact), jnp.asarray(moments.gram), jnp.asarray(moments.cross)
     for found in (solve.svd(w), solve.data(w, gram), solve.comp(w, gram, cross, 2), solve.als(w, gram, cross)):
-        np.testing.assert_allclose(found.kernel, exact, atol=1e-4)  # but for the ridge
+        np.testing.assert_allclose(found.kernel, exact, atol=1e-3)  # but for the ridge
 
 
 def test_sweeps_and_refits_never_raise_the_error():
@@ -139,9 +139,9 @@ def test_channel_decomposition_is_the_projection_on_the_leading_responses(rank):
     _, vectors = np.linalg.eigh(np.cov(y.T))
     leading = vectors[:, M - rank :]
     expected = kernel.reshape(-1, M) @ leading @ leading.T  # symmetric: what is seen is what was there
-    np.testing.assert_allclose(np.asarray(first).reshape(-1, rank) @ np.asarray(second), expected, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(first).reshape(-1, rank) @ np.asarray(second), expected, atol=1e-3)
     by_weights = solve.channel_svd(jnp.asarray(kernel), rank)
-    assert _error(first @ second, moments) <= _error(by_weights[0] @ by_weights[1], moments) + 1e-5
+    assert _error(first @ second, moments) <= _error(by_weights[0] @ by_weights[1], moments) + 1e-4
 
 
 def test_spatial_decomposition_is_exact_at_full_rank_and_refitted_below():
