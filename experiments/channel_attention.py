@@ -6,7 +6,7 @@ Command    jsep compare experiments/channel_attention.py --data-dir PATH
            MobileNet V2: --models mobilenet_v2 se_mobilenet_v2 eca_mobilenet_v2 --lr 0.045 --weight-decay 4e-5
                --batch-size 96 --epochs 400 --schedule exponential --decay 0.98 --decay-epochs 1
 Recipe     The authors': SGD with momentum 0.9, weight decay 1e-4, batch 256, 0.1 divided by 10 every 30 of 100 epochs,
-           random resized crops (not in jsep yet) and flips.
+           random resized crops (as streamed sets have them) and flips.
 Expect     ImageNet top-1 / top-5 in %, and parameters: eca_resnet50 77.42 / 93.62 (the table with the code; the paper
            prints 77.48 / 93.68), 25,557,112, of which 80 are the attention's. se_resnet50 28,071,976, resnet50
            25,557,032: their accuracies we have only from memory, 76.71 / 93.38 and 75.20 / 92.52.
@@ -20,7 +20,6 @@ experiment = Comparison(
     models=("resnet50", "se_resnet50", "eca_resnet50"),
     recipe=Recipe(
         data="imagenet2012",
-        crop=16,
         flip=True,
         epochs=100,
         batch_size=256,

@@ -3,8 +3,8 @@
 Source     Mehta, Hajishirzi, Rastegari, arXiv 1906.03516; accuracies of DiCENet from the authors' EdgeNets, of
            ShuffleNet V2 from its authors' repository, of MobileNet V2 from arXiv 1801.04381.
 Command    jsep compare experiments/dicenet.py
-Recipe     The authors': SGD with momentum 0.9, weight decay 4e-5, batch 512, 120 epochs, flip. Not in yet: their
-           saw-tooth schedule (here a cosine from 0.5) and their random resized crops (here a border of 16).
+Recipe     The authors': SGD with momentum 0.9, weight decay 4e-5, batch 512, 120 epochs, flip, random
+           resized crops (as streamed sets have them). Not in yet: their saw-tooth schedule (here a cosine from 0.5).
 Expect     ImageNet top-1 and million MACs, as published:
            dicenet_x0_5        54.04 %   24.7     dicenet_x0_75        62.80 %   46.8     dicenet_x1_0   66.45 %   70.7
            dicenet_x1_5        69.51 %  135.5     dicenet_x2_0         70.99 %  236.3
@@ -29,7 +29,6 @@ experiment = Comparison(
     recipe=Recipe(
         data="imagenet2012",
         normalize="imagenet",
-        crop=16,
         flip=True,
         epochs=120,
         batch_size=512,

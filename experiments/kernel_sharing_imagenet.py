@@ -4,7 +4,7 @@ Source     H. Zhou, Y.-T. Chen, J. Zhang, W.-H. Fang: Efficient Weighted Kernel 
            (2018): the abstract alone is readable. The networks, the groups and the recipe are reconstructed.
 Command    jsep compare experiments/kernel_sharing_imagenet.py
 Recipe     SGD with Nesterov momentum 0.9, weight decay 1e-4, batch 256, 0.1 divided by 10 at a third and at two
-           thirds of 90 epochs, flip and a crop within a border of 16 (random resized crops are not in yet).
+           thirds of 90 epochs, flip and random resized crops (as streamed sets have them).
 Expect     No accuracy was readable. Parameters: resnet18 11,689,512; resnet18_ksc4 3,450,408; resnet18_wksc4
            3,453,800; resnet18_wksc8 2,080,616; mobilenet_v1 4,231,976; mobilenet_v1_wksc4 1,841,328.
 State      Not run.
@@ -18,7 +18,6 @@ experiment = Comparison(
     recipe=Recipe(
         data="imagenet2012",
         normalize="imagenet",
-        crop=16,
         flip=True,
         epochs=90,
         batch_size=256,

@@ -18,7 +18,6 @@ experiment = Comparison(
     models=("mobilenet_v1_full_conv", "mobilenet_v1", "mobilenet_v1_075", "mobilenet_v1_shallow"),
     recipe=Recipe(
         data="imagenet2012",
-        crop=16,
         flip=True,
         epochs=100,
         batch_size=256,

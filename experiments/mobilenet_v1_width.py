@@ -24,7 +24,6 @@ experiment = Comparison(
     models=("mobilenet_v1", "mobilenet_v1_075", "mobilenet_v1_050", "mobilenet_v1_025"),
     recipe=Recipe(
         data="imagenet2012",
-        crop=16,
         flip=True,
         epochs=100,
         batch_size=256,

@@ -26,7 +26,6 @@ experiment = Comparison(
     recipe=Recipe(
         data="imagenet2012",
         image_size=299,
-        crop=16,
         flip=True,
         epochs=120,
         batch_size=256,
