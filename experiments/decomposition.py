@@ -26,7 +26,7 @@ from typing import Annotated
 import matplotlib.style
 import tyro
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -116,14 +116,17 @@ def write(out: Path, rows: list[Row], console: Console) -> None:
         axes = figure.add_axes((0.11, 0.13, 0.62, 0.8))
         for i, ((colour, _, marker), row) in enumerate(zip(STYLES, rows, strict=False)):
             label = "as trained" if row.method == "none" else row.method
-            at = row.macs * (1 + 0.05 * i if i else 1)  # beside each other: the MACs are nearly the same
+            at = rows[1].macs * 1.09 ** (i - 1) if i else row.macs  # beside each other: the MACs are nearly the same
             style = {"color": colour, "marker": marker, "markersize": 7, "markeredgecolor": INK, "linestyle": "none"}
             axes.plot(at, 100 * row.accuracy, label=label, **style)
             if row.tuned_accuracy is not None:
                 ends = [100 * row.accuracy, 100 * row.tuned_accuracy]
                 axes.annotate("", (at, ends[1]), (at, ends[0]), arrowprops={"arrowstyle": "->"})
         axes.set(xlabel="multiply-accumulates of one image", ylabel="test accuracy (%)")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
         axes.set_title("Arrows: what tuning adds. Decomposed ones are drawn beside each other.", fontsize=9, loc="left")
         figure.savefig(out / "decomposition.png", dpi=150)
