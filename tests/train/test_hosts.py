@@ -66,7 +66,8 @@ def test_processes_train_as_one(number, tmp_path, tiny_tfds):
     expected, found = arrays(alone), arrays(together)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
-        assert np.max(np.abs(found[name] - value)) <= 1e-5 * np.max(np.abs(value)) + 1e-12, name
+        # 1e-7 is the rounding of a gradient's sum over images that cancel
+        assert np.max(np.abs(found[name] - value)) <= 1e-5 * np.max(np.abs(value)) + 1e-7, name
     logs = [json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1]) for folder in (alone, together)]
     assert logs[0]["step"] == logs[1]["step"] == STEPS
     assert logs[0]["val_accuracy"] == logs[1]["val_accuracy"]  # of 20 images, each counted once
