@@ -34,33 +34,27 @@ class Source:
     tensorflow: bool = True
 
 
-_KRIZ = "https://www.cs.toronto.edu/~kriz"
+def _cifar(classes: int, download: int) -> Source:
+    return Source(
+        f"cifar{classes}",
+        classes=classes,
+        images=60_000,
+        shape=(32, 32, 3),
+        download=download,
+        archives=(f"cifar-{classes}-binary.tar.gz",),
+        address="https://www.cs.toronto.edu/~kriz",
+        tensorflow=False,
+    )
+
+
 _SVHN = Source("svhn_cropped", classes=10, images=99_289, shape=(32, 32, 3), download=1_575_594_780)
 
 CATALOG: dict[str, Source | None] = {
     EMBEDDED: None,
     "mnist": Source("mnist", classes=10, images=70_000, shape=(28, 28, 1), download=11_594_722),
     "fashion_mnist": Source("fashion_mnist", classes=10, images=70_000, shape=(28, 28, 1), download=30_878_645),
-    "cifar10": Source(
-        "cifar10",
-        classes=10,
-        images=60_000,
-        shape=(32, 32, 3),
-        download=170_052_171,
-        archives=("cifar-10-binary.tar.gz",),
-        address=_KRIZ,
-        tensorflow=False,
-    ),
-    "cifar100": Source(
-        "cifar100",
-        classes=100,
-        images=60_000,
-        shape=(32, 32, 3),
-        download=168_513_733,
-        archives=("cifar-100-binary.tar.gz",),
-        address=_KRIZ,
-        tensorflow=False,
-    ),
+    "cifar10": _cifar(10, download=170_052_171),
+    "cifar100": _cifar(100, download=168_513_733),
     "svhn_cropped": _SVHN,
     "svhn_cropped_extra": dataclasses.replace(_SVHN, train="train+extra", images=630_420),
     "caltech101": Source(

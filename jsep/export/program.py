@@ -15,8 +15,7 @@ import jsep
 from jsep import ops
 from jsep.compress import apply_folded, fold_batch_norms
 from jsep.data import normalize
-from jsep.models import create_model, parse_options
-from jsep.models.factored import factored
+from jsep.models.factored import create_factored
 
 INPUT, OUTPUT = "images", "logits"  # what files call them
 
@@ -69,7 +68,7 @@ def make_program(
     std: tuple[float, ...],
 ) -> Program:
     """The float32 network of these names with these weights."""
-    model = build(network, options, factors, len(class_names))
+    model = create_factored(network, options, factors, num_classes=len(class_names))
     folded, pairs = fold_batch_norms(model, variables, image_shape)
     facts = {
         "model": network,
@@ -85,11 +84,6 @@ def make_program(
         "jsep": jsep.__version__,
     }
     return Program(model, variables, folded, pairs, mean, std, image_shape, facts)
-
-
-def build(network: str, options: tuple[str, ...], factors: tuple[str, ...], num_classes: int) -> nn.Module:
-    """The network on one device, in float32."""
-    return factored(create_model(network, num_classes=num_classes, **parse_options(options)), factors)
 
 
 Logits = Any  # a function: images (n, h, w, c) from 0 to 1, as numpy, to logits (n, k)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jsep.errors import UserError
 from jsep.layers import Conv, PointwiseConv, SeparableConv
+from jsep.models.registry import create_model, parse_options
 from jsep.models.stage import Stage
 from jsep.ops.geometry import Padding, explicit_padding, pair
 
@@ -136,6 +137,13 @@ class Factored(nn.Module):
 def factored(network: nn.Module, texts: Sequence[str]) -> nn.Module:
     """`network` with the replacements that `texts` describe, see `Factor.parse`; itself where there are none."""
     return Factored(network, tuple(map(Factor.parse, texts))) if texts else network
+
+
+def create_factored(
+    name: str, options: Sequence[str], texts: Sequence[str], *, num_classes: int, **fields: Any
+) -> nn.Module:
+    """The network that a run folder names: `create_model` with `options` as texts, and with the replacements."""
+    return factored(create_model(name, num_classes=num_classes, **parse_options(options), **fields), texts)
 
 
 def _replacement(layer: Conv, factor: Factor, axis_name: str | None) -> nn.Module:

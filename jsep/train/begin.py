@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from jsep.errors import UserError
-from jsep.models import create_model, parse_options
-from jsep.models.factored import factored
+from jsep.models.factored import create_factored
+from jsep.port import flat
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig
 from jsep.train.run import RunFolder
@@ -52,12 +52,12 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
     """
     if source.suffix == ".safetensors":
         try:
-            given: dict[str, Any] = load_file(source)
+            given = unflatten_dict(load_file(source), sep="/")
         except (OSError, SafetensorError) as error:
             raise UserError(f"--init {source}: it cannot be read as safetensors ({error})") from error
     else:
-        given = flatten_dict(load_variables(source)[1], sep="/")
-    wrong = differences(fresh, unflatten_dict(given, sep="/"))
+        _, given = load_variables(source)
+    wrong = differences(fresh, given)
     if anew := [name for name in wrong if f"/{HEAD}/" in name]:
         console.print(f"The classifier of {source} is for other classes: it begins anew ({', '.join(anew)}).")
     if other := [name for name in wrong if name not in anew]:
@@ -65,8 +65,9 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
             f"--init {source}: its network is another one, it differs in {', '.join(other[:3])}"
             f"{' and more' if len(other) > 3 else ''}: name the same network and options"
         )
-    wanted: dict[str, Any] = flatten_dict(fresh, sep="/")
-    return unflatten_dict({name: own if name in anew else given[name] for name, own in wanted.items()}, sep="/")
+    theirs: dict[str, Any] = flatten_dict(given, sep="/")
+    chosen = {name: own if name in anew else theirs[name] for name, own in flat(fresh).items()}
+    return unflatten_dict(chosen, sep="/")
 
 
 def differences(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
@@ -90,6 +91,5 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     classes = classes_of(variables["params"])
     if classes != len(dataset.class_names):
         raise UserError(f"--teacher {run}: it tells {classes} classes apart, and {dataset.name} has others")
-    model = create_model(theirs.model, num_classes=classes, **parse_options(theirs.options))
-    network = factored(model, theirs.factored)
+    network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
     return Teacher(network, statistics_of(theirs, dataset), config.teacher_weight, config.temperature), variables

@@ -9,6 +9,8 @@ from orbax.checkpoint import checkpoint_managers
 
 from jsep.errors import UserError
 
+FOLDER = "checkpoints"
+
 
 class Checkpoints:
     """The folder `checkpoints/` of a run: the last `keep` ones and the one with the best accuracy.
@@ -18,7 +20,7 @@ class Checkpoints:
     """
 
     def __init__(self, run: Path, keep: int = 2):
-        self._folder = run.resolve() / "checkpoints"
+        self._folder = run.resolve() / FOLDER
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
@@ -107,6 +109,11 @@ class Checkpoints:
         """Wait until everything is on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run folder holds one, without opening it: a folder named by its step is whole."""
+    return any(path.name.isdigit() for path in (run / FOLDER).glob("*"))
 
 
 def _first_line(error: Exception) -> str:

@@ -20,10 +20,10 @@ from jsep.data import IMAGENET_MEAN, Augmentation, Dataset, Feed, load, make_fee
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.models import create_model, parse_options
-from jsep.models.factored import factored
+from jsep.models.factored import create_factored
 from jsep.report import CurvePoint, Result, write_rows
 from jsep.train.begin import begin_with, differences, load_variables, open_teacher, statistics_of
-from jsep.train.checkpoint import Checkpoints
+from jsep.train.checkpoint import Checkpoints, has_checkpoint
 from jsep.train.config import RunConfig
 from jsep.train.hosts import is_first, share, wait
 from jsep.train.parallel import AXIS, Devices
@@ -85,17 +85,16 @@ def prepare(config: RunConfig) -> Setup:
     """Check everything that can be wrong before anything is written."""
     devices = Devices(config.devices)
     devices.check_batch(config.batch_size, config.accumulate, even=bool(config.mixup or config.cutmix))
-    options = parse_options(config.options)
-    create_model(config.model, **options)  # a mistyped name should not wait for the data
+    create_model(config.model, **parse_options(config.options))  # a mistyped name should not wait for the data
     dataset = load(config.data, config.data_dir, config.image_size, stream=config.stream)
-    model = create_model(
+    model = create_factored(
         config.model,
+        config.options,
+        config.factored,
         num_classes=len(dataset.class_names),
         dtype=jax.numpy.dtype(config.dtype),
         axis_name=AXIS,
-        **options,
     )
-    model = factored(model, config.factored)
     setup = Setup(
         config,
         dataset,
@@ -121,7 +120,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, console: Consol
     """
     setup = prepare(config)
     existing = resume and (out / "config.json").exists()
-    start = _start(setup, not (existing and any((out / "checkpoints").glob("[0-9]*"))), console)
+    start = _start(setup, not (existing and has_checkpoint(out)), console)
     folder = RunFolder.open(out) if existing else RunFolder.create(out, config)
     folder.save(config)
     checkpoints = Checkpoints(out, config.keep)
