@@ -1,11 +1,13 @@
 """Strict arrays, eight simulated devices, and a tiny prepared TFDS directory."""
 
+import gc
 import io
 import os
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -17,6 +19,16 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 CLASSES = ("dark", "bright")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_one_file() -> Iterator[None]:
+    """Compiled programs go with the file of their tests: Linux lets a process map 65,530 pieces of memory, XLA's CPU
+    code takes dozens a program, and beyond that it dies with a signal.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
