@@ -13,8 +13,8 @@ def batch_positions(number: int, axis_name: str | None) -> Int[Array, " n"]:
 
 
 def dropout(
-    key: PRNGKeyArray, x: Float[Array, "n ..."], rate: float, *, axis_name: str | None = None
-) -> Float[Array, "n ..."]:
+    key: PRNGKeyArray, x: Float[Array, "n h ..."], rate: float, *, axis_name: str | None = None
+) -> Float[Array, "n h ..."]:
     """Set a share `rate` of `x` to zero and scale the rest by 1 / (1 - rate).
 
     Each example draws from a key of its own, folded from its place in the whole batch over the devices of
@@ -25,12 +25,13 @@ def dropout(
         raise ValueError(f"dropout rate {rate}: it must be at least 0 and less than 1")
     if rate == 0 or x.size == 0:
         return x
-    size = x[0].size
-
-    def bits(position: Array) -> Array:
-        words = jax.random.bits(jax.random.fold_in(key, position), (-(-size // 2),), jnp.uint32)
-        return lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
-
-    draws = jax.vmap(bits)(batch_positions(x.shape[0], axis_name)).reshape(x.shape)
     dropped = round(rate * 2**16)
-    return jnp.where(draws >= dropped, x / (1 - dropped / 2**16), jnp.zeros_like(x))
+    rows, *rest = x.shape[1:]
+
+    def kept(position: Array) -> Array:
+        # halves of the example, not neighbours, share a word: a TPU cannot take words apart in place
+        words = jax.random.bits(jax.random.fold_in(key, position), (-(-rows // 2), *rest), jnp.uint32)
+        return jnp.concatenate([words & 0xFFFF >= dropped, words >> 16 >= dropped])[:rows]
+
+    mask = jax.vmap(kept)(batch_positions(x.shape[0], axis_name))
+    return jnp.where(mask, x / (1 - dropped / 2**16), jnp.zeros_like(x))

@@ -12,6 +12,7 @@ def test_rate_and_mean():
     y = ops.dropout(jax.random.key(0), jnp.ones((64, 33, 31)), 0.35)
     assert abs(float((y == 0).mean()) - 0.35) < 0.01
     assert abs(float(y.mean()) - 1) < 0.01
+    assert abs(float((y[:, :16] == y[:, 17:]).mean()) - 0.545) < 0.01  # those that share a word draw apart
     kept = np.unique(np.asarray(y))
     np.testing.assert_allclose(kept, [0, 1 / 0.65], rtol=1e-4)
 
