@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import jax
 from rich.console import Console
 
 from jsep.errors import UserError
@@ -33,6 +34,7 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
     for number, (label, config, folder) in enumerate(zip(labels, runs, folders, strict=True), start=1):
         console.print(f"[bold]{label}[/], seed {config.seed} (run {number} of {len(runs)})")
         result = _finished(config, folder) or train(config, folder, resume=resume, console=console)
+        jax.clear_caches()  # a process that keeps the programs of some forty runs maps more memory than Linux lets it
         results.append(dataclasses.replace(result, model=label))
         points = curve(RunFolder.open(folder), config)
         curves.extend(dataclasses.replace(point, model=label) for point in points)

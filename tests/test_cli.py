@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 from jsep.cli import COMMANDS, HELP, main
@@ -139,6 +140,7 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, *words)
     assert code == 0
     assert "both_cnn, seed 1 (run 2 of 2)" in said
+    assert not jax.devices()[0].client.live_executables()  # enough of them end the process with a signal
     assert "both_cnn" in (folder / "report.html").read_text()
     assert len(list((folder / "figures").glob("*.svg"))) == 6
     code, said, err = run(capsys, *words)
