@@ -19,7 +19,6 @@ import os
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -206,24 +205,16 @@ def main() -> None:
     """Compile what is missing, several rows at a time, and write the csv and the page after each."""
     console, found = Console(soft_wrap=True, highlight=False), read()
     todo = [job for job in jobs() if job.key not in found]
-    with ProcessPoolExecutor(
-        min(os.cpu_count() or 1, 4),
-        get_context("spawn"),
-        initializer=_without_accelerator,
-        max_tasks_per_child=4,  # the compiler gives memory back when its process ends
-    ) as pool:
-        futures = [pool.submit(measure, job) for job in todo]
-        try:
-            for number, future in enumerate(as_completed(futures), start=1):
-                row = future.result()
-                found[row.key] = row
-                write_rows(RESULTS, list(found.values()))
-                PAGE.write_text(page(list(found.values())))
-                outcome = row.error or f"{row.hbm_gb} GB of HBM, {row.binds} bind"
-                what = f"{row.table} {row.model} {row.chip}:{row.topology}"
-                console.print(f"{number}/{len(todo)} {what}, {row.compile_seconds} s: {outcome}")
-        finally:
-            pool.shutdown(cancel_futures=True)
+    processes = min(os.cpu_count() or 1, 4)
+    # the compiler gives memory back when its process ends
+    with get_context("spawn").Pool(processes, _without_accelerator, maxtasksperchild=4) as pool:
+        for number, row in enumerate(pool.imap_unordered(measure, todo), start=1):
+            found[row.key] = row
+            write_rows(RESULTS, list(found.values()))
+            PAGE.write_text(page(list(found.values())))
+            outcome = row.error or f"{row.hbm_gb} GB of HBM, {row.binds} bind"
+            what = f"{row.table} {row.model} {row.chip}:{row.topology}"
+            console.print(f"{number}/{len(todo)} {what}, {row.compile_seconds} s: {outcome}")
 
 
 def _without_accelerator() -> None:
