@@ -215,6 +215,8 @@ def main() -> None:
             outcome = row.error or f"{row.hbm_gb} GB of HBM, {row.binds} bind"
             what = f"{row.table} {row.model} {row.chip}:{row.topology}"
             console.print(f"{number}/{len(todo)} {what}, {row.compile_seconds} s: {outcome}")
+        pool.close()  # a process of the compiler that is ended from outside prints its stack
+        pool.join()
 
 
 def _without_accelerator() -> None:
