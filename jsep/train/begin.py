@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from jax.tree_util import keystr, tree_leaves_with_path
 from rich.console import Console
 from safetensors import SafetensorError
@@ -65,7 +65,7 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
             f"--init {source}: its network is another one, it differs in {', '.join(other[:3])}"
             f"{' and more' if len(other) > 3 else ''}: name the same network and options"
         )
-    theirs: dict[str, Any] = flatten_dict(given, sep="/")
+    theirs = flat(given)
     chosen = {name: own if name in anew else theirs[name] for name, own in flat(fresh).items()}
     return unflatten_dict(chosen, sep="/")
 
