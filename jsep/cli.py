@@ -347,6 +347,28 @@ def port(
     )
 
 
+def _check_port(model: str, size: int | None) -> None:
+    from jsep.models import model_info
+    from jsep.port import TOLERANCE
+    from jsep.port import check as compare
+
+    references = model_info(model).references
+    if not references:
+        raise UserError(f"{model} has no public PyTorch reference to be checked against")
+    if size is not None and size < 1:
+        raise UserError(f"--size {size}: it must be at least 1")
+    worst = 0.0
+    for reference, options in references.items():
+        with console.status(f"Building {reference} and {model}"):
+            rows = compare(model, reference, size=size)
+        tables.differences(f"{model} and {reference}", options, rows)
+        worst = max(worst, *(row.relative for row in rows))
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"{model} is not its reference: {worst:.1e} apart, where rounding makes at most {TOLERANCE:.0e}"
+        )
+
+
 def data(argv: Sequence[str]) -> None:
     """List the data sets, or prepare one."""
 
@@ -383,28 +405,6 @@ def data(argv: Sequence[str]) -> None:
         console.print(f"{name} is prepared: {there}")
 
     tyro.extras.subcommand_cli_from_dict({"list": listing, "prepare": prepare}, prog="jsep data", args=argv)
-
-
-def _check_port(model: str, size: int | None) -> None:
-    from jsep.models import model_info
-    from jsep.port import TOLERANCE
-    from jsep.port import check as compare
-
-    references = model_info(model).references
-    if not references:
-        raise UserError(f"{model} has no public PyTorch reference to be checked against")
-    if size is not None and size < 1:
-        raise UserError(f"--size {size}: it must be at least 1")
-    worst = 0.0
-    for reference, options in references.items():
-        with console.status(f"Building {reference} and {model}"):
-            rows = compare(model, reference, size=size)
-        tables.differences(f"{model} and {reference}", options, rows)
-        worst = max(worst, *(row.relative for row in rows))
-    if not worst <= TOLERANCE:
-        raise UserError(
-            f"{model} is not its reference: {worst:.1e} apart, where rounding makes at most {TOLERANCE:.0e}"
-        )
 
 
 def export(
