@@ -323,24 +323,9 @@ def port(
         return _check_port(model, size)
     if file is None:
         raise UserError(f"jsep port {model}: give the file of its weights, or --check")
-    from safetensors.numpy import save_file
+    from jsep.adopt import adopt_file
 
-    from jsep.models import model_info, parse_options
-    from jsep.port import flat, from_torch, read_state
-    from jsep.train import RunConfig, adopt
-
-    home = model_info(model).normalization
-    imagenet = home == "imagenet"
-    variables = from_torch(model, read_state(file), **parse_options(options))
-    config = RunConfig(
-        model=model,
-        options=options,
-        data=data or ("imagenet2012" if imagenet else home),
-        normalize=normalize or ("imagenet" if imagenet else "dataset"),
-    )
-    adopt(config, variables, out)
-    arrays = flat(variables)
-    save_file(arrays, out / "weights.safetensors")
+    config, arrays = adopt_file(model, file, out, options=options, data=data, normalize=normalize)
     console.print(
         f"{model}: {sum(array.size for array in arrays.values()):,} values in {len(arrays)} arrays, all accounted for. "
         f"{out} holds a checkpoint and weights.safetensors; jsep eval {out} evaluates it on {config.data}"

@@ -17,6 +17,7 @@ FLOORS = {
     "report": 3,
     "bench": 4,
     "train": 4,
+    "adopt": 5,
     "compare": 5,
     "decompose": 5,
     "tables": 5,
