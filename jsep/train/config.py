@@ -90,8 +90,8 @@ class Recipe:
     temperature: float = 4.0
     """By which its logits and ours are divided."""
 
-    schedule: Literal["constant", "cosine", "step", "exponential"] = "cosine"
-    """How the learning rate falls after the warm-up."""
+    schedule: Literal["constant", "cosine", "step", "exponential", "saw_tooth"] = "cosine"
+    """How the learning rate falls after the warm-up; saw_tooth is that of DiCENet's authors."""
     warmup_epochs: float = 0.0
     """Linear rise from zero."""
     milestones: tuple[float, ...] = (0.5, 0.75)

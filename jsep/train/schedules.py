@@ -2,7 +2,10 @@
 
 from functools import partial
 
+import jax.numpy as jnp
 import optax
+from jax import Array
+from jax.typing import ArrayLike
 
 from jsep.train.config import RunConfig
 from jsep.train.select import decayed, matching
@@ -29,10 +32,29 @@ def learning_rate(config: RunConfig, steps_per_epoch: int) -> optax.Schedule:
         case "exponential":
             every = max(1, round(config.decay_epochs * steps_per_epoch))
             main = optax.exponential_decay(config.lr, every, config.decay, staircase=True)
+        case "saw_tooth":
+            main = _saw_tooth(config.lr, config.epochs, steps_per_epoch, warmup)
     if not warmup:
         return main
     rise = optax.linear_schedule(0.0, config.lr, warmup)
     return optax.join_schedules([rise, main], [warmup])
+
+
+def _saw_tooth(peak: float, epochs: int, steps_per_epoch: int, warmup: int) -> optax.Schedule:
+    """DiCENet's "hybrid" schedule (arXiv 1906.03516, EdgeNets), epoch by epoch.
+
+    The first epoch at a fifth of the peak; then teeth of five epochs, from the peak down to that fifth, for half of
+    the run; then a line from the fifth to zero.
+    """
+    half = epochs // 2
+
+    def rate(count: ArrayLike) -> Array:
+        epoch = (jnp.asarray(count) + warmup) // steps_per_epoch  # of the whole run, so the warm-up shifts no tooth
+        tooth = 1 - (epoch - 1) % 5 / 5
+        fall = (epochs - epoch) / (epochs - half) / 5
+        return peak * jnp.where(epoch <= half, tooth, fall)
+
+    return rate
 
 
 def make_optimizer(config: RunConfig, rate: optax.Schedule) -> optax.GradientTransformation:

@@ -22,6 +22,11 @@ BASE = RunConfig(epochs=10, lr=0.4)  # of ten steps each
         ({"schedule": "cosine"}, {0: 0.4, 50: 0.2, 100: 0.0}),
         ({"schedule": "step"}, {49: 0.4, 50: 0.04, 74: 0.04, 75: 0.004}),
         ({"schedule": "exponential", "decay": 0.5, "decay_epochs": 2}, {19: 0.4, 20: 0.2, 40: 0.1}),
+        (  # ten epochs of ten steps: a fifth, one tooth, and down in fifths of a fifth
+            {"schedule": "saw_tooth"},
+            {0: 0.08, 9: 0.08, 10: 0.4, 20: 0.32, 30: 0.24, 40: 0.16, 59: 0.08, 60: 0.064, 90: 0.016},
+        ),
+        ({"schedule": "saw_tooth", "warmup_epochs": 2}, {10: 0.2, 19: 0.38, 20: 0.32, 60: 0.064}),
         ({"schedule": "constant", "warmup_epochs": 2}, {0: 0.0, 10: 0.2, 20: 0.4, 99: 0.4}),
         ({"schedule": "step", "warmup_epochs": 2}, {10: 0.2, 49: 0.4, 50: 0.04}),
         ({"schedule": "cosine", "warmup_epochs": 2}, {20: 0.4, 60: 0.2, 100: 0.0}),
