@@ -1,6 +1,7 @@
 """From a run folder to the run folder of its decomposition."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jax import Array
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from jsep.compress import LayerResult, Options, Site, decompose, find_sites, load_plan, make_plan
+from jsep.compress import LayerResult, Options, Site, decompose, find_sites, load_plan, make_plan, renew_statistics
 from jsep.data import Split, normalize
 from jsep.errors import UserError
 from jsep.models import create_model, parse_options
@@ -21,6 +22,7 @@ from jsep.models.factored import Factor
 from jsep.report import save_layers, write_rows
 from jsep.train import adopt
 from jsep.train.loop import Setup, load_run
+from jsep.train.run import RunFolder
 
 BATCH = 50  # images at once through the network
 
@@ -72,10 +74,9 @@ def decompose_run(
         recalibrate: batches of training images whose statistics replace those of all batch norms; 0 for none.
         console: for the progress.
     """
-    if (out / "config.json").exists():
-        raise UserError(f"{out} already holds a run: choose another --out")
     setup = source.setup
     chosen = _images(setup, images, options.seed)
+    RunFolder.reserve(out)
 
     def batches() -> Iterator[Array]:
         for start in range(0, len(chosen), BATCH):
@@ -94,11 +95,12 @@ def decompose_run(
             lambda row: progress.update(task, advance=1, description=row.path),
         )
         if recalibrate:
-            variables = _recalibrated(model, variables, setup, recalibrate, options.seed)
+            fresh = _fresh(setup, recalibrate, options.seed)
+            variables = renew_statistics(model, variables, fresh, options.seed)
     config = dataclasses.replace(setup.config, factored=tuple(map(str, plan)), init=None)
-    adopt(config, variables, out)
     write_rows(out / "layers.csv", rows)
     save_layers(out, rows)
+    adopt(config, variables, out)
     return rows
 
 
@@ -112,20 +114,13 @@ def _images(setup: Setup, number: int, seed: int) -> np.ndarray:
     return images
 
 
-def _recalibrated(model: nn.Module, variables: dict[str, Any], setup: Setup, batches: int, seed: int) -> dict[str, Any]:
-    """Running statistics of the new network on fresh training images; a mean over the batches."""
-    size = min(setup.config.batch_size, setup.training.size)
-    feed = setup.training.training(size, seed, 0)
+def _fresh(setup: Setup, number: int, seed: int) -> Iterator[Array]:
+    """So many batches of normalised training images."""
+    feed = setup.training.training(min(setup.config.batch_size, setup.training.size), seed, 0)
     constants = jax.device_put(setup.training.constants)
 
     @jax.jit
-    def step(variables: dict[str, Any], batch: Any) -> Any:
-        images, _ = setup.training.fetch(constants, batch)
-        rngs = {"dropout": jax.random.key(seed)}
-        x = normalize(images, *setup.statistics)
-        _, updates = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
-        return updates["batch_stats"]
+    def images(batch: Any) -> Array:
+        return normalize(setup.training.fetch(constants, batch)[0], *setup.statistics)
 
-    for _ in range(batches):
-        variables = {**variables, "batch_stats": step(variables, next(feed))}
-    return variables
+    return map(images, itertools.islice(feed, number))

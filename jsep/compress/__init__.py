@@ -3,6 +3,7 @@
 from jsep.compress.decompose import LayerResult, Options, decompose
 from jsep.compress.fold import apply_folded, fold_batch_norms
 from jsep.compress.plan import Method, Site, find_sites, load_plan, make_plan, save_plan
+from jsep.compress.statistics import renew_statistics
 
 __all__ = [
     "LayerResult",
@@ -15,5 +16,6 @@ __all__ = [
     "fold_batch_norms",
     "load_plan",
     "make_plan",
+    "renew_statistics",
     "save_plan",
 ]

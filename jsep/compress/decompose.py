@@ -31,7 +31,8 @@ class Options:
     """How a layer is fitted.
 
     sweeps: of `comp`. symmetric: a layer sees what the untouched network would give it, not what the layers before it
-    now do. relu: the last part is refitted to the response behind a ReLU (separable kinds). points: windows an image.
+    now do. relu: the last part is refitted to the response behind a ReLU (separable kinds),
+    whether or not the network has one there. points: windows an image.
     """
 
     method: Method = "comp"

@@ -45,6 +45,12 @@ class Site:
     def taps(self) -> int:
         return self.kernel_size[0] * self.kernel_size[1]
 
+    def largest_rank(self, kind: Kind) -> int:
+        """Features between the two convolutions of a kind, from which on nothing is lost."""
+        height, width = self.kernel_size
+        before = self.channels * (height if kind == "spatial" else self.taps)
+        return min(before, self.features * (width if kind == "spatial" else 1))
+
 
 def find_sites(model: nn.Module, input_shape: Sequence[int]) -> list[Site]:
     """Every dense convolution with a kernel above 1x1 and more input channels than colours, in order of evaluation."""
@@ -126,4 +132,10 @@ def load_plan(path: Path, sites: Sequence[Site]) -> list[Factor]:
         if path_ not in paths:
             raise UserError(f"{path}: there is no convolution {path_!r} to decompose; there are: {', '.join(paths)}")
     by_path = {site.path: site for site in sites}
+    for name, factor in factors.items():
+        if factor.kind == "dense":
+            raise UserError(f"{path}: {factor} replaces nothing: leave the line out")
+        most = by_path[name].largest_rank(factor.kind)
+        if factor.rank > most:
+            raise UserError(f"{path}: {factor} has more features than there can be: give at most {most}")
     return [dataclasses.replace(factors[p], bias=not by_path[p].norm) for p in paths if p in factors]

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from jsep.errors import UserError
+from jsep.files import write_atomically
 
 RESULTS_CSV = "results.csv"
 CURVES_CSV = "curves.csv"
@@ -79,9 +79,7 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(rows[0]))
     writer.writerows(map(astuple, rows))
-    half = path.with_name(f"{path.name}.tmp")
-    half.write_text(text.getvalue(), encoding="utf-8", newline="")
-    os.replace(half, path)
+    write_atomically(path, text.getvalue())
 
 
 def read_rows(path: Path, cls: type[Row]) -> list[Row]:

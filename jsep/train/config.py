@@ -10,6 +10,7 @@ from typing import Any, Literal
 import tyro
 
 from jsep.errors import UserError, nearest
+from jsep.files import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +199,7 @@ class Comparison:
 def save_config(config: RunConfig, path: Path) -> None:
     """Write as JSON, one field a line."""
     text = json.dumps(dataclasses.asdict(config), indent=2, default=str)
-    path.write_text(text + "\n")
+    write_atomically(path, text + "\n")
 
 
 def load_config(path: Path) -> RunConfig:

@@ -1,7 +1,6 @@
 """A run folder: config.json, metrics.jsonl, TensorBoard events, checkpoints/, results.csv."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from jsep.errors import UserError
+from jsep.files import write_atomically
+from jsep.report import RESULTS_CSV
 from jsep.train.config import RunConfig, load_config, save_config
 from jsep.train.hosts import is_first, wait
 
@@ -27,9 +28,20 @@ class RunFolder:
     def metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
 
+    @property
+    def results_path(self) -> Path:
+        return self.path / RESULTS_CSV
+
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
         """Start a new run; a folder that already holds one is refused."""
+        folder = cls.reserve(path)
+        folder.save(config)
+        return folder
+
+    @classmethod
+    def reserve(cls, path: Path) -> "RunFolder":
+        """Make the folder, before the work that will fill it; one that already holds a run is refused."""
         folder = cls(path)
         if folder.config_path.exists():
             raise UserError(f"{path} already holds a run: go on with --resume, or choose another --out")
@@ -38,7 +50,6 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path} cannot be made a run folder ({error.strerror})") from error
-        folder.save(config)
         return folder
 
     @classmethod
@@ -72,17 +83,11 @@ class RunFolder:
                 return
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`: the checkpoint to go on from knows nothing of it."""
+        """Forget what was logged after `step`, and how it ended: the checkpoint to go on from knows nothing of it."""
         if is_first():
+            self.results_path.unlink(missing_ok=True)
             kept = [json.dumps(line) + "\n" for line in self._lines() if line["step"] <= step]
             write_atomically(self.metrics_path, "".join(kept))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one move."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
-    os.replace(beside, path)
 
 
 class MetricsLog:
@@ -94,7 +99,7 @@ class MetricsLog:
         if self._speaks:
             self._wandb = _wandb(folder, config) if config.wandb else None
             self._file = folder.metrics_path.open("a")
-            self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first_step or None)
+            self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first_step + 1)
 
     def write(self, line: dict[str, Any]) -> None:
         if not self._speaks:
@@ -115,12 +120,18 @@ class MetricsLog:
             self._wandb.finish()
 
 
-def _wandb(folder: RunFolder, config: RunConfig) -> Any:
-    """A run of W&B that goes on where the folder's earlier one stopped."""
+def import_wandb() -> Any:
+    """Weights & Biases, an extra."""
     try:
         import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError("--wandb needs Weights & Biases: pip install 'jsep[wandb]'") from error
+    return wandb
+
+
+def _wandb(folder: RunFolder, config: RunConfig) -> Any:
+    """A run of W&B that goes on where the folder's earlier one stopped."""
+    wandb = import_wandb()
     name = folder.path.resolve().name
     values = {key: str(value) for key, value in vars(config).items()}
     return wandb.init(project=config.wandb, name=name, id=name, resume="allow", dir=str(folder.path), config=values)

@@ -114,13 +114,12 @@ def test_an_expanded_shufflenet_is_decomposed_into_itself():
     assert count(network, SHAPE).params == count(separable, SHAPE).params
 
 
-def test_batch_norms_put_back_are_identities_and_stride_and_padding_are_kept():
+@pytest.mark.parametrize("name", ["resnet20", "preresnet110"])
+def test_batch_norms_put_back_are_identities_and_stride_and_padding_are_kept(name):
     """With nothing to approximate (a channel decomposition of full rank) the logits stay."""
-    model = create_model("resnet20", depth=8, num_classes=5)
+    model = create_model(name, depth=8, num_classes=5)
     variables, x = _random(model), _images(4)
-    full = [
-        Factor(site.path, "channel", site.features) for site in find_sites(model, SHAPE)
-    ]  # fmt: skip
+    full = [Factor(site.path, "channel", site.features, not site.norm) for site in find_sites(model, SHAPE)]
     network, found, rows = _run(model, variables, full, points=256)
     wanted = model.apply(variables, x)
     np.testing.assert_allclose(network.apply(found, x), wanted, atol=2e-4 * float(jnp.abs(wanted).max()))
@@ -162,6 +161,9 @@ def test_plans_are_written_edited_and_read(tmp_path):
         ('["stem=separable"]', "there is no convolution 'stem' to decompose"),
         ('["stage1_block1_conv2=wavelet"]', "is no replacement"),
         ('["stage1_block1_conv2=channel"]', "is no replacement"),
+        ('["stage1_block1_conv2=dense"]', "replaces nothing"),
+        ('["stage1_block1_conv2=channel:17"]', "give at most 16"),
+        ('["stage1_block1_conv2=spatial:49"]', "give at most 48"),
         ("{}", "is no plan"),
         ("[", "cannot be read as a plan"),
     ]:
