@@ -7,7 +7,7 @@ import flax.linen as nn
 from jax import Array
 
 from jsep.layers import Conv, DepthwiseConv, PointwiseConv
-from jsep.ops.geometry import explicit_padding, pair
+from jsep.ops.geometry import axes
 
 
 def plain_convolutions() -> AbstractContextManager:
@@ -29,12 +29,15 @@ def _as_flax(call: Any, args: tuple, kwargs: dict, context: nn.module.Intercepto
 
 
 def _twin(layer: Conv | DepthwiseConv | PointwiseConv, x: Array) -> nn.Conv:
-    strides = pair(layer.strides)
+    spatial = x.ndim - 2
+    strides = axes(layer.strides, spatial)
     common: dict[str, Any] = {"use_bias": layer.use_bias, "dtype": layer.dtype, "parent": None}
     if isinstance(layer, PointwiseConv):
         return nn.Conv(layer.features, (1, 1), strides, "VALID", **common)
-    kernel, dilation = pair(layer.kernel_size), pair(layer.dilation)
-    pads = explicit_padding(layer.padding, x.shape[1:3], kernel, strides, dilation)
+    kernel, dilation = axes(layer.kernel_size, spatial), axes(layer.dilation, spatial)
+    pads = layer.padding  # but for PyTorch's, Flax knows them all
+    if pads == "TORCH":
+        pads = [(d * (k // 2), d * (k // 2)) for k, d in zip(kernel, dilation, strict=True)]
     if isinstance(layer, Conv):
         features, groups = layer.features, layer.groups
     else:

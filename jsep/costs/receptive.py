@@ -16,20 +16,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 from jax.extend import core
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from jsep import layers
 from jsep.layers.rolling import rolling_windows
-from jsep.ops.geometry import pair
+from jsep.ops.geometry import Pair, pair
 
 Reach = Bool[np.ndarray, "outputs inputs"]
+Sides = Int[np.ndarray, "2"]  # of height and width
+ONE = np.ones(2, int)
 
 
 @dataclass(frozen=True)
 class StageField:
     """What a unit at the end of a stage sees of the map that enters it.
 
-    side: of the map that enters. field: side of the window, in its pixels. reach: the mean share of its channels.
+    side: of the map that enters. field: the longer side of the window, in its pixels. reach: the mean share of its
+    channels.
     volume: field * field * channels seen. score: reach times the square of the share of the side that is seen, or 1.
     """
 
@@ -54,7 +57,7 @@ def network_score(stages: Sequence[StageField]) -> float:
 
 
 def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> tuple[list[StageField], int]:
-    """Each stage of a network, the first from the image on, and the side of the field of the last one in the image.
+    """Each stage of a network, the first from the image on, and the longer side of the last one's field in the image.
 
     Attention counts for the channels that it connects, not for the space that it averages over. What shifts of data
     alone make a unit see is not counted.
@@ -66,8 +69,8 @@ def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> tuple[list
     for name, start, end in zip(names, starts, ends, strict=True):
         seen = _follow(jaxpr.jaxpr, start, end)
         shape = start.aval.shape
-        found.append(StageField(name, shape[1], seen.field, shape[3], float(seen.by_channel().mean())))
-    return found, _follow(jaxpr.jaxpr, image, ends[-1]).field
+        found.append(StageField(name, shape[1], int(seen.field.max()), shape[3], float(seen.by_channel().mean())))
+    return found, int(_follow(jaxpr.jaxpr, image, ends[-1]).field.max())
 
 
 _mark = core.Primitive("receptive_mark")  # stands for a layer: how it widens the field, which channels it connects
@@ -76,10 +79,10 @@ _mark.def_abstract_eval(lambda *_, shape, **__: ShapedArray(shape, jnp.float32))
 
 @dataclass(frozen=True)
 class _Widening:
-    """Along one axis: a window of `span` input positions, one for each `stride`-th."""
+    """A window of `span` input positions along each axis, one for each `stride`-th."""
 
-    span: int = 1
-    stride: int = 1
+    span: Pair = (1, 1)
+    stride: Pair = (1, 1)
 
 
 def _trace(model: nn.Module, input_shape: Sequence[int]) -> tuple[Any, list[str], list[Any]]:
@@ -141,7 +144,8 @@ def _layer(layer: nn.Module, shape: Sequence[int]) -> tuple[_Widening, Callable[
 
 
 def _window(kernel: Any, strides: Any, dilation: Any) -> _Widening:
-    return _Widening((max(pair(kernel)) - 1) * pair(dilation)[0] + 1, pair(strides)[0])
+    rows, columns = ((size - 1) * spread + 1 for size, spread in zip(pair(kernel), pair(dilation), strict=True))
+    return _Widening((rows, columns), pair(strides))
 
 
 def _grouped(groups: int) -> Callable[[int, int], Reach]:
@@ -181,12 +185,12 @@ def rolling_reach(inputs: int, outputs: int, groups: int, overlap: float, order:
 class _Seen:
     """Of an array: what its numbers see of the start.
 
-    field and jump: side of the window, and distance of neighbouring windows, in pixels of the start. ids: for each
+    field and jump: sides of the window, and distance of neighbouring windows, in pixels of the start. ids: for each
     place of the array, a row of `rows`. rows: which of the start's channels such a number sees.
     """
 
-    field: int
-    jump: int
+    field: Sides
+    jump: Sides
     ids: np.ndarray
     rows: Reach
 
@@ -195,13 +199,13 @@ class _Seen:
         return self.rows[self.ids.reshape(-1, self.ids.shape[-1])[0]]
 
 
-def _fresh(shape: Sequence[int], field: int, jump: int, rows: Reach) -> _Seen:
+def _fresh(shape: Sequence[int], field: Sides, jump: Sides, rows: Reach) -> _Seen:
     return _Seen(field, jump, np.broadcast_to(np.arange(shape[-1]), shape), rows)
 
 
 def _follow(jaxpr: Any, start: Any, end: Any) -> _Seen:
     """What the array `end` sees of `start`; what does not come from `start` sees nothing."""
-    known: dict[Any, _Seen] = {start: _fresh(start.aval.shape, 1, 1, np.eye(start.aval.shape[-1], dtype=bool))}
+    known: dict[Any, _Seen] = {start: _fresh(start.aval.shape, ONE, ONE, np.eye(start.aval.shape[-1], dtype=bool))}
     _advance(jaxpr.eqns, known)
     return known[end]
 
@@ -216,14 +220,14 @@ def _advance(equations: Sequence[Any], known: dict[Any, _Seen]) -> None:
 
 def _through(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
     present = [seen for seen in ins if seen]
-    field, jump = max(seen.field for seen in present), max(seen.jump for seen in present)
+    field, jump = (np.max([getattr(seen, side) for seen in present], axis=0) for side in ("field", "jump"))
     shapes = [v.aval.shape for v in equation.outvars]
     if equation.primitive is _mark:
         (seen,) = present
         window: _Widening = equation.params["widening"]
         rows = seen.by_channel()
         reached = equation.params["connect"](shapes[0][-1], len(rows)).astype(np.float32) @ rows.astype(np.float32) > 0
-        field += (window.span - 1) * jump
+        field = field + (np.asarray(window.span) - 1) * jump
         return [_fresh(shapes[0], field, jump * window.stride, reached)]
     if "jaxpr" in equation.params or "call_jaxpr" in equation.params:
         return _inner(equation, ins)
@@ -241,7 +245,7 @@ def _through(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
 _MOVES = {"reshape", "transpose", "slice", "concatenate", "split", "squeeze", "rev", "broadcast_in_dim", "pad"}
 
 
-def _moved(equation: Any, ins: list[_Seen | None], field: int, jump: int, width: int) -> list[_Seen]:
+def _moved(equation: Any, ins: list[_Seen | None], field: Sides, jump: Sides, width: int) -> list[_Seen]:
     """Data that only moves: let the numbers of its rows move the same way."""
     rows, operands = [np.zeros((1, width), bool)], []  # row 0 sees nothing: what comes from elsewhere
     total = 1
@@ -270,6 +274,6 @@ def _inner(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
         if isinstance(variable, core.Var) and variable in known:
             return known[variable]
         aval: Any = variable.aval
-        return _Seen(1, 1, np.zeros(aval.shape, np.int32), blind)
+        return _Seen(ONE, ONE, np.zeros(aval.shape, np.int32), blind)
 
     return list(map(result, inner.outvars))

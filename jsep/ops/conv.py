@@ -70,6 +70,9 @@ def pointwise_conv(
 
 def _direct(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
     strides, pads, dilation = geometry
+    if min(map(min, pads)) < 0:  # XLA on a CPU reads beyond its memory where one end is cut and the other padded
+        x = pad(x, [(min(low, 0), min(high, 0)) for low, high in pads])
+        pads = [(max(low, 0), max(high, 0)) for low, high in pads]
     return lax.conv_general_dilated(
         x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=_NHWC, feature_group_count=groups
     )

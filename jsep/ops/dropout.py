@@ -25,7 +25,7 @@ def dropout(
         raise ValueError(f"dropout rate {rate}: it must be at least 0 and less than 1")
     if rate == 0 or x.size == 0:
         return x
-    dropped = round(rate * 2**16)
+    dropped = min(round(rate * 2**16), 2**16 - 1)
     rows, *rest = x.shape[1:]
 
     def kept(position: Array) -> Array:

@@ -73,7 +73,7 @@ def explicit_padding(
     return (top, bottom), (left, right)
 
 
-def pad(x: Array, pads: tuple[Pair, Pair]) -> Array:
+def pad(x: Array, pads: Sequence[Pair]) -> Array:
     """Pad height and width; a negative padding cuts."""
     config = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)

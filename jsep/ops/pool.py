@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jsep.ops.geometry import Padding, Pair, explicit_padding, pair
 from jsep.ops.lowering import portable
+from jsep.ops.precision import accumulation_dtype
 
 
 def max_pool(
@@ -50,12 +51,13 @@ def avg_pool(
     """Mean of each window. `count_padding` divides by the whole window (PyTorch), else by what lies inside (TF)."""
     window, strides, pads = _geometry(x, window, strides, padding)
 
-    def sums(x: Array) -> Array:
-        return lax.reduce_window(x, 0.0, lax.add, (1, *window, 1), (1, *strides, 1), pads)
+    dtype = accumulation_dtype(x.dtype)
 
-    if count_padding:
-        return sums(x) / (window[0] * window[1])
-    return sums(x) / sums(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+    def sums(x: Array) -> Array:
+        return lax.reduce_window(x.astype(dtype), 0.0, lax.add, (1, *window, 1), (1, *strides, 1), pads)
+
+    counted = window[0] * window[1] if count_padding else sums(jnp.ones((1, *x.shape[1:3], 1), dtype))
+    return (sums(x) / counted).astype(x.dtype)
 
 
 def global_avg_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:

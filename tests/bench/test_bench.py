@@ -44,16 +44,18 @@ def test_plain_convolutions_compute_the_same_network():
 
 
 @pytest.mark.parametrize(
-    "layer",
+    ("layer", "size"),
     [
-        Conv(6, (3, 1), (2, 1), "SAME", dilation=2, groups=2),
-        PointwiseConv(5, 2, use_bias=False),
-        DepthwiseConv(5, 2, multiplier=2),
-        DepthwiseConv(3, padding="VALID", dtype=jnp.bfloat16),
+        (Conv(6, (3, 1), (2, 1), "SAME", dilation=2, groups=2), (9, 8)),
+        (PointwiseConv(5, 2, use_bias=False), (9, 8)),
+        (DepthwiseConv(5, 2, multiplier=2), (9, 8)),
+        (DepthwiseConv(3, padding="VALID", dtype=jnp.bfloat16), (9, 8)),
+        (DepthwiseConv(3, 2), (9,)),
+        (DepthwiseConv(3, padding="SAME", dilation=2), (9,)),
     ],
 )
-def test_every_field_of_a_convolution_reaches_its_twin(layer):
-    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 4))
+def test_every_field_of_a_convolution_reaches_its_twin(layer, size):
+    x = jax.random.normal(jax.random.key(0), (2, *size, 4))
     params = jax.tree.map(lambda p: p + 0.5, layer.init(jax.random.key(1), x))  # a bias of zeros would hide
     with plain_convolutions():
         plain = layer.apply(params, x)

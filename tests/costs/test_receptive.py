@@ -24,6 +24,27 @@ def test_stages_of_a_network_for_small_images():
     assert 0 < network_score(stages) < 1
 
 
+def test_each_axis_has_a_field_of_its_own():
+    """A row of seven and a column of seven see seven by seven; two strides of the rows widen the rows alone."""
+    import flax.linen as nn
+
+    from jsep.layers import Conv
+    from jsep.models.stage import Stage
+
+    class Rows(nn.Module):
+        strides: tuple[int, int]
+
+        @nn.compact
+        def __call__(self, x, *, train=False, features=False):
+            x = Conv(3, (1, 7), use_bias=False, name="row")(Conv(3, (7, 1), self.strides, name="column")(x))
+            x = Conv(3, (3, 1), dilation=(2, 1), name="dilated")(x)
+            return x.mean((1, 2)), {"stage1": Stage(x, 1)}
+
+    for strides, field in (((1, 1), 7 + 4), ((1, 2), 13), ((2, 1), 7 + 4 * 2)):
+        (stage,), whole = receptive_fields(Rows(strides), (32, 32, 3))
+        assert stage.field == whole == field
+
+
 def test_channels_are_followed_through_splits_and_shuffles():
     """The unit with stride reads all channels, and the shuffles mix what it gave."""
     stages, _ = receptive_fields(create_model("shufflenet_v2_x0_5"), (224, 224, 3))

@@ -25,6 +25,11 @@ def test_the_mask_does_not_depend_on_the_devices():
     assert len(np.unique(np.asarray(whole), axis=0)) > 1  # the examples differ
 
 
+def test_the_gradient_is_finite_at_any_rate():
+    gradient = jax.grad(lambda x: ops.dropout(jax.random.key(0), x, 0.9999999).sum())(jnp.ones((4, 5)))
+    assert jnp.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
 def test_impossible_rates_are_refused(rate):
     with pytest.raises(ValueError, match="dropout rate"):

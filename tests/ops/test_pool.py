@@ -44,6 +44,13 @@ def test_avg_pool_counts_padding_as_torch_or_not_as_tf():
     np.testing.assert_allclose(tf, jnp.ones_like(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("count_padding", [True, False])
+def test_avg_pool_adds_up_in_float32(count_padding):
+    """In bfloat16 a sum of ones stops at 256."""
+    y = ops.avg_pool(jnp.ones((1, 17, 17, 1), jnp.bfloat16), 17, count_padding=count_padding)
+    assert (y.dtype, y.item()) == (jnp.bfloat16, 1.0)
+
+
 def test_global_avg_pool():
     x = jnp.arange(16.0).reshape(1, 2, 4, 2)
     np.testing.assert_allclose(ops.global_avg_pool(x), [[7.0, 8.0]])
