@@ -105,11 +105,16 @@ def train(argv: Sequence[str]) -> int | None:
     def parse(default: RunConfig) -> Train:
         return tyro.cli(Train, prog="jsep train", default=Train(default), args=argv)
 
-    args = parse(RunConfig())
-    if args.resume:
-        args = parse(RunFolder.open(args.out).config())
-    elif args.config.init and args.config.init.is_dir():
-        args = parse(RunFolder.open(args.config.init).config())
+    @dataclasses.dataclass(frozen=True)
+    class Earlier:
+        out: Path = Path("runs/run")
+        resume: bool = False
+        init: Path | None = None
+
+    earlier, _ = tyro.cli(Earlier, args=argv, return_unknown_args=True, add_help=False)
+    begun = earlier.init if earlier.init and earlier.init.is_dir() else None
+    base = earlier.out if earlier.resume else begun
+    args = parse(RunFolder.open(base).config() if base else RunConfig())
     if args.hosts.several:
         if CHILD not in os.environ:
             return supervise(["train", *argv], args.out)
@@ -226,7 +231,7 @@ def decompose(
             weights (channel_svd) or by data (channel), a column and a row (spatial).
         sweeps: Of comp, through all channels.
         symmetric: Fit each layer to the untouched network, not to what the layers before it now deliver.
-        relu: Refit the pointwise part to the response behind a ReLU.
+        relu: Refit the pointwise part to the response behind a ReLU; for layers that have one behind them.
         images: Training images to fit to.
         points: Windows of each image and layer.
         layers: Wildcards of the convolutions to replace, such as 'stage[345]_*'.

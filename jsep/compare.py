@@ -50,8 +50,8 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
 
 
 def _finished(config: RunConfig, folder: Path) -> Result | None:
-    """The result of a run that is over, if it is of this config."""
-    if not (folder / RESULTS_CSV).exists():
+    """The result of a run that is over; what there is of a run must be of this config."""
+    if not (folder / "config.json").exists():
         return None
     kept = RunFolder.open(folder).config()
     if kept != config:
@@ -59,5 +59,7 @@ def _finished(config: RunConfig, folder: Path) -> Result | None:
         raise UserError(
             f"{folder} was trained with another {', '.join(fields)}: choose another --out, or delete it to train anew"
         )
+    if not (folder / RESULTS_CSV).exists():
+        return None
     (result,) = read_rows(folder / RESULTS_CSV, Result)
     return result

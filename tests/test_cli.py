@@ -134,6 +134,11 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "2")
     assert code == 0
     assert "Going on from step 3" in said
+    # a flag is held against the run's other flags, not against the defaults of 15 epochs
+    code, _, err = run(capsys, "train", "--resume", "--out", str(out), "--warmup-epochs", "20")
+    assert (code, "less than epochs=2" in err) == (2, True)
+    code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "3")
+    assert code == 0
 
     folder = tmp_path / "compare"
     words = ["compare", "--models", "both_cnn", *small, "--seeds", "2", "--out", str(folder)]
@@ -149,9 +154,12 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, *words, "--resume")
     assert code == 0
     assert "epoch" not in said  # nothing is trained again
-    code, _, err = run(capsys, *words, "--resume", "--lr", "0.5")
-    assert code == 2
-    assert "another lr" in err
+    for finished in (True, False):
+        code, _, err = run(capsys, *words, "--resume", "--lr", "0.5")
+        assert code == 2
+        assert "another lr" in err
+        if finished:
+            next(folder.glob("*-seed0/results.csv")).unlink()
 
 
 def test_data_sets_are_listed_with_what_is_there(capsys, tmp_path):

@@ -183,8 +183,17 @@ def _open(folder: Path, source: Source, image_size: int, stream: bool) -> Datase
     class_names = tuple(features["label"].names)
     examples = sum(splits[split].num_examples for split in (*source.train.split("+"), test))
     streamed = stream or is_streamed(examples, shape)
+    if streamed and shape[0] != shape[1]:
+        raise UserError(f"The images of {name} are {height}x{width}, and a stream is of squares: say --image-size")
     decoders = {"image": tfds.decode.SkipDecoding()} if streamed else None  # decoded beside the training step
-    train_records, test_records = (builder.as_data_source(split, decoders=decoders) for split in (source.train, test))
+    try:
+        sources = [builder.as_data_source(split, decoders=decoders) for split in (source.train, test)]
+    except NotImplementedError as error:  # a format without random access
+        raise UserError(
+            f"{inner} was prepared as {builder.info.file_format.value}, which has no random access: prepare it again, "
+            f"with `jsep data prepare`, or by TFDS with file_format='array_record', in another --data-dir"
+        ) from error
+    train_records, test_records = sources
     if not streamed:
         return _in_memory(name, _read(train_records, size), _read(test_records, size), class_names)
     if ragged and channels == 3:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 from jax.tree_util import keystr, tree_leaves_with_path
@@ -11,7 +12,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, load
 from jsep.errors import UserError
 from jsep.models.factored import create_factored
 from jsep.port import flat
@@ -92,4 +93,10 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     if classes != len(dataset.class_names):
         raise UserError(f"--teacher {run}: it tells {classes} classes apart, and {dataset.name} has others")
     network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
-    return Teacher(network, statistics_of(theirs, dataset), config.teacher_weight, config.temperature), variables
+    shape = jax.ShapeDtypeStruct((1, *dataset.image_shape), np.float32)
+    if differences(jax.eval_shape(network.init, jax.random.key(0), shape), variables):
+        size = "x".join(map(str, dataset.image_shape))
+        raise UserError(f"--teacher {run}: its network is not one for images of {size}, as those of {dataset.name}")
+    own = theirs.normalize == "dataset" and theirs.data != config.data
+    seen = load(theirs.data, theirs.data_dir, theirs.image_size, stream=theirs.stream) if own else dataset
+    return Teacher(network, statistics_of(theirs, seen), config.teacher_weight, config.temperature), variables

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.tree_util import keystr, tree_leaves_with_path
 from orbax.checkpoint import checkpoint_managers
 
 from jsep.errors import UserError
@@ -70,8 +71,13 @@ class Checkpoints:
         """The state, placed as `like` is (arrays or shapes with shardings), and the record.
 
         Raises:
-            UserError: the checkpoint is corrupt or belongs to another network.
+            UserError: the checkpoint is corrupt, or not of a state like that.
         """
+        if other := self._unlike(step, like):
+            raise UserError(
+                f"The checkpoints in {self._folder} are of another network, optimizer or --ema than asked for "
+                f"({other}): leave those flags out"
+            )
         return self._read(step, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
 
     def on_host(self, step: int) -> dict[str, Any]:
@@ -100,10 +106,21 @@ class Checkpoints:
                 else "train again into a new folder"
             )
             raise UserError(
-                f"Checkpoint {self._folder / str(step)} cannot be read: it is corrupt or of another network "
-                f"({_first_line(error)}); {remedy}"
+                f"Checkpoint {self._folder / str(step)} cannot be read: it is corrupt ({_first_line(error)}); {remedy}"
             ) from error
         return found["state"], found["record"]
+
+    def _unlike(self, step: int, like: Any) -> str:
+        """The name of an array that only a checkpoint or only `like` has, or in another shape; empty for none."""
+        try:
+            metadata = self._manager.item_metadata(step)["state"]
+        except Exception:  # it is not whole, which reading it will say
+            return ""
+        here, wanted = (
+            {keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in tree_leaves_with_path(tree)}
+            for tree in (metadata, like)
+        )
+        return min((name for name in here.keys() | wanted.keys() if here.get(name) != wanted.get(name)), default="")
 
     def close(self) -> None:
         """Wait until everything is on disk."""

@@ -28,11 +28,12 @@ from jsep.train.config import RunConfig
 from jsep.train.hosts import is_first, share, wait
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.progress import Progress
-from jsep.train.run import MetricsLog, RunFolder
+from jsep.train.run import MetricsLog, RunFolder, import_wandb
 from jsep.train.schedules import learning_rate, make_optimizer
 from jsep.train.select import check_patterns
 from jsep.train.state import TrainState, create_state, state_of
 from jsep.train.step import Statistics, Teacher, make_eval_step, make_train_step
+from jsep.train.stop import ctrl_c
 
 CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
 
@@ -82,9 +83,16 @@ class Setup:
 
 
 def prepare(config: RunConfig) -> Setup:
-    """Check everything that can be wrong before anything is written."""
-    devices = Devices(config.devices)
-    devices.check_batch(config.batch_size, config.accumulate, even=bool(config.mixup or config.cutmix))
+    """Check everything that can be wrong with a training before anything is written."""
+    even = bool(config.mixup or config.cutmix)
+    Devices(config.devices).check_batch(config.batch_size, config.accumulate, even)
+    setup = _open(config)
+    setup.steps_per_epoch  # noqa: B018  (refuses a batch larger than the data)
+    return setup
+
+
+def _open(config: RunConfig) -> Setup:
+    """What training and evaluating need alike."""
     create_model(config.model, **parse_options(config.options))  # a mistyped name should not wait for the data
     dataset = load(config.data, config.data_dir, config.image_size, stream=config.stream)
     model = create_factored(
@@ -99,13 +107,12 @@ def prepare(config: RunConfig) -> Setup:
         config,
         dataset,
         model,
-        devices,
+        Devices(config.devices),
         make_feed(dataset.train, dataset, config.workers),
         make_feed(dataset.test, dataset, config.workers),
     )
     if config.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"--normalize imagenet needs colour images; those of {dataset.name} have one channel")
-    setup.steps_per_epoch  # noqa: B018  (refuses a batch larger than the data)
     setup.costs()  # refuses images that the network cannot take
     return setup
 
@@ -120,9 +127,11 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, console: Consol
     """
     setup = prepare(config)
     existing = resume and (out / "config.json").exists()
-    start = _start(setup, not (existing and has_checkpoint(out)), console)
-    folder = RunFolder.open(out) if existing else RunFolder.create(out, config)
-    folder.save(config)
+    goes_on = existing and has_checkpoint(out)
+    if goes_on and (kept := RunFolder.open(out).config().batch_size) != config.batch_size:
+        raise UserError(f"--batch-size {config.batch_size}: the steps of {out} are of {kept} images; leave it out")
+    start = _start(setup, not goes_on, console)
+    folder = RunFolder.open(out) if existing else RunFolder.reserve(out)
     checkpoints = Checkpoints(out, config.keep)
     try:
         return _train(setup, start, folder, checkpoints, console)
@@ -143,6 +152,8 @@ class Start(NamedTuple):
 def _start(setup: Setup, anew: bool, console: Console) -> Start:
     """What can be refused is refused here, before there is a run folder; what a run began with is asked for once."""
     config = setup.config
+    if config.wandb:
+        import_wandb()
     rate = learning_rate(config, setup.steps_per_epoch)
     optimizer = make_optimizer(config, rate)
     state = create_state(setup.model, optimizer, setup.dataset.image_shape, config.seed, averaged=config.ema > 0)
@@ -157,14 +168,17 @@ def _start(setup: Setup, anew: bool, console: Console) -> Start:
 def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoints, console: Console) -> Result:
     config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
     rate, optimizer, state, teacher, teaching = start
-    newest = checkpoints.latest()
+    newest, total = checkpoints.latest(), config.epochs * epoch_steps
     state = devices.replicate(state)
     step, seconds, compile_seconds = 0, 0.0, 0.0
+    if newest is not None and newest > total:
+        raise UserError(f"--epochs {config.epochs}: {folder.path} is at epoch {newest / epoch_steps:g} already")
     if newest is not None:
         state, record = checkpoints.restore(newest, state)
         step, seconds = newest, record["seconds"]
         compile_seconds = record["compile_seconds"]
         console.print(f"Going on from step {step} (epoch {step / epoch_steps:.2f}).")
+    folder.save(config)  # now that its checkpoint has been found to be of it
     folder.rewind(step)
     log = MetricsLog(folder, step, config)
     constants = devices.replicate((setup.training.constants, teaching))
@@ -187,7 +201,6 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
         teacher=teacher,
     )
     evaluate = make_evaluation(setup)
-    total = config.epochs * epoch_steps
     progress = Progress(console, total, step, config.batch_size)
 
     def save(accuracy: float) -> None:
@@ -198,9 +211,9 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     batch = next(batches)
     run_step = devices.train_step(step_fn, state, constants, batch)
     compile_seconds += time.perf_counter() - started
-    with progress, contextlib.closing(log), contextlib.closing(batches):
+    with progress, contextlib.closing(log), contextlib.closing(batches), ctrl_c() as stopping:
         try:
-            while step < total:
+            while step < total and not stopping():
                 started = time.perf_counter()
                 losses = []
                 # up to the next look at the losses or the end of the epoch, whichever comes first
@@ -210,6 +223,8 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
                     step = at + 1
                     losses.append(loss)
                     batch = next(batches)
+                    if stopping():
+                        break
                 _check_finite(np.asarray(jax.device_get(losses)), step, checkpoints.latest(), folder)
                 seconds += time.perf_counter() - started
                 progress.advance(step, float(losses[-1]))
@@ -218,6 +233,7 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
                 epoch = step // epoch_steps
                 trained = jax.device_get(state.epoch_sums).means()
                 tested = evaluate(state.variables)
+                _check_finite(np.asarray([tested["loss"]]), step, checkpoints.latest(), folder)
                 line = {
                     "epoch": epoch,
                     "step": step,
@@ -232,21 +248,24 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
                 progress.epoch(epoch, config.epochs, line)
                 save(tested["accuracy"])
         except KeyboardInterrupt:
-            if share()[1] > 1:  # the others are at other steps
-                raise Interrupted(
-                    f"Stopped at step {step}; the last checkpoint is step {checkpoints.latest()}. "
-                    "Start all processes again with --resume"
-                ) from None
-            if checkpoints.latest() != step:
-                save(-1.0)  # not evaluated, so never the best
-            checkpoints.close()
             raise Interrupted(
-                f"Stopped at step {step}; saved. Go on with: jsep train --resume --out {folder.path}"
+                f"Stopped at once, after step {step}; the last checkpoint is step {checkpoints.latest()}. "
+                f"Go on with: jsep train --resume --out {folder.path}"
             ) from None
+    if step < total:
+        if share()[1] > 1:  # the others are at other steps
+            raise Interrupted(
+                f"Stopped at step {step}; the last checkpoint is step {checkpoints.latest()}. "
+                "Start all processes again with --resume"
+            )
+        if checkpoints.latest() != step:
+            save(-1.0)  # not evaluated, so never the best
+        checkpoints.close()
+        raise Interrupted(f"Stopped at step {step}; saved. Go on with: jsep train --resume --out {folder.path}")
     wait("the first process has written the last epoch")
     result = _result(setup, folder, seconds, compile_seconds)
     if is_first():
-        write_rows(folder.path / "results.csv", [result])
+        write_rows(folder.results_path, [result])
     return result
 
 
@@ -273,7 +292,9 @@ def load_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> tuple[Se
     Raises:
         UserError: no run, no checkpoint, or data that does not fit the network.
     """
-    setup = prepare(dataclasses.replace(RunFolder.open(out).config(), **changes))
+    config = dataclasses.replace(RunFolder.open(out).config(), **changes)
+    here = min(config.devices, jax.local_device_count())  # it may have been trained on more
+    setup = _open(dataclasses.replace(config, devices=here))
     step, variables = load_variables(out, checkpoint)
     shape = jax.ShapeDtypeStruct((1, *setup.dataset.image_shape), np.float32)
     if wrong := differences(jax.eval_shape(setup.model.init, jax.random.key(0), shape), variables):

@@ -68,7 +68,9 @@ def make_optimizer(config: RunConfig, rate: optax.Schedule) -> optax.GradientTra
         return decayed(params, config.decay_on)
 
     epsilon = config.epsilon or (1e-3 if config.optimizer == "rmsprop_tf" else 1e-8)
-    parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    # what is frozen counts for no norm, and at the end decays by no weight decay
+    frozen = [optax.masked(optax.set_to_zero(), partial(matching, patterns=config.freeze))] if config.freeze else []
+    parts = [*frozen, optax.clip_by_global_norm(config.clip)] if config.clip else []
     if config.optimizer not in ("adamw", "lars"):
         parts.append(optax.add_decayed_weights(config.weight_decay, on))
     match config.optimizer:
@@ -94,6 +96,4 @@ def make_optimizer(config: RunConfig, rate: optax.Schedule) -> optax.GradientTra
             # norms and biases take plain steps, as in the paper's experiments
             kernels = partial(decayed, on="kernels")
             parts.append(optax.lars(rate, config.weight_decay, on, trust_ratio_mask=kernels, momentum=config.momentum))
-    if config.freeze:
-        parts.append(optax.masked(optax.set_to_zero(), partial(matching, patterns=config.freeze)))
-    return optax.chain(*parts)
+    return optax.chain(*parts, *frozen)

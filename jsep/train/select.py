@@ -19,12 +19,16 @@ def matching(tree: Any, patterns: Sequence[str]) -> Any:
     {'stem': {'kernel': True}, 'stem_norm': {'scale': False}}
     """
 
-    def matches(path: Any, _: Any) -> bool:
-        parts = keystr(path, simple=True, separator="/").split("/")
-        above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
-        return any(fnmatch.fnmatchcase(name, pattern) for name in above for pattern in patterns)
+    def matched(path: Any, _: Any) -> bool:
+        return matches(keystr(path, simple=True, separator="/").split("/"), patterns)
 
-    return jax.tree_util.tree_map_with_path(matches, tree)
+    return jax.tree_util.tree_map_with_path(matched, tree)
+
+
+def matches(path: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether the name of a leaf, or of a module above it, matches a wildcard."""
+    above = ["/".join(path[: i + 1]) for i in range(len(path))]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in above for pattern in patterns)
 
 
 def decayed(params: Any, on: Literal["all", "kernels", "dense"]) -> Any:

@@ -18,8 +18,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jsep import ops
 from jsep.data import Augmentation, augment, mix, normalize
+from jsep.layers import BatchNorm
 from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of
-from jsep.train.select import classes_of, matching
+from jsep.train.select import classes_of, matches
 from jsep.train.state import TrainState
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -57,18 +58,26 @@ def make_train_step(
 ) -> TrainStep:
     """(state, (data, teacher's variables), share of the batch) -> (state, mean loss of the whole batch)."""
 
+    def frozen(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        """A batch norm that is kept normalises by the statistics that are kept, as it will when it is evaluated."""
+        layer = context.module
+        if isinstance(layer, BatchNorm) and matches((*layer.path, "mean"), freeze):
+            kwargs = {**kwargs, "train": False}
+        return call(*args, **kwargs)
+
     def gradient(state: TrainState, teaching: Any, key: PRNGKeyArray, part: Any, batch_stats: Any) -> Any:
         """Of the mean loss of one piece of the batch, with the statistics after it and its sums."""
         images, targets, labels = part
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                normalize(images, *statistics),
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": key},
-            )
+            with nn.intercept_methods(frozen):
+                logits, updates = model.apply(
+                    {"params": params, "batch_stats": batch_stats},
+                    normalize(images, *statistics),
+                    train=True,
+                    mutable=["batch_stats"],
+                    rngs={"dropout": key},
+                )
             losses = cross_entropy(logits, targets)
             if teacher:
                 theirs: Any = teacher.model.apply(teaching, normalize(images, *teacher.statistics), train=False)
@@ -80,8 +89,8 @@ def make_train_step(
         return jax.grad(loss_of, has_aux=True)(state.params)
 
     def accumulated(state: TrainState, teaching: Any, key: PRNGKeyArray, whole: Any) -> Any:
-        """The same of the whole share, piece after piece."""
-        pieces = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), whole)
+        """The same of the whole share, piece after piece; interleaved, so they hold the same rows on any devices."""
+        pieces = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), whole)
 
         def add(so_far: Any, numbered: Any) -> Any:
             grad, batch_stats, found = so_far
@@ -114,9 +123,6 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes integers and floats where a strict caller would not
             updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        if freeze:
-            frozen = matching(batch_stats, freeze)
-            batch_stats = jax.tree.map(lambda f, old, new: old if f else new, frozen, state.batch_stats, batch_stats)
         new_epoch = state.step % steps_per_epoch == 0
         so_far = jax.tree.map(lambda s: jnp.where(new_epoch, 0, s), state.epoch_sums)
         average = state.average

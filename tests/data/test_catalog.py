@@ -1,6 +1,7 @@
 """Data sets: the embedded one, prepared directories, and what is said when there is none."""
 
 import io
+import shutil
 import sys
 import tarfile
 import time
@@ -46,6 +47,14 @@ def test_a_prepared_directory_by_its_path_or_its_parents(tiny_tfds):
         assert data.train.images.dtype == np.uint8
         bright = data.train.images.mean((1, 2, 3)) > 110
         np.testing.assert_array_equal(bright, data.train.labels == 1)
+
+
+def test_a_format_without_random_access_is_refused(tiny_tfds, tmp_path):
+    folder = shutil.copytree(tiny_tfds, tmp_path / "tiny" / "1.0.0")
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
+    with pytest.raises(UserError, match=r"was prepared as tfrecord, .*file_format='array_record'"):
+        load(str(folder))
 
 
 def test_names_are_found_in_the_data_dir_and_splits_are_added(tiny_tfds, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import signal
 import sys
 import types
 
@@ -57,7 +58,20 @@ class StopsAtFive(Progress):
 
     def advance(self, step, loss):
         if step == 5:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+
+
+class StopsAtEight(Progress):
+    def advance(self, step, loss):
+        if step == 8:
+            signal.raise_signal(signal.SIGINT)
+
+
+class StopsTwice(Progress):
+    def advance(self, step, loss):
+        if step == 6:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tmp_path, monkeypatch):
@@ -100,6 +114,46 @@ def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tm
         evaluate_run(whole, checkpoint="last")
 
 
+def test_ctrl_c_twice_stops_at_once_with_what_is_on_disk(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "Progress", StopsTwice)
+        with pytest.raises(Interrupted, match="at once, after step 6; the last checkpoint is step 3"):
+            train(config, tmp_path / "run", console=QUIET)
+    train(config, tmp_path / "run", resume=True, console=QUIET)
+    assert [line["step"] for line in loop.RunFolder.open(tmp_path / "run").metrics()] == [3, 6, 9]
+
+
+def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(config, tmp_path):
+    out = tmp_path / "run"
+    train(dataclasses.replace(config, epochs=2), out, console=QUIET)
+    before = {name: (out / name).read_bytes() for name in ("config.json", "metrics.jsonl", "results.csv")}
+    for changes, sentence in [
+        ({"optimizer": "sgd"}, "another network, optimizer or --ema"),
+        ({"ema": 0.9}, "another network, optimizer or --ema"),
+        ({"options": ("width=0.03",)}, "another network, optimizer or --ema"),
+        ({"batch_size": 8}, "--batch-size 8: the steps of .* are of 16 images"),
+        ({"epochs": 1}, "--epochs 1: .* is at epoch 2 already"),
+    ]:
+        with pytest.raises(UserError, match=sentence):
+            train(dataclasses.replace(config, **{"epochs": 3, **changes}), out, resume=True, console=QUIET)
+        assert {name: (out / name).read_bytes() for name in before} == before
+    # while a run goes on, it has no result
+    (out / "results.csv").write_text("of two epochs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 2)
+        patch.setattr(loop, "Progress", StopsAtEight)
+        with pytest.raises(Interrupted, match="step 8"):
+            train(config, out, resume=True, console=QUIET)
+    assert not (out / "results.csv").exists()
+
+
+def test_a_run_is_evaluated_on_fewer_devices_than_it_was_trained_on(config, tmp_path):
+    train(dataclasses.replace(config, epochs=1), tmp_path / "run", console=QUIET)
+    folder = loop.RunFolder.open(tmp_path / "run")
+    folder.save(dataclasses.replace(config, devices=64, accumulate=3, mixup=0.2, batch_size=100))
+    assert evaluate_run(tmp_path / "run")["images"] == 20
+
+
 def test_a_run_learns_and_its_evaluation_does_not_depend_on_the_batch(config, tmp_path):
     longer = dataclasses.replace(config, options=("width=0.06", "momentum=0.9"), epochs=20, lr=0.01)
     assert train(longer, tmp_path / "run", console=QUIET).best_accuracy > 0.9
@@ -123,6 +177,13 @@ def test_a_diverging_run_saves_no_state_that_is_not_finite(config, tmp_path):
     checkpoints = Checkpoints(tmp_path / "run")
     assert checkpoints.latest() is None
     checkpoints.close()
+
+
+def test_a_state_that_evaluates_to_no_number_is_not_saved(config, tmp_path):
+    """The loss of the last step of an epoch is that before its update."""
+    wild = dataclasses.replace(config, optimizer="sgd", lr=1e25, epochs=4, batch_size=48, schedule="constant")
+    with pytest.raises(Diverged, match="there is no earlier checkpoint"):
+        train(wild, tmp_path / "run", console=QUIET)
 
 
 def test_no_run_folder_is_refused(tmp_path):
@@ -167,11 +228,15 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
     _, before = load_variables(teacher)
     frozen, moved = (averaged[name]["kernel"] - before["params"][name]["kernel"] for name in ("conv1", "classifier"))
     assert np.abs(frozen).max() < 1e-6  # an average of equals
-    assert np.abs(moved).max() > 1e-5
+    assert np.abs(moved).max() > 5e-6
     with pytest.raises(UserError, match="--freeze nothing: no parameter matches it"):
         train(dataclasses.replace(config, freeze=("nothing",)), tmp_path / "frozen", console=QUIET)
     with pytest.raises(UserError, match="it tells 2 classes apart, and mnist5k has others"):
         train(dataclasses.replace(config, data="mnist5k", teacher=teacher), tmp_path / "other", console=QUIET)
+    taught = dataclasses.replace(config, teacher=teacher)
+    grey = dataclasses.replace(loop.prepare(taught).dataset, image_shape=(28, 28, 1))
+    with pytest.raises(UserError, match=r"--teacher .*: its network is not one for images of 28x28x1"):
+        loop.open_teacher(taught, grey)
     assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing to clear away
 
 

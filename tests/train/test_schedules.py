@@ -136,6 +136,11 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient():
     assert float(optax.tree.norm(updated(TREE, grads, clip=1e3))) == pytest.approx(76**0.5, rel=1e-5)
 
 
+def test_clipping_does_not_count_what_is_frozen():
+    found = updated(TREE, jax.tree.map(jnp.ones_like, TREE), clip=0.5, freeze=("stem", "depthwise"))
+    assert float(optax.tree.norm(found["norm"])) == pytest.approx(0.5, rel=1e-5)
+
+
 def test_frozen_parameters_stay():
     found = updated(TREE, jax.tree.map(jnp.ones_like, TREE), freeze=("stem", "norm/sc*"), weight_decay=0.1)
     assert not found["stem"]["kernel"].any()

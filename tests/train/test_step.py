@@ -157,6 +157,27 @@ def test_frozen_statistics_stay():
     assert furthest(first.batch_stats, last.batch_stats) > 0
 
 
+def test_a_frozen_batch_norm_trains_as_it_evaluates():
+    """The classifier's gradient is that behind the statistics that are kept, not the batch's."""
+    first, last = small(Normed(), freeze=("norm",))
+    images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
+    labels = jnp.arange(8) % 2
+
+    def loss(params):
+        variables = {"params": params, "batch_stats": first.batch_stats}
+        logits = Normed().apply(variables, jnp.asarray(images, jnp.float32) / 255)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    expected = jax.tree.map(lambda p, g: p - 0.5 * g, first.params, jax.grad(loss)(first.params))
+    assert furthest(expected["classifier"], last.params["classifier"]) < 1e-5
+
+
+def test_pieces_hold_the_same_examples_on_any_devices():
+    (one, _), _ = run(1, 2, accumulate=2)
+    (four, _), _ = run(4, 2, accumulate=2)
+    assert furthest(one.batch_stats, four.batch_stats) < 1e-4
+
+
 def test_a_teacher_alone_is_followed():
     teaching = Plain().init(jax.random.key(9), jnp.zeros((1, 2, 2, 1)))
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
