@@ -9,7 +9,8 @@ Command    jsep compare experiments/xception.py --models xception --data-dir PAT
                "xception inner_activation=relu" "xception inner_activation=elu"
 Recipe     SGD with momentum 0.9, 0.045 multiplied by 0.94 every 2 epochs, weight decay 1e-5 (Inception V3: 4e-5),
            dropout 0.5. The number of epochs is not given ("about 3 days" on 60 K80). The paper evaluates an average of
-           the weights over the run, and augments as Inception does: neither is in jsep yet.
+           the weights over the run, and augments as Inception does. Streamed images get Inception's crops; the average
+           is left to --ema.
 Expect                    top-1   top-5   parameters
            xception       79.0    94.5    22,855,952
            inception_v3   78.2    94.1    23,626,728 by the paper; 23,834,568 as torchvision has it and as counted here

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -77,6 +78,8 @@ def show(
     if num_classes is not None and num_classes < 1:
         raise UserError(f"--num-classes {num_classes}: it must be at least 1")
     network = create_model(model, num_classes=num_classes, **parse_options(options))
+    if options:  # what is published is of the network without them
+        info = dataclasses.replace(info, summary=f"{info.summary} Here with {' '.join(options)}.", published={})
     (tables.receptive_fields if receptive else tables.layers)(info, network, shape)
 
 
@@ -111,6 +114,8 @@ def train(argv: Sequence[str]) -> int | None:
         resume: bool = False
         init: Path | None = None
 
+    if {"-h", "--help"} & set(argv):  # of whatever is named beside it
+        parse(RunConfig())
     earlier, _ = tyro.cli(Earlier, args=argv, return_unknown_args=True, add_help=False)
     begun = earlier.init if earlier.init and earlier.init.is_dir() else None
     base = earlier.out if earlier.resume else begun
@@ -250,8 +255,9 @@ def decompose(
     for flag, value in (("sweeps", sweeps), ("points", points)):
         if value < 1:
             raise UserError(f"--{flag} {value}: it must be at least 1")
-    if recalibrate < 0:
-        raise UserError(f"--recalibrate {recalibrate}: it must be at least 0")
+    for flag, value in (("recalibrate", recalibrate), ("seed", seed)):
+        if value < 0:
+            raise UserError(f"--{flag} {value}: it must be at least 0")
     given = {key: value for key, value in (("data", data), ("data_dir", data_dir)) if value is not None}
     source = Source.open(run, checkpoint, **given)
     options = Options(method, sweeps, symmetric, relu, points, seed)
@@ -325,6 +331,8 @@ def port(
         size: Height and width of the images of --check; the published ones unless said.
     """
     if check:
+        if file or options:
+            raise UserError("--check compares random weights of the known references: leave the file and --options out")
         return _check_port(model, size)
     if file is None:
         raise UserError(f"jsep port {model}: give the file of its weights, or --check")
@@ -487,3 +495,4 @@ def _quiet() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the converter to TFLite announces them, whatever the level
     for name in ("absl", "orbax", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.formatwarning = lambda message, *_: f"jsep: {message}\n"

@@ -23,6 +23,8 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
     runs = experiment.runs()
     labels = [experiment.label(config) for config in runs]
     folders = [out / f"{'-'.join(label.split())}-seed{run.seed}" for label, run in zip(labels, runs, strict=True)]
+    if (out / "config.json").exists():
+        raise UserError(f"{out} is the folder of a single run: choose another --out")
     if not resume and any((folder / "config.json").exists() for folder in folders):
         raise UserError(f"{out} already holds runs: keep them with --resume, or choose another --out")
     notes = {prepare(config).dataset.note for config in runs[:: experiment.seeds]} - {""}
@@ -57,7 +59,7 @@ def _finished(config: RunConfig, folder: Path) -> Result | None:
     if kept != config:
         fields = [f.name for f in dataclasses.fields(config) if getattr(kept, f.name) != getattr(config, f.name)]
         raise UserError(
-            f"{folder} was trained with another {', '.join(fields)}: choose another --out, or delete it to train anew"
+            f"{folder} was begun with other settings ({', '.join(fields)}): choose another --out, or delete it"
         )
     if not (folder / RESULTS_CSV).exists():
         return None

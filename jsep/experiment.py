@@ -15,6 +15,7 @@ def find_experiment(name: str) -> Path:
     package = Path(__file__).parent  # in a checkout the experiments lie beside it, in a wheel inside
     folders = (package.parent / "experiments", package / "experiments")
     shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.py"))}
+    shipped = {stem: file for stem, file in shipped.items() if "\nexperiment = " in file.read_text()}  # not scripts
     if path.stem not in shipped:
         raise UserError(f"There is no experiment {name!r}; {nearest(path.stem, shipped)}")
     return shipped[path.stem]

@@ -87,6 +87,8 @@ class Target:
         for flag, value in (("batch", self.batch), ("num-classes", self.num_classes)):
             if value is not None and value < 1:
                 raise UserError(f"--{flag} {value}: it must be at least 1")
+        if not all(side.isdecimal() and int(side) for side in self.topology.split("x")):  # libtpu ends the process
+            raise UserError(f"--topology {self.topology}: write sides of at least 1, such as 2x4")
         if self.input and min(self.input) < 1:
             sides = "x".join(map(str, self.input))
             raise UserError(f"--input {sides}: height, width and channels must be at least 1")

@@ -47,8 +47,11 @@ def test_show(capsys):
     assert code == 0
     assert "conv1" in out
     assert "28x28x256" in out
+    assert "Here with width=0.5" in out
+    assert "published" not in out
     code, out, _ = run(capsys, "show", "regular_cnn")
     assert "5,825,967,818" in out
+    assert "published" in out
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,9 @@ def test_show(capsys):
         (["train", "--jitter", "-1"], "--jitter -1.0: it must be from 0 to 1"),
         (["train", "--randaugment", "2", "31"], "at a magnitude from 0 to 30"),
         (["data", "prepare", "cifr10"], "There is no data set 'cifr10'; did you mean cifar10"),
+        (["train", "--init", "junk.pth"], "neither a run folder nor a .safetensors file"),
+        (["train", "--seed", str(2**63)], "at least 0 and less than 2**63"),
+        (["port", "resnet20", "weights.pth", "--check"], "leave the file and --options out"),
         (["port", "resnet20"], "give the file of its weights, or --check"),
         (["port", "resnet20", "nothing.pth"], "nothing.pth is no file"),
         (["port", "resnet2"], "give the file of its weights"),
@@ -84,6 +90,7 @@ def test_show(capsys):
         (["port", "--check", "resnet20", "--size", "0"], "--size 0: it must be at least 1"),
         (["tpu", "mobilnet_v1"], "There is no model 'mobilnet_v1'; did you mean mobilenet_v1"),
         (["tpu", "separable_cnn", "--chip", "v5"], "--chip v5: there is no such TPU; did you mean v5p or v5e or v4"),
+        (["tpu", "separable_cnn", "--topology", "0x2"], "write sides of at least 1, such as 2x4"),
         (["tpu", "--batch", "0"], "--batch 0: it must be at least 1"),
         (["tpu", "separable_cnn", "--input", "4", "4", "3"], "at least 8x8"),
         (["tpu", "--layers", "-1"], "--layers -1: it must be at least 0"),
@@ -134,6 +141,8 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "2")
     assert code == 0
     assert "Going on from step 3" in said
+    code, _, err = run(capsys, "train", "--resume", "--out", str(out), "--lr", "0.1")
+    assert (code, "is over after 2 epochs: go on with more --epochs" in err) == (2, True)
     # a flag is held against the run's other flags, not against the defaults of 15 epochs
     code, _, err = run(capsys, "train", "--resume", "--out", str(out), "--warmup-epochs", "20")
     assert (code, "less than epochs=2" in err) == (2, True)
@@ -154,10 +163,13 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, *words, "--resume")
     assert code == 0
     assert "epoch" not in said  # nothing is trained again
+    code, _, err = run(capsys, "compare", "--models", "both_cnn", *small, "--out", str(out))
+    assert code == 2
+    assert "is the folder of a single run" in err
     for finished in (True, False):
         code, _, err = run(capsys, *words, "--resume", "--lr", "0.5")
         assert code == 2
-        assert "another lr" in err
+        assert "other settings (lr)" in err
         if finished:
             next(folder.glob("*-seed0/results.csv")).unlink()
 

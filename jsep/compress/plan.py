@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jsep.compress.solve import rank_at_equal_cost
 from jsep.errors import UserError
+from jsep.files import write_atomically
 from jsep.layers import BatchNorm, Conv
 from jsep.models.factored import Factor, Kind
 from jsep.ops.geometry import Padding, pair
@@ -90,9 +91,11 @@ def make_plan(sites: Sequence[Site], method: Method, layers: Sequence[str] = ("*
     Raises:
         UserError: a wildcard matches nothing, or nothing can be replaced.
     """
+    if not sites:
+        raise UserError("The network has no dense convolution to decompose")
     for pattern in layers:
         if not any(fnmatch.fnmatchcase(site.path, pattern) for site in sites):
-            known = ", ".join(site.path for site in sites) or "none"
+            known = ", ".join(site.path for site in sites)
             raise UserError(f"--layers {pattern} matches no convolution that could be decomposed; there are: {known}")
     kind = KINDS.get(method, "separable")
     chosen = [site for site in sites if any(fnmatch.fnmatchcase(site.path, pattern) for pattern in layers)]
@@ -111,7 +114,10 @@ def make_plan(sites: Sequence[Site], method: Method, layers: Sequence[str] = ("*
 
 def save_plan(plan: Sequence[Factor], path: Path) -> None:
     """One replacement a line, as JSON."""
-    path.write_text(json.dumps([str(factor) for factor in plan], indent=1) + "\n")
+    try:
+        write_atomically(path, json.dumps([str(factor) for factor in plan], indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --write-plan") from error
 
 
 def load_plan(path: Path, sites: Sequence[Site]) -> list[Factor]:

@@ -153,7 +153,7 @@ def _resized(dataset: Dataset, size: int) -> Dataset:
 
 
 def _is_path(name: str) -> bool:
-    return os.sep in name or name.startswith((".", "~"))
+    return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and Path(name).is_dir())
 
 
 def _open(folder: Path, source: Source, image_size: int, stream: bool) -> Dataset:

@@ -1,5 +1,6 @@
 """From a run folder to a file, and the file set beside the live network."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -106,7 +107,8 @@ def export_run(
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     norms = sum(path.endswith("/var") for path in flat(program.variables))
     return Report(out, setup.config.model, step, len(program.pairs), norms, len(tested), len(noise), difference, same)
 

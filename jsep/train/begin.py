@@ -56,15 +56,17 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
             given = unflatten_dict(load_file(source), sep="/")
         except (OSError, SafetensorError) as error:
             raise UserError(f"--init {source}: it cannot be read as safetensors ({error})") from error
-    else:
+    elif source.is_dir():
         _, given = load_variables(source)
+    else:
+        raise UserError(f"--init {source}: it is neither a run folder nor a .safetensors file (jsep port reads .pth)")
     wrong = differences(fresh, given)
     if anew := [name for name in wrong if f"/{HEAD}/" in name]:
         console.print(f"The classifier of {source} is for other classes: it begins anew ({', '.join(anew)}).")
     if other := [name for name in wrong if name not in anew]:
         raise UserError(
-            f"--init {source}: its network is another one, it differs in {', '.join(other[:3])}"
-            f"{' and more' if len(other) > 3 else ''}: name the same network and options"
+            f"--init {source}: it is of another network, one that differs in {', '.join(other[:3])}"
+            f"{' and more' if len(other) > 3 else ''}: name the same network and options, and data of as many channels"
         )
     theirs = flat(given)
     chosen = {name: own if name in anew else theirs[name] for name, own in flat(fresh).items()}

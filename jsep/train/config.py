@@ -131,7 +131,7 @@ class Recipe:
                 "at least 0 operations, at a magnitude from 0 to 30",
             ),
             (self.devices >= 0, "devices", "at least 0"),
-            (self.seed >= 0, "seed", "at least 0"),
+            (0 <= self.seed < 2**63, "seed", "at least 0 and less than 2**63"),
             (self.keep >= 1, "keep", "at least 1"),
             (self.epsilon >= 0, "epsilon", "at least 0"),
             (self.clip >= 0, "clip", "at least 0"),
@@ -216,7 +216,10 @@ def load_config(path: Path) -> RunConfig:
     for key in values:
         if key not in hints:
             raise UserError(f"{path} has a field {key!r} that this jsep does not know; {nearest(key, hints)}")
-    return RunConfig(**{key: _typed(value, hints[key]) for key, value in values.items()})
+    try:
+        return RunConfig(**{key: _typed(value, hints[key]) for key, value in values.items()})
+    except TypeError as error:
+        raise UserError(f"{path} holds a value of the wrong kind ({error})") from error
 
 
 def _typed(value: Any, hint: Any) -> Any:

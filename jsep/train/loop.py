@@ -125,11 +125,11 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, console: Consol
     Raises:
         UserError: the input cannot work. Interrupted: Ctrl-C, after saving. Diverged: the loss is not finite.
     """
-    setup = prepare(config)
     existing = resume and (out / "config.json").exists()
     goes_on = existing and has_checkpoint(out)
-    if goes_on and (kept := RunFolder.open(out).config().batch_size) != config.batch_size:
-        raise UserError(f"--batch-size {config.batch_size}: the steps of {out} are of {kept} images; leave it out")
+    if goes_on:
+        _check_same(RunFolder.open(out).config(), config, out)
+    setup = prepare(config)
     start = _start(setup, not goes_on, console)
     folder = RunFolder.open(out) if existing else RunFolder.reserve(out)
     checkpoints = Checkpoints(out, config.keep)
@@ -137,6 +137,15 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, console: Consol
         return _train(setup, start, folder, checkpoints, console)
     finally:
         checkpoints.close()
+
+
+def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
+    """Refuse to go on with what would make another run of it."""
+    for field in ("model", "batch_size", "seed", "normalize", "image_size"):
+        ours, theirs = getattr(config, field), getattr(kept, field)
+        if ours != theirs:
+            flag = "" if field == "model" else f"--{field.replace('_', '-')} "
+            raise UserError(f"{flag}{ours}: {out} was begun with {theirs}; leave it out")
 
 
 class Start(NamedTuple):
@@ -173,14 +182,16 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     step, seconds, compile_seconds = 0, 0.0, 0.0
     if newest is not None and newest > total:
         raise UserError(f"--epochs {config.epochs}: {folder.path} is at epoch {newest / epoch_steps:g} already")
+    if newest == total and folder.config() != config:
+        raise UserError(f"{folder.path} is over after {config.epochs} epochs: go on with more --epochs")
     if newest is not None:
         state, record = checkpoints.restore(newest, state)
         step, seconds = newest, record["seconds"]
         compile_seconds = record["compile_seconds"]
         console.print(f"Going on from step {step} (epoch {step / epoch_steps:.2f}).")
-    folder.save(config)  # now that its checkpoint has been found to be of it
     folder.rewind(step)
     log = MetricsLog(folder, step, config)
+    folder.save(config)  # now that all has been found to go together
     constants = devices.replicate((setup.training.constants, teaching))
     batches = setup.training.training(config.batch_size, config.seed, step, share())
     step_fn = make_train_step(

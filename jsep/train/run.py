@@ -44,7 +44,7 @@ class RunFolder:
         """Make the folder, before the work that will fill it; one that already holds a run is refused."""
         folder = cls(path)
         if folder.config_path.exists():
-            raise UserError(f"{path} already holds a run: go on with --resume, or choose another --out")
+            raise UserError(f"{path} already holds a run: choose another --out, or go on with jsep train --resume")
         wait("all have seen that there is no run yet")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -134,4 +134,9 @@ def _wandb(folder: RunFolder, config: RunConfig) -> Any:
     wandb = import_wandb()
     name = folder.path.resolve().name
     values = {key: str(value) for key, value in vars(config).items()}
-    return wandb.init(project=config.wandb, name=name, id=name, resume="allow", dir=str(folder.path), config=values)
+    place = {"name": name, "id": name, "resume": "allow", "dir": str(folder.path)}
+    try:
+        return wandb.init(project=config.wandb, config=values, **place)
+    except Exception as error:  # no key, no network, or what else the service says
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"--wandb {config.wandb}: W&B cannot start ({reason}): try `wandb login`") from error

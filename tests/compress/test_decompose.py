@@ -202,6 +202,8 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys, monkey
         ([out], "is decomposed already"),
         ([run, "--images", "0"], "--images 0: there are 1 to 48 training images"),
         ([run, "--images", "20", "--out", out], "already holds a run"),
+        ([run, "--write-plan", str(tmp_path / "nowhere" / "plan.json")], "choose another --write-plan"),
+        ([run, "--seed", "-1"], "--seed -1: it must be at least 0"),
         ([run, "--layers", "nothing"], "matches no convolution"),
         ([run, "--method", "spatial", "--relu", "--images", "20", "--out", tuned + "2"], "leave --relu out"),
     ]:

@@ -46,7 +46,7 @@ def test_a_classifier_for_other_classes_begins_anew(tmp_path):
 
 
 def test_another_network_and_another_file_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"it differs in batch_stats/stage1_block2_conv1_norm/mean, .* and more"):
+    with pytest.raises(UserError, match=r"one that differs in batch_stats/stage1_block2_conv1_norm/mean, .* and more"):
         begun(saved(variables(2, 0, depth=14), tmp_path / "w.safetensors"), variables(2, 1))
     (tmp_path / "text.safetensors").write_text("not weights")
     for name in ("text", "missing"):

@@ -131,7 +131,10 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
         ({"optimizer": "sgd"}, "another network, optimizer or --ema"),
         ({"ema": 0.9}, "another network, optimizer or --ema"),
         ({"options": ("width=0.03",)}, "another network, optimizer or --ema"),
-        ({"batch_size": 8}, "--batch-size 8: the steps of .* are of 16 images"),
+        ({"batch_size": 8}, "--batch-size 8: .* was begun with 16; leave it out"),
+        ({"normalize": "unit"}, "--normalize unit: .* was begun with dataset"),
+        ({"model": "regular_cnn"}, "regular_cnn: .* was begun with both_cnn"),
+        ({"epochs": 2, "lr": 0.1}, "is over after 2 epochs: go on with more --epochs"),
         ({"epochs": 1}, "--epochs 1: .* is at epoch 2 already"),
     ]:
         with pytest.raises(UserError, match=sentence):
