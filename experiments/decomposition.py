@@ -14,7 +14,8 @@ Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0
 Result     experiments/results/decomposition.csv: VGG-16 on cifar10_jpeg and fashion_mnist and the ported ResNet-20 on
            cifar10_lossless5k, all methods; ShuffleNet V2 with 3 + 1 epochs against 4, two seeds.
            With --lr 0.0005 tuning raised `channel` on cifar10_jpeg (40.9 to 46.8 %, fitted with a ridge of 1e-8 instead
-           of 1e-5), with 0.005 it lowers it: bottlenecks of 2 to 5 channels without a batch norm between do not bear the larger rate.
+           of 1e-5), with 0.005 it lowers it: bottlenecks of 2 to 5 channels without a batch norm between do not bear
+           the larger rate.
 """
 
 import csv
