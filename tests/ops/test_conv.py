@@ -36,6 +36,14 @@ def test_every_lowering_is_that_of_lax(
         assert_equal(ours, lambda x, k: reference(x, k, strides, padding, dilation), x, kernel, dtype)
 
 
+def test_cutting_one_end_and_padding_the_other():
+    """XLA on a CPU reads beyond its memory there where the stride is above 1."""
+    x, kernel = (a.astype(jnp.float32) for a in (normal(0, 2, 9, 8, 6), normal(1, 3, 3, 6, 4)))
+    padding = ((-1, 2), (0, -1))
+    found = ops.conv(x, kernel, strides=2, padding=padding, lowering="xla")
+    np.testing.assert_allclose(found, reference(x, kernel, (2, 2), padding, (1, 1)), rtol=1e-4, atol=1e-4)
+
+
 def test_groups_on_a_cpu_are_dense_convolutions():
     """XLA's own grouped gradient is up to a hundred times slower."""
 
