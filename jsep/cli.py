@@ -110,8 +110,10 @@ def train(argv: Sequence[str]) -> int | None:
 
     @dataclasses.dataclass(frozen=True)
     class Earlier:
-        out: Path = Path("runs/run")
-        resume: bool = False
+        """The fields that say whose config the defaults of all others are."""
+
+        out: Path = Train.out
+        resume: bool = Train.resume
         init: Path | None = None
 
     if {"-h", "--help"} & set(argv):  # of whatever is named beside it

@@ -23,9 +23,9 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
     runs = experiment.runs()
     labels = [experiment.label(config) for config in runs]
     folders = [out / f"{'-'.join(label.split())}-seed{run.seed}" for label, run in zip(labels, runs, strict=True)]
-    if (out / "config.json").exists():
+    if RunFolder.exists(out):
         raise UserError(f"{out} is the folder of a single run: choose another --out")
-    if not resume and any((folder / "config.json").exists() for folder in folders):
+    if not resume and any(map(RunFolder.exists, folders)):
         raise UserError(f"{out} already holds runs: keep them with --resume, or choose another --out")
     notes = {prepare(config).dataset.note for config in runs[:: experiment.seeds]} - {""}
     results: list[Result] = []
@@ -53,7 +53,7 @@ def compare(experiment: Comparison, out: Path, *, resume: bool, console: Console
 
 def _finished(config: RunConfig, folder: Path) -> Result | None:
     """The result of a run that is over; what there is of a run must be of this config."""
-    if not (folder / "config.json").exists():
+    if not RunFolder.exists(folder):
         return None
     kept = RunFolder.open(folder).config()
     if kept != config:

@@ -8,6 +8,16 @@ class UserError(Exception):
     """Input that cannot work. The message is one sentence with the remedy; the CLI prints it and exits with 2."""
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says first, to stand inside a sentence of ours.
+
+    >>> first_line(ValueError("no such key\\nat line 3")), first_line(ValueError())
+    ('no such key', 'ValueError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known names `word` may have meant, as the tail of an error sentence.
 

@@ -1,7 +1,17 @@
-"""Files that are whole at any moment."""
+"""Folders for what is made, and files that are whole at any moment."""
 
 import os
 from pathlib import Path
+
+from jsep.errors import UserError
+
+
+def make_folder(path: Path) -> None:
+    """Make what --out names. Raises `UserError` where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made a folder ({error.strerror}): choose another --out") from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from jsep.bench.config import BenchConfig
 from jsep.bench.figure import save_figure
 from jsep.bench.jax_contender import network
 from jsep.costs import count
-from jsep.errors import UserError
+from jsep.files import make_folder
 from jsep.report import write_rows
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -135,10 +135,7 @@ def bench(config: BenchConfig, console: Console) -> list[Row]:
     """
     cases = config.cases()
     tables = [count(network(case), case.input_shape) for case in cases]  # refuses what cannot be built, before any work
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{config.out} cannot be made a folder ({error.strerror}): choose another --out") from error
+    make_folder(config.out)
     rows: list[Row] = []
     with (config.out / "bench.log").open("w") as log:
         for case, table in zip(cases, tables, strict=True):

@@ -1,13 +1,13 @@
 """What a training starts from: how images are normalised, weights of another run or file, and a teacher."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
-from jax.tree_util import keystr, tree_leaves_with_path
 from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -19,7 +19,7 @@ from jsep.port import flat
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig
 from jsep.train.run import RunFolder
-from jsep.train.select import HEAD, classes_of
+from jsep.train.select import HEAD, classes_of, differences
 from jsep.train.step import Statistics, Teacher
 
 
@@ -73,13 +73,10 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
     return unflatten_dict(chosen, sep="/")
 
 
-def differences(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """The paths, such as params/stem/kernel, that only one of two trees has, or in another shape."""
-    one, two = (
-        {keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in tree_leaves_with_path(tree)}
-        for tree in (wanted, given)
-    )
-    return sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:
+    """In what variables are not those of a network for images of this shape; see `differences`."""
+    image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+    return differences(jax.eval_shape(model.init, jax.random.key(0), image), variables)
 
 
 def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str, Any]]:
@@ -95,8 +92,7 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     if classes != len(dataset.class_names):
         raise UserError(f"--teacher {run}: it tells {classes} classes apart, and {dataset.name} has others")
     network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
-    shape = jax.ShapeDtypeStruct((1, *dataset.image_shape), np.float32)
-    if differences(jax.eval_shape(network.init, jax.random.key(0), shape), variables):
+    if misfits(network, dataset.image_shape, variables):
         size = "x".join(map(str, dataset.image_shape))
         raise UserError(f"--teacher {run}: its network is not one for images of {size}, as those of {dataset.name}")
     own = theirs.normalize == "dataset" and theirs.data != config.data

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from jax.tree_util import keystr, tree_leaves_with_path
 from orbax.checkpoint import checkpoint_managers
 
-from jsep.errors import UserError
+from jsep.errors import UserError, first_line
+from jsep.train.select import differences
 
 FOLDER = "checkpoints"
 
@@ -106,21 +106,17 @@ class Checkpoints:
                 else "train again into a new folder"
             )
             raise UserError(
-                f"Checkpoint {self._folder / str(step)} cannot be read: it is corrupt ({_first_line(error)}); {remedy}"
+                f"Checkpoint {self._folder / str(step)} cannot be read: it is corrupt ({first_line(error)}); {remedy}"
             ) from error
         return found["state"], found["record"]
 
     def _unlike(self, step: int, like: Any) -> str:
         """The name of an array that only a checkpoint or only `like` has, or in another shape; empty for none."""
         try:
-            metadata = self._manager.item_metadata(step)["state"]
+            kept = self._manager.item_metadata(step)["state"]
         except Exception:  # it is not whole, which reading it will say
             return ""
-        here, wanted = (
-            {keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in tree_leaves_with_path(tree)}
-            for tree in (metadata, like)
-        )
-        return min((name for name in here.keys() | wanted.keys() if here.get(name) != wanted.get(name)), default="")
+        return next(iter(differences(like, kept)), "")
 
     def close(self) -> None:
         """Wait until everything is on disk."""
@@ -131,8 +127,3 @@ class Checkpoints:
 def has_checkpoint(run: Path) -> bool:
     """Whether a run folder holds one, without opening it: a folder named by its step is whole."""
     return any(path.name.isdigit() for path in (run / FOLDER).glob("*"))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

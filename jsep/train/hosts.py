@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 from jax.experimental import multihost_utils
 
-from jsep.errors import UserError
+from jsep.errors import UserError, first_line
 
 SILENCE = 30  # seconds without a sign of life after which a process counts as gone and JAX ends all others
 CHILD = "JSEP_SUPERVISED"  # set in the process that trains
@@ -69,7 +69,7 @@ class Hosts:
         except (RuntimeError, ValueError) as error:
             where = f"at {given}" if given else "by the environment"
             raise UserError(
-                f"The processes did not find each other {where} ({str(error).splitlines()[0]}): "
+                f"The processes did not find each other {where} ({first_line(error)}): "
                 "check --coordinator, and that every process was started"
             ) from error
 

@@ -22,7 +22,7 @@ from jsep.errors import UserError
 from jsep.models import create_model, parse_options
 from jsep.models.factored import create_factored
 from jsep.report import CurvePoint, Result, write_rows
-from jsep.train.begin import begin_with, differences, load_variables, open_teacher, statistics_of
+from jsep.train.begin import begin_with, load_variables, misfits, open_teacher, statistics_of
 from jsep.train.checkpoint import Checkpoints, has_checkpoint
 from jsep.train.config import RunConfig
 from jsep.train.hosts import is_first, share, wait
@@ -87,7 +87,7 @@ def prepare(config: RunConfig) -> Setup:
     even = bool(config.mixup or config.cutmix)
     Devices(config.devices).check_batch(config.batch_size, config.accumulate, even)
     setup = _open(config)
-    setup.steps_per_epoch  # noqa: B018  (refuses a batch larger than the data)
+    steps_per_epoch(setup.training.size, config.batch_size)  # refuses a batch larger than the data
     return setup
 
 
@@ -125,7 +125,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, console: Consol
     Raises:
         UserError: the input cannot work. Interrupted: Ctrl-C, after saving. Diverged: the loss is not finite.
     """
-    existing = resume and (out / "config.json").exists()
+    existing = resume and RunFolder.exists(out)
     goes_on = existing and has_checkpoint(out)
     if goes_on:
         _check_same(RunFolder.open(out).config(), config, out)
@@ -307,8 +307,7 @@ def load_run(out: Path, *, checkpoint: str = "best", **changes: Any) -> tuple[Se
     here = min(config.devices, jax.local_device_count())  # it may have been trained on more
     setup = _open(dataclasses.replace(config, devices=here))
     step, variables = load_variables(out, checkpoint)
-    shape = jax.ShapeDtypeStruct((1, *setup.dataset.image_shape), np.float32)
-    if wrong := differences(jax.eval_shape(setup.model.init, jax.random.key(0), shape), variables):
+    if wrong := misfits(setup.model, setup.dataset.image_shape, variables):
         raise UserError(
             f"The checkpoints of {out} are not of the network in its config.json: they differ in {wrong[0]}"
         )

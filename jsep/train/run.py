@@ -7,8 +7,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from jsep.errors import UserError
-from jsep.files import write_atomically
+from jsep.errors import UserError, first_line
+from jsep.files import make_folder, write_atomically
 from jsep.report import RESULTS_CSV
 from jsep.train.config import RunConfig, load_config, save_config
 from jsep.train.hosts import is_first, wait
@@ -33,6 +33,11 @@ class RunFolder:
         return self.path / RESULTS_CSV
 
     @classmethod
+    def exists(cls, path: Path) -> bool:
+        """Whether a run was begun there."""
+        return cls(path).config_path.is_file()
+
+    @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
         """Start a new run; a folder that already holds one is refused."""
         folder = cls.reserve(path)
@@ -42,25 +47,20 @@ class RunFolder:
     @classmethod
     def reserve(cls, path: Path) -> "RunFolder":
         """Make the folder, before the work that will fill it; one that already holds a run is refused."""
-        folder = cls(path)
-        if folder.config_path.exists():
+        if cls.exists(path):
             raise UserError(f"{path} already holds a run: choose another --out, or go on with jsep train --resume")
         wait("all have seen that there is no run yet")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path} cannot be made a run folder ({error.strerror})") from error
-        return folder
+        make_folder(path)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """An existing run; anything else is refused."""
-        folder = cls(path)
-        if not folder.config_path.is_file():
+        if not cls.exists(path):
             raise UserError(
                 f"{path} is no run folder: there is no config.json in it; `jsep train --out {path}` makes one"
             )
-        return folder
+        return cls(path)
 
     def config(self) -> RunConfig:
         return load_config(self.config_path)
@@ -138,5 +138,4 @@ def _wandb(folder: RunFolder, config: RunConfig) -> Any:
     try:
         return wandb.init(project=config.wandb, config=values, **place)
     except Exception as error:  # no key, no network, or what else the service says
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"--wandb {config.wandb}: W&B cannot start ({reason}): try `wandb login`") from error
+        raise UserError(f"--wandb {config.wandb}: W&B cannot start ({first_line(error)}): try `wandb login`") from error

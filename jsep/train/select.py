@@ -1,11 +1,12 @@
-"""Which parameters something is for: masks over trees by name and by what a leaf is."""
+"""Trees of parameters by name: masks by wildcard and by what a leaf is, and where two trees differ."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
-from jax.tree_util import keystr
+import numpy as np
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from jsep.errors import UserError
 
@@ -55,3 +56,12 @@ def check_patterns(params: Any, patterns: Sequence[str], flag: str) -> None:
 def classes_of(params: Any) -> int:
     """How many classes a network's parameters tell apart."""
     return params[HEAD]["kernel"].shape[-1]
+
+
+def differences(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """The paths, such as params/stem/kernel, that only one of two trees has, or in another shape."""
+    one, two = (
+        {keystr(path, simple=True, separator="/"): np.shape(leaf) for path, leaf in tree_leaves_with_path(tree)}
+        for tree in (wanted, given)
+    )
+    return sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))

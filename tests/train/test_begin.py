@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from jsep.errors import UserError
 from jsep.models import create_model
-from jsep.train.begin import begin_with, differences
+from jsep.train.begin import begin_with
 
 
 def variables(classes: int, seed: int, depth: int = 8):
@@ -52,9 +52,3 @@ def test_another_network_and_another_file_are_refused(tmp_path):
     for name in ("text", "missing"):
         with pytest.raises(UserError, match="cannot be read as safetensors"):
             begun(tmp_path / f"{name}.safetensors", variables(2, 1))
-
-
-def test_differences_are_named():
-    one, other = {"a": {"b": np.ones(2)}}, {"a": {"b": np.ones(3), "c": np.ones(1)}}
-    assert differences(one, other) == ["a/b", "a/c"]
-    assert differences(one, one) == []
