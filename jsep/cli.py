@@ -13,7 +13,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from jsep import tables
-from jsep.errors import UserError, nearest
+from jsep.errors import Diverged, Interrupted, UserError, nearest
 from jsep.tables import console
 
 HELP = """\
@@ -464,8 +464,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
-    from jsep.train import Diverged, Interrupted
-
     try:
         if argv[0] == "--version":
             from jsep import __version__
@@ -476,7 +474,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             raise UserError(f"There is no command {argv[0]!r}; {nearest(argv[0], COMMANDS)}")
     except UserError as error:
-        return _fail(error, 2)
+        return _fail(error.as_typed(), 2)
     except Diverged as error:
         return _fail(error, 1)
     except Interrupted as error:

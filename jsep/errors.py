@@ -1,15 +1,44 @@
-"""The one exception whose message is written for the person at the keyboard."""
+"""The exceptions whose messages are written for the person who reads them."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
+_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`(=(?=\S))?")
 
-class UserError(Exception):
-    """Input that cannot work. The message is one sentence with the remedy; the CLI prints it and exits with 2."""
+
+class UserError(ValueError):
+    """Input that cannot work. The message is one sentence that ends with the remedy.
+
+    Parameters stand between backticks, by their names in Python. The command line shows the same sentence with flags
+    in their place, see `as_typed`, and exits with code 2.
+
+    >>> error = UserError("`batch_size`=0: it must be at least 1; lower `lr` instead")
+    >>> print(error)
+    `batch_size`=0: it must be at least 1; lower `lr` instead
+    >>> error.as_typed()
+    '--batch-size 0: it must be at least 1; lower --lr instead'
+    """
+
+    def as_typed(self) -> str:
+        """Return the message for somebody who typed flags: `name`=value becomes --name value."""
+
+        def flag(found: re.Match[str]) -> str:
+            return f"--{found[1].replace('_', '-')}" + (" " if found[2] else "")
+
+        return _PARAMETER.sub(flag, str(self))
+
+
+class Interrupted(Exception):
+    """Ctrl-C during a training; everything done so far is on disk."""
+
+
+class Diverged(Exception):
+    """The loss of a training is no longer a number."""
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says first, to stand inside a sentence of ours.
+    """Return the first line of a library's error message, to be quoted inside a sentence.
 
     >>> first_line(ValueError("no such key\\nat line 3")), first_line(ValueError())
     ('no such key', 'ValueError')
@@ -19,7 +48,7 @@ def first_line(error: Exception) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known names `word` may have meant, as the tail of an error sentence.
+    """Return the known names that `word` may have meant, as the tail of an error sentence.
 
     >>> nearest("regular_cn", ["regular_cnn", "both_cnn"])
     'did you mean regular_cnn?'

@@ -20,6 +20,7 @@ from jsep.layers.sharing import (
     WeightedKernelSharingConv,
     dense_or_shared,
 )
+from jsep.layers.watch import path_of, watch
 
 __all__ = [
     "AvgPool",
@@ -52,4 +53,6 @@ __all__ = [
     "eca_kernel_size",
     "growing_rates",
     "keras_glorot_depthwise",
+    "path_of",
+    "watch",
 ]

@@ -18,7 +18,7 @@ from rich.console import Console
 from jsep.costs import Table, count
 from jsep.data import IMAGENET_MEAN, Augmentation, Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
-from jsep.errors import UserError
+from jsep.errors import Diverged, Interrupted, UserError
 from jsep.models import create_model, parse_options
 from jsep.models.factored import create_factored
 from jsep.report import CurvePoint, Result, write_rows
@@ -36,14 +36,6 @@ from jsep.train.step import Statistics, Teacher, make_eval_step, make_train_step
 from jsep.train.stop import ctrl_c
 
 CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
-
-
-class Interrupted(Exception):
-    """Ctrl-C; everything done so far is on disk."""
-
-
-class Diverged(Exception):
-    """The loss is no longer a number."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from conftest import CLASSES
 from PIL import Image
 
+from conftest import CLASSES
 from jsep.data import catalog, decode, load, prepare, sources
 from jsep.errors import UserError
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import picture
 from PIL import Image
 
+from conftest import picture
 from jsep.data import decode
 
 COARSE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8))

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from jsep.data import Augmentation, StreamFeed, catalog
-from jsep.errors import UserError
+from jsep.errors import Diverged, Interrupted, UserError
 from jsep.report import Result, read_rows
-from jsep.train import Diverged, Interrupted, RunConfig, evaluate_run, loop, train
+from jsep.train import RunConfig, evaluate_run, loop, train
 from jsep.train.begin import load_variables
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.progress import Progress

@@ -37,9 +37,11 @@ def _doctest_names(doctest_namespace: dict) -> None:
     import jax.numpy as jnp
 
     import jsep
+    from jsep import layers
     from jsep.train import RunConfig
 
-    doctest_namespace.update(jax=jax, jnp=jnp, create_model=jsep.create_model, RunConfig=RunConfig)
+    names = {"jax": jax, "jnp": jnp, "np": np, "layers": layers}
+    doctest_namespace.update(names, create_model=jsep.create_model, RunConfig=RunConfig)
 
 
 def picture(pixels: np.ndarray, encoding: str) -> bytes:
