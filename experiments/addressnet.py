@@ -10,7 +10,8 @@ Expect     Parameters: addressnet20 81,694, addressnet32 139,654, addressnet44 1
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="AddressNet",
@@ -23,15 +24,10 @@ experiment = Comparison(
         "enhanced_addressnet44",
     ),
     recipe=Recipe(
-        data="cifar100",
-        crop=4,
-        flip=True,
-        epochs=164,
+        data=Data("cifar100"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=5e-4),
+        schedule=Schedule("step", lr=0.1, epochs=164, milestones=(81 / 164, 122 / 164)),
         batch_size=128,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=5e-4,
-        schedule="step",
-        milestones=(81 / 164, 122 / 164),
     ),
 )

@@ -11,22 +11,17 @@ Expect     CIFAR-100 accuracy as published: ANTNet 75.7 %, MobileNet V2 74.2 %. 
 State      Not run at this size; small forms in `efficient_small.py`.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="ANTNet and MobileNet V2",
     models=("mobilenet_v2", "antnet_g1", "antnet_g2"),
     recipe=Recipe(
-        data="cifar100",
-        image_size=224,
-        crop=28,
-        flip=True,
-        epochs=400,
+        data=Data("cifar100", image_size=224),
+        augment=Augmentation(crop=28, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=4e-5),
+        schedule=Schedule("step", lr=0.01, epochs=400, milestones=(0.5, 0.75)),
         batch_size=128,
-        optimizer="sgd",
-        lr=0.01,
-        weight_decay=4e-5,
-        schedule="step",
-        milestones=(0.5, 0.75),
     ),
 )

@@ -13,21 +13,18 @@ Expect     ImageNet top-1 / top-5 in %, and parameters: eca_resnet50 77.42 / 93.
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="Channel attention in ResNet-50",
     models=("resnet50", "se_resnet50", "eca_resnet50"),
     recipe=Recipe(
-        data="imagenet2012",
-        flip=True,
-        epochs=100,
+        data=Data("imagenet2012"),
+        augment=Augmentation(flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-4),
+        schedule=Schedule("step", lr=0.1, epochs=100, milestones=(0.3, 0.6, 0.9)),
         batch_size=256,
         dtype="bfloat16",
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule="step",
-        milestones=(0.3, 0.6, 0.9),
     ),
 )

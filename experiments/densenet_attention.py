@@ -12,7 +12,8 @@ Expect     Parameters: none 573,322; growth 575,098; mid 589,594; trans 590,285;
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 PLACES = ("growth", "mid", "trans", "block", "block+trans")
 
@@ -20,15 +21,10 @@ experiment = Comparison(
     title="SDenseNet-BC-100 with squeeze and excitation in five places",
     models=("sdensenet100_k12_bc", *(f"sdensenet100_k12_bc se={place}" for place in PLACES)),
     recipe=Recipe(
-        data="cifar10",
-        crop=4,
-        flip=True,
-        epochs=300,
+        data=Data("cifar10"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-4),
+        schedule=Schedule("step", lr=0.1, epochs=300, milestones=(0.5, 0.75)),
         batch_size=64,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule="step",
-        milestones=(0.5, 0.75),
     ),
 )

@@ -13,7 +13,8 @@ Expect     Parameters 573,322 for the usual order, 574,474 for BN-Conv-BN-ReLU-C
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 ORDERS = (
     "ReLU-Conv-BN-ReLU-Conv-BN",  # Xception's; He's "ReLU-only pre-activation"
@@ -27,15 +28,10 @@ experiment = Comparison(
     title="SDenseNet-BC-100 in six orders",
     models=("sdensenet100_k12_bc", *(f"sdensenet100_k12_bc order={order}" for order in ORDERS)),
     recipe=Recipe(
-        data="cifar10",
-        crop=4,
-        flip=True,
-        epochs=300,
+        data=Data("cifar10"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-4),
+        schedule=Schedule("step", lr=0.1, epochs=300, milestones=(0.5, 0.75)),
         batch_size=64,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule="step",
-        milestones=(0.5, 0.75),
     ),
 )

@@ -13,18 +13,16 @@ no augmentation, division by 255 alone. Its charts use the test part as validati
 0.99 of the running statistics; the short default job makes fewer steps than that needs, hence momentum=0.9.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Data, Recipe, Schedule
 
 experiment = Comparison(
     title="Regular, half separable and wholly separable CNN",
     models=("regular_cnn", "both_cnn", "separable_cnn"),
+    options={"width": 0.125, "momentum": 0.9},
     recipe=Recipe(
-        options=("width=0.125", "momentum=0.9"),
-        data="mnist5k",
-        normalize="unit",
-        epochs=15,
+        data=Data("mnist5k", normalize="unit"),
+        schedule=Schedule("cosine", lr=3e-3, epochs=15),
         batch_size=32,
-        lr=3e-3,
-        schedule="cosine",
     ),
 )

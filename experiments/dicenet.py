@@ -13,7 +13,8 @@ Expect     ImageNet top-1 and million MACs, as published:
 State      Not run at this size; small forms in `efficient_small.py`.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="DiCENet, ShuffleNet V2, MobileNet V2",
@@ -28,14 +29,10 @@ experiment = Comparison(
         "mobilenet_v2",
     ),
     recipe=Recipe(
-        data="imagenet2012",
-        normalize="imagenet",
-        flip=True,
-        epochs=120,
+        data=Data("imagenet2012", normalize="imagenet"),
+        augment=Augmentation(flip=True),
+        optimizer=Optimizer("sgd", weight_decay=4e-5),
+        schedule=Schedule("saw_tooth", lr=0.5, epochs=120),
         batch_size=512,
-        optimizer="sgd",
-        lr=0.5,
-        weight_decay=4e-5,
-        schedule="saw_tooth",
     ),
 )

@@ -12,7 +12,8 @@ State      Run on two CPU cores, beside other work: accuracy of the last epoch, 
            59.9, 59.0.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="Efficient networks, small",
@@ -27,14 +28,10 @@ experiment = Comparison(
         "dicenet_x0_5 input=cifar",
     ),
     recipe=Recipe(
-        data="cifar10",
-        crop=4,
-        flip=True,
-        epochs=30,
+        data=Data("cifar10"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=5e-4),
+        schedule=Schedule("cosine", lr=0.05, epochs=30),
         batch_size=64,
-        optimizer="sgd",
-        lr=0.05,
-        weight_decay=5e-4,
-        schedule="cosine",
     ),
 )

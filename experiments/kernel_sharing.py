@@ -12,21 +12,17 @@ Expect     Parameters and million MACs: vgg16_bn 14,770,212 and 313.2; vgg16_ksc
 State      Not run at this size; at a quarter of the width in `efficient_small.py`.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="VGG-16 with shared kernels",
     models=("vgg16_bn", "vgg16_ksc2", "vgg16_ksc4", "vgg16_wksc4", "vgg16_wksc8", "vgg16_ds", "vgg16_wksc_ds4"),
     recipe=Recipe(
-        data="cifar100",
-        crop=4,
-        flip=True,
-        epochs=200,
+        data=Data("cifar100"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=5e-4),
+        schedule=Schedule("step", lr=0.1, epochs=200, milestones=(0.5, 0.75)),
         batch_size=128,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=5e-4,
-        schedule="step",
-        milestones=(0.5, 0.75),
     ),
 )

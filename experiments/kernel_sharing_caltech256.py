@@ -11,20 +11,17 @@ Expect     No accuracy was readable. Parameters at ImageNet's 1000 classes: resn
 State      Not run: the archive is not ours to carry. The path from archive to training is tested on a tiny one.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="ResNet-18 with shared kernels, Caltech-256",
     models=("resnet18", "resnet18_ksc4", "resnet18_wksc4", "resnet18_wksc8"),
     recipe=Recipe(
-        data="caltech256",
-        crop=16,
-        flip=True,
-        epochs=100,
+        data=Data("caltech256"),
+        augment=Augmentation(crop=16, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=5e-4),
+        schedule=Schedule("cosine", lr=0.05, epochs=100),
         batch_size=128,
-        optimizer="sgd",
-        lr=0.05,
-        weight_decay=5e-4,
-        schedule="cosine",
     ),
 )

@@ -10,21 +10,17 @@ Expect     No accuracy was readable. Parameters: resnet18 11,689,512; resnet18_k
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="Shared kernels, ImageNet",
     models=("resnet18", "resnet18_ksc4", "resnet18_wksc4", "resnet18_wksc8", "mobilenet_v1", "mobilenet_v1_wksc4"),
     recipe=Recipe(
-        data="imagenet2012",
-        normalize="imagenet",
-        flip=True,
-        epochs=90,
+        data=Data("imagenet2012", normalize="imagenet"),
+        augment=Augmentation(flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-4),
+        schedule=Schedule("step", lr=0.1, epochs=90, milestones=(1 / 3, 2 / 3)),
         batch_size=256,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule="step",
-        milestones=(1 / 3, 2 / 3),
     ),
 )

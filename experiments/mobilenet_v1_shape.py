@@ -11,22 +11,18 @@ Expect     ImageNet top-1 in %, MACs and parameters as the paper prints them, an
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="MobileNet V1: dense, separable, narrow and shallow",
     models=("mobilenet_v1_full_conv", "mobilenet_v1", "mobilenet_v1_075", "mobilenet_v1_shallow"),
     recipe=Recipe(
-        data="imagenet2012",
-        flip=True,
-        epochs=100,
+        data=Data("imagenet2012"),
+        augment=Augmentation(flip=True),
+        optimizer=Optimizer("rmsprop_tf", weight_decay=4e-5),
+        schedule=Schedule("exponential", lr=0.045, epochs=100, decay=0.94, decay_epochs=2.5),
         batch_size=256,
         dtype="bfloat16",
-        optimizer="rmsprop_tf",
-        lr=0.045,
-        weight_decay=4e-5,
-        schedule="exponential",
-        decay=0.94,
-        decay_epochs=2.5,
     ),
 )

@@ -16,21 +16,17 @@ Expect     Parameters 769,162 and 573,322: printed in millions 0.8 and 0.6, henc
 State      At full depth on CIFAR and SVHN: not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="DenseNet-BC and SDenseNet-BC, growth 12",
     models=("densenet100_k12_bc", "sdensenet100_k12_bc"),
     recipe=Recipe(
-        data="cifar10",
-        crop=4,
-        flip=True,
-        epochs=300,
+        data=Data("cifar10"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-4),
+        schedule=Schedule("step", lr=0.1, epochs=300, milestones=(0.5, 0.75)),
         batch_size=64,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule="step",
-        milestones=(0.5, 0.75),
     ),
 )

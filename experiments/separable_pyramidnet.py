@@ -11,21 +11,17 @@ Expect     Parameters 1,715,442 and 950,154: printed in millions 1.7 and 1.0, he
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="PyramidNet-164 and SPyramidNet-164, alpha 48",
     models=("pyramidnet164_a48", "spyramidnet164_a48"),
     recipe=Recipe(
-        data="cifar10",
-        crop=4,
-        flip=True,
-        epochs=300,
+        data=Data("cifar10"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-4),
+        schedule=Schedule("step", lr=0.1, epochs=300, milestones=(0.5, 0.75)),
         batch_size=128,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule="step",
-        milestones=(0.5, 0.75),
     ),
 )

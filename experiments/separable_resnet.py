@@ -14,21 +14,17 @@ Expect     Parameters 1,661,274 and 909,306: printed in millions 1.7 and 0.9, he
 State      At full depth on CIFAR-10: not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="ResNet and SResNet of bottlenecks",
     models=("resnet164", "sresnet164"),
     recipe=Recipe(
-        data="cifar10",
-        crop=4,
-        flip=True,
-        epochs=164,
+        data=Data("cifar10"),
+        augment=Augmentation(crop=4, flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-4),
+        schedule=Schedule("step", lr=0.1, epochs=164, milestones=(81 / 164, 122 / 164)),
         batch_size=128,
-        optimizer="sgd",
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule="step",
-        milestones=(81 / 164, 122 / 164),
     ),
 )

@@ -19,23 +19,18 @@ Expect                    top-1   top-5   parameters
 State      Not run.
 """
 
-from jsep.train import Comparison, Recipe
+from jsep.runs.comparison import Comparison
+from jsep.train import Augmentation, Data, Optimizer, Recipe, Schedule
 
 experiment = Comparison(
     title="Xception and Inception V3",
     models=("xception", "inception_v3"),
     recipe=Recipe(
-        data="imagenet2012",
-        image_size=299,
-        flip=True,
-        epochs=120,
+        data=Data("imagenet2012", image_size=299),
+        augment=Augmentation(flip=True),
+        optimizer=Optimizer("sgd", weight_decay=1e-5),
+        schedule=Schedule("exponential", lr=0.045, epochs=120, decay=0.94, decay_epochs=2.0),
         batch_size=256,
         dtype="bfloat16",
-        optimizer="sgd",
-        lr=0.045,
-        weight_decay=1e-5,
-        schedule="exponential",
-        decay=0.94,
-        decay_epochs=2.0,
     ),
 )

@@ -14,7 +14,7 @@ TUNABLES = (
 def run() -> int:
     """Start the command line, with an allocator that suits XLA on a CPU."""
     _tune_allocator()
-    from jsep.cli import main
+    from jsep.cli.main import main
 
     return main()
 

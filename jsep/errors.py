@@ -10,23 +10,33 @@ _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`(=(?=\S))?")
 class UserError(ValueError):
     """Input that cannot work. The message is one sentence that ends with the remedy.
 
-    Parameters stand between backticks, by their names in Python. The command line shows the same sentence with flags
-    in their place, see `as_typed`, and exits with code 2.
+    Parameters stand between backticks, by their names in Python; the command line shows `with_flags` instead, and exits
+    with code 2.
+    """
 
-    >>> error = UserError("`batch_size`=0: it must be at least 1; lower `lr` instead")
-    >>> print(error)
-    `batch_size`=0: it must be at least 1; lower `lr` instead
-    >>> error.as_typed()
+
+def with_flags(message: str) -> str:
+    """Return a message for somebody who typed flags: `name`=value becomes --name value.
+
+    >>> with_flags("`batch_size`=0: it must be at least 1; lower `lr` instead")
     '--batch-size 0: it must be at least 1; lower --lr instead'
     """
 
-    def as_typed(self) -> str:
-        """Return the message for somebody who typed flags: `name`=value becomes --name value."""
+    def flag(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')}" + (" " if found[2] else "")
 
-        def flag(found: re.Match[str]) -> str:
-            return f"--{found[1].replace('_', '-')}" + (" " if found[2] else "")
+    return _PARAMETER.sub(flag, message)
 
-        return _PARAMETER.sub(flag, str(self))
+
+def require(ok: bool, name: str, value: object, rule: str) -> None:
+    """Refuse the value of a parameter that breaks a rule.
+
+    >>> require(False, "epochs", 0, "at least 1")
+    Traceback (most recent call last):
+    jsep.errors.UserError: `epochs`=0: it must be at least 1
+    """
+    if not ok:
+        raise UserError(f"`{name}`={value}: it must be {rule}")
 
 
 class Interrupted(Exception):

@@ -2,6 +2,7 @@
 
 from jsep.bench.config import BenchConfig
 from jsep.bench.plain import plain_convolutions
-from jsep.bench.run import Row, bench
+from jsep.bench.row import BenchRow
+from jsep.bench.run import bench
 
-__all__ = ["BenchConfig", "Row", "bench", "plain_convolutions"]
+__all__ = ["BenchConfig", "BenchRow", "bench", "plain_convolutions"]

@@ -1,17 +1,16 @@
-"""What a benchmark is: frozen values that a command line can override field by field."""
+"""The settings of a benchmark, and the cases that they ask for."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from jsep.bench.case import Case
-from jsep.errors import UserError, nearest
+from jsep.errors import UserError, nearest, require
 from jsep.models import model_info
-from jsep.models.registry import parse_options
 
 CONTENDERS = ("jsep", "xla", "torch", "torch.compile")
 TASKS = ("train", "infer")
@@ -24,10 +23,10 @@ class BenchConfig:
 
     model: Positional[str] = "mobilenet_v1"
     """Registered name; `jsep models` lists them."""
-    options: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the network, such as input=cifar."""
     input_shape: tuple[int, int, int] | None = None
-    """Height, width and channels of the images; the published input unless said."""
+    """Height, width and channels of the images; the published input by default."""
     batch_size: int = 64
     """Images a step."""
 
@@ -58,37 +57,30 @@ class BenchConfig:
     """Folder of bench.csv, bench.png and bench.svg."""
 
     def __post_init__(self) -> None:
-        checks = [
-            (self.rounds >= 1, "rounds", "at least 1"),
-            (self.iterations >= 1, "iterations", "at least 1"),
-            (self.batch_size >= 1, "batch_size", "at least 1"),
-            (self.features >= 0, "features", "at least 0"),
-        ]
-        for ok, field, rule in checks:
-            if not ok:
-                raise UserError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be {rule}")
-        for flag, known in (("tasks", TASKS), ("dtypes", DTYPES), ("contenders", CONTENDERS)):
-            _check_list(flag, getattr(self, flag))
-            for word in getattr(self, flag):
+        for name in ("rounds", "iterations", "batch_size"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.features >= 0, "features", self.features, "at least 0")
+        for name, known in (("tasks", TASKS), ("dtypes", DTYPES), ("contenders", CONTENDERS)):
+            _check_list(name, getattr(self, name))
+            for word in getattr(self, name):
                 if word not in known:
-                    raise UserError(f"--{flag} {word}: there is no such thing; {nearest(word, known)}")
-        for flag in ("kernels", "strides"):
-            _check_list(flag, getattr(self, flag))
-            if min(getattr(self, flag)) < 1:
-                raise UserError(f"--{flag} {min(getattr(self, flag))}: it must be at least 1")
+                    raise UserError(f"`{name}`={word}: there is no such thing; {nearest(word, known)}")
+        for name in ("kernels", "strides"):
+            _check_list(name, getattr(self, name))
+            require(min(getattr(self, name)) >= 1, name, min(getattr(self, name)), "at least 1")
         if self.torch_python and not self.torch_python.is_file():
-            raise UserError(f"--torch-python {self.torch_python}: there is no such file; name an interpreter")
+            raise UserError(f"`torch_python`={self.torch_python}: there is no such file; name an interpreter")
         if self.input_shape and min(self.input_shape) < 1:
             size = "x".join(map(str, self.input_shape))
-            raise UserError(f"--input-shape {size}: height, width and channels must be at least 1")
+            raise UserError(f"`input_shape`={size}: height, width and channels must be at least 1")
         if (self.op == "none") == bool(self.shapes):
-            raise UserError("--op and --shapes belong together, such as --op depthwise --shapes 32x32x32x128")
+            raise UserError("`op` and `shapes` belong together, such as --op depthwise --shapes 32x32x32x128")
 
     def cases(self) -> list[Case]:
-        """Everything there is to measure, tasks innermost."""
+        """Return everything there is to measure, tasks innermost."""
         if self.op == "none":
             info = model_info(self.model)
-            shape, options = self.input_shape or info.input_shape, parse_options(self.options)
+            shape, options = self.input_shape or info.input_shape, dict(self.options)
             return [
                 Case(task, dtype, self.batch_size, shape, self.model, options, info.num_classes)
                 for dtype, task in itertools.product(self.dtypes, self.tasks)
@@ -101,19 +93,19 @@ class BenchConfig:
             batch_size, height, width, channels = _shape(text)
             features = self.features or channels
             if self.op == "depthwise" and features % channels:
-                raise UserError(f"--features {features}: a depthwise one has a multiple of the {channels} channels")
+                raise UserError(f"`features`={features}: a depthwise one has a multiple of the {channels} channels")
             convolution = {"op": self.op, "kernel_size": kernel, "stride": stride, "features": features}
             cases.append(Case(task, dtype, batch_size, (height, width, channels), **convolution))
         return cases
 
 
-def _check_list(flag: str, values: Sequence[Any]) -> None:
+def _check_list(name: str, values: Sequence[Any]) -> None:
     if not values or len(set(values)) < len(values):
-        raise UserError(f"--{flag} {' '.join(map(str, values))}: name at least one, and each once")
+        raise UserError(f"`{name}`={' '.join(map(str, values))}: name at least one, and each once")
 
 
 def _shape(text: str) -> list[int]:
     sizes = text.split("x")
     if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise UserError(f"--shapes {text}: write batch x height x width x channels, such as 32x32x32x128")
+        raise UserError(f"`shapes`={text}: write batch x height x width x channels, such as 32x32x32x128")
     return [int(size) for size in sizes]

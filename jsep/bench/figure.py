@@ -1,28 +1,23 @@
 """The figure of a benchmark: horizontal bars of milliseconds, one panel a case."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jsep.bench.config import CONTENDERS
+from jsep.bench.row import BenchRow
 from jsep.report.figures import INK, RC, STYLES
-
-if TYPE_CHECKING:
-    from jsep.bench.run import Row
 
 COLOURS: dict[str, str] = dict(zip(CONTENDERS, (colour for colour, *_ in STYLES), strict=False))
 WIDTH, BAR, GAP = 7.0, 0.27, 0.75  # inches: the figure, a bar, and what a panel needs beside its bars
 
 
-def save_figure(folder: Path, rows: Sequence[Row]) -> None:
+def save_figure(folder: Path, rows: Sequence[BenchRow]) -> None:
     """Save bench.png and bench.svg in `folder`. Each case has its own scale; whiskers are the 10-90 % spread."""
-    panels: dict[str, list[Row]] = {}
+    panels: dict[str, list[BenchRow]] = {}
     for row in rows:
         panels.setdefault(row.case, []).append(row)
     heights = [len(panel) * BAR for panel in panels.values()]

@@ -1,4 +1,4 @@
-"""jsep's own networks as plain Flax computes them: the rival that differs in its convolutions alone."""
+"""jsep's own networks as plain Flax computes them: the rival that differs only in its convolutions."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -6,25 +6,22 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from jsep.layers import Conv, DepthwiseConv, PointwiseConv
+from jsep.layers import Conv, DepthwiseConv, PointwiseConv, watch
 from jsep.ops.geometry import axes
 
 
-def plain_convolutions() -> AbstractContextManager:
-    """While it lasts, every convolution of jsep.layers is computed by `flax.linen.Conv` with the same parameters.
+def plain_convolutions() -> AbstractContextManager[None]:
+    """Let `flax.linen.Conv` compute every convolution of `jsep.layers`, with the same parameters, in this context.
 
-    A jitted function keeps what it was traced with, so trace it inside.
+    A jitted function keeps what it was traced with, so it must be traced inside.
     """
-    return nn.intercept_methods(_as_flax)
+    return watch(_as_flax, Conv, DepthwiseConv, PointwiseConv)
 
 
-def _as_flax(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-    layer = context.module
-    ours = isinstance(layer, Conv | DepthwiseConv | PointwiseConv)
-    if not ours or context.method_name != "__call__" or layer.is_initializing():
-        return call(*args, **kwargs)
-    (x,) = args
-    # detached, so that it finds its parameters here and not in the network
+def _as_flax(layer: Conv | DepthwiseConv | PointwiseConv, call: Any, x: Array) -> Array:
+    if layer.is_initializing():
+        return call(x)
+    # a module without a parent, so that it finds its parameters here and not in the network
     return _twin(layer, x).apply({"params": layer.variables["params"]}, x)
 
 
@@ -35,7 +32,7 @@ def _twin(layer: Conv | DepthwiseConv | PointwiseConv, x: Array) -> nn.Conv:
     if isinstance(layer, PointwiseConv):
         return nn.Conv(layer.features, (1, 1), strides, "VALID", **common)
     kernel, dilation = axes(layer.kernel_size, spatial), axes(layer.dilation, spatial)
-    pads = layer.padding  # but for PyTorch's, Flax knows them all
+    pads = layer.padding  # Flax knows all of them except for PyTorch's
     if pads == "TORCH":
         pads = [(d * (k // 2), d * (k // 2)) for k, d in zip(kernel, dilation, strict=True)]
     if isinstance(layer, Conv):

@@ -1,4 +1,4 @@
-"""The race: one process a contender, rounds in turn, and what comes of them."""
+"""The race: one process for each contender, which take turns, and the figures that come of it."""
 
 import contextlib
 import datetime
@@ -21,66 +21,14 @@ from jsep.bench.case import Case
 from jsep.bench.config import BenchConfig
 from jsep.bench.figure import save_figure
 from jsep.bench.jax_contender import network
+from jsep.bench.row import BenchRow
 from jsep.costs import count
 from jsep.files import make_folder
-from jsep.report import write_rows
+from jsep.results import write_rows
 
 WORKER = Path(__file__).with_name("worker.py")
-BUSY = 0.1  # share of the cores that others may take before the figures are called disturbed
 TICKS = 0.1  # seconds by which the system's count of a case may be wrong: it samples a hundred times a second
 CASE_FIELDS = ("task", "model", "op", "kernel_size", "stride", "features", "batch_size", "dtype")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One contender at one case: a row of bench.csv. What was not measured is None, and `note` says why.
-
-    ms: the median of all iterations, with the 10th and 90th percentiles. ratio: time over jsep's, the median over the
-    rounds of the ratio of their medians. gflops: 2 * MACs (three times as many for training) a second, in 1e9;
-    matmul_gflops: of a 1024x1024 product in the same run. peak_mb: of the process, compilation included.
-    foreign_cores: how many cores, at least, other processes kept busy meanwhile. Turns do not even that out: PyTorch's
-    threads wait for each other at every operation, so one busy neighbour can slow it a hundred times as much as us.
-    """
-
-    case: str
-    contender: str
-    task: str
-    model: str
-    options: str
-    op: str
-    kernel_size: int
-    stride: int
-    features: int
-    batch_size: int
-    input_shape: str
-    dtype: str
-    rounds: int
-    iterations: int
-    ms: float | None
-    ms_p10: float | None
-    ms_p90: float | None
-    ratio: float | None
-    images_per_second: float | None
-    gflops: float | None
-    matmul_gflops: float | None
-    compile_seconds: float | None
-    first_call_seconds: float | None
-    peak_mb: float | None
-    foreign_cores: float | None
-    macs: int
-    device: str
-    processor: str
-    cores: int
-    jax: str
-    torch: str
-    python: str
-    date: str
-    note: str
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other processes took so much of the machine that the figures are not to be trusted."""
-        return (self.foreign_cores or 0.0) > BUSY * self.cores
 
 
 class WorkerFailed(Exception):
@@ -127,7 +75,7 @@ class Worker:
         return values
 
 
-def bench(config: BenchConfig, console: Console) -> list[Row]:
+def bench(config: BenchConfig, console: Console) -> list[BenchRow]:
     """Measure every case with every contender; write bench.csv, bench.png and bench.svg in `config.out`.
 
     Raises:
@@ -136,7 +84,7 @@ def bench(config: BenchConfig, console: Console) -> list[Row]:
     cases = config.cases()
     tables = [count(network(case), case.input_shape) for case in cases]  # refuses what cannot be built, before any work
     make_folder(config.out)
-    rows: list[Row] = []
+    rows: list[BenchRow] = []
     with (config.out / "bench.log").open("w") as log:
         for case, table in zip(cases, tables, strict=True):
             found = _race(case, table.params, config, log, console)
@@ -207,7 +155,7 @@ def _race(case: Case, params: int, config: BenchConfig, log: IO[str], console: C
     return found
 
 
-def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfig) -> list[Row]:
+def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfig) -> list[BenchRow]:
     work = 2 * macs * (3 if case.task == "train" else 1)
     ours = found.get("jsep", _Found({}, [], "absent"))
     about: dict[str, Any] = {
@@ -237,7 +185,7 @@ def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfi
             elif not ours.note:
                 note = "another device than jsep's: no ratio"
         rows.append(
-            Row(
+            BenchRow(
                 contender=contender,
                 ms=median and 1e3 * median,
                 ms_p10=low and 1e3 * low,
@@ -258,7 +206,7 @@ def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfi
     return rows
 
 
-def _print(case: Case, rows: Sequence[Row], console: Console) -> None:
+def _print(case: Case, rows: Sequence[BenchRow], console: Console) -> None:
     table = Table(box=None, pad_edge=False, title=str(case), title_justify="left", title_style="bold")
     table.add_column("", min_width=13)
     widths = {"ms": 9, "10-90 %": 17, "x jsep": 6, "images/s": 8, "GFLOP/s": 7, "compile s": 9, "peak MB": 7}

@@ -36,7 +36,6 @@ class Augmentation:
     jitter: float = 0.0
     randaugment: tuple[int, int] = (0, 9)
     erase: float = 0.0
-    fill: tuple[int, ...] = (0,)
 
 
 def normalize(
@@ -49,7 +48,11 @@ def normalize(
 
 
 def augment(
-    key: PRNGKeyArray, images: UInt8[Array, "n h w c"], positions: Int[Array, " n"], how: Augmentation
+    key: PRNGKeyArray,
+    images: UInt8[Array, "n h w c"],
+    positions: Int[Array, " n"],
+    how: Augmentation,
+    fill: tuple[int, ...] = (0,),
 ) -> UInt8[Array, "n h w c"]:
     """Augment each image by draws that belong to its position in the whole batch.
 
@@ -70,8 +73,8 @@ def augment(
     if how.randaugment[0]:
         images = lax.map(lambda one: _rand_augment(one[0], one[1], *how.randaugment), (keys[:, 4], images))
     if how.erase:
-        fill = jnp.asarray(how.fill, jnp.uint8)
-        images = jax.vmap(lambda key, image: _erase(key, image, how.erase, fill))(keys[:, 5], images)
+        colour = jnp.asarray(fill, jnp.uint8)
+        images = jax.vmap(lambda key, image: _erase(key, image, how.erase, colour))(keys[:, 5], images)
     return images
 
 

@@ -15,6 +15,7 @@ import jsep
 from jsep import ops
 from jsep.compress import apply_folded, fold_batch_norms
 from jsep.data import normalize
+from jsep.models import format_options
 from jsep.models.factored import create_factored
 
 INPUT, OUTPUT = "images", "logits"  # what files call them
@@ -58,7 +59,7 @@ class Program:
 
 def make_program(
     network: str,
-    options: tuple[str, ...],
+    options: Mapping[str, Any],
     factors: tuple[str, ...],
     variables: Mapping[str, Any],
     *,
@@ -72,7 +73,7 @@ def make_program(
     folded, pairs = fold_batch_norms(model, variables, image_shape)
     facts = {
         "model": network,
-        "options": " ".join(options),
+        "options": format_options(options),
         "factored": " ".join(factors),
         "num_classes": len(class_names),
         "class_names": list(class_names),

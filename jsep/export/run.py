@@ -18,7 +18,8 @@ from jsep.errors import UserError
 from jsep.export import to_onnx, to_safetensors, to_stablehlo, to_tflite
 from jsep.export.program import Logits, Program, make_program
 from jsep.port import flat
-from jsep.train.loop import Setup, load_run
+from jsep.runs.evaluate import load_run
+from jsep.train.setup import Setup
 
 TOLERANCE = 1e-4  # of the largest logit; rounding alone stays below 1e-5
 RANDOM_IMAGES = 16
@@ -87,7 +88,7 @@ def export_run(
         raise UserError(f"--images {images}: it must be at least 1")
     _check_packages(to)
     out = out or run / f"model.{to}"
-    setup, step, variables = load_run(run, checkpoint=checkpoint, **changes)
+    setup, step, variables = load_run(run, checkpoint, **changes)
     program = _program(setup, variables, step)
     part = out.with_name(f"{out.name}.part")
     try:

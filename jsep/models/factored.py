@@ -6,7 +6,7 @@ parameters below the same name.
 
 import dataclasses
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from jsep.errors import UserError
 from jsep.layers import Conv, PointwiseConv, SeparableConv
-from jsep.models.registry import create_model, parse_options
+from jsep.models.registry import create_model
 from jsep.models.stage import Stage
 from jsep.ops.geometry import Padding, explicit_padding, pair
 
@@ -140,10 +140,10 @@ def factored(network: nn.Module, texts: Sequence[str]) -> nn.Module:
 
 
 def create_factored(
-    name: str, options: Sequence[str], texts: Sequence[str], *, num_classes: int, **fields: Any
+    name: str, options: Mapping[str, Any], texts: Sequence[str], *, num_classes: int, **fields: Any
 ) -> nn.Module:
     """The network that a run folder names: `create_model` with `options` as texts, and with the replacements."""
-    return factored(create_model(name, num_classes=num_classes, **parse_options(options), **fields), texts)
+    return factored(create_model(name, num_classes=num_classes, **options, **fields), texts)
 
 
 def _replacement(layer: Conv, factor: Factor, axis_name: str | None) -> nn.Module:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from jsep.report.results import CurvePoint, Result, by_model, mean_std
+from jsep.results import CurvePoint, Result, by_model, mean_std
 
 _BATCH = 256  # the batch of the published FLOPs figure
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jsep.errors import UserError
 from jsep.report.figures import Picture, save_figures
-from jsep.report.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, by_model, mean_std, read_rows
+from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, by_model, mean_std, read_rows
 
 
 class _Column(NamedTuple):

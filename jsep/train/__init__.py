@@ -1,13 +1,6 @@
-"""State, step, devices, loop, checkpoints: everything between an experiment's config and its results."""
+"""Training: recipes, states, steps, devices and the loop. Run folders are the business of `jsep.runs`."""
 
-from jsep.train.config import Comparison, Recipe, RunConfig
-from jsep.train.loop import adopt, evaluate_run, train
+from jsep.data import Augmentation, Data
+from jsep.train.recipe import Objective, Optimizer, Recipe, RunConfig, Schedule
 
-__all__ = [
-    "Comparison",
-    "Recipe",
-    "RunConfig",
-    "adopt",
-    "evaluate_run",
-    "train",
-]
+__all__ = ["Augmentation", "Data", "Objective", "Optimizer", "Recipe", "RunConfig", "Schedule"]

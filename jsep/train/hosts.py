@@ -36,15 +36,15 @@ class Hosts:
         own = (self.processes, self.process_id)
         if self.coordinator in (None, "auto"):
             if own != (None, None):
-                raise UserError("--processes and --process-id need --coordinator HOST:PORT, the same for all processes")
+                raise UserError("`processes` and `process_id` need `coordinator`=HOST:PORT, the same for all processes")
             return
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdigit():
-            raise UserError(f"--coordinator {self.coordinator}: give HOST:PORT of process 0, such as 10.0.0.1:8476")
+            raise UserError(f"`coordinator`={self.coordinator}: give HOST:PORT of process 0, such as 10.0.0.1:8476")
         if self.processes is None or self.process_id is None:
-            raise UserError("--coordinator needs --processes (how many) and --process-id (which of them this is), too")
+            raise UserError("`coordinator` needs `processes` (how many) and `process_id` (which of them this is), too")
         if not 0 <= self.process_id < self.processes:
-            raise UserError(f"--process-id {self.process_id}: there are {self.processes} processes, counted from 0")
+            raise UserError(f"`process_id`={self.process_id}: there are {self.processes} processes, counted from 0")
 
     @property
     def several(self) -> bool:
@@ -70,7 +70,7 @@ class Hosts:
             where = f"at {given}" if given else "by the environment"
             raise UserError(
                 f"The processes did not find each other {where} ({first_line(error)}): "
-                "check --coordinator, and that every process was started"
+                "check `coordinator`, and that every process was started"
             ) from error
 
 

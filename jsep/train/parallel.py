@@ -41,7 +41,7 @@ class Devices:
         local = jax.local_devices()
         if number > len(local):
             raise UserError(
-                f"--devices {number}: there are {len(local)} here; on a CPU, XLA_FLAGS="
+                f"`devices`={number}: there are {len(local)} here; on a CPU, XLA_FLAGS="
                 f"--xla_force_host_platform_device_count={number} simulates more"
             )
         by_process: dict[int, list[Any]] = {}
@@ -62,12 +62,12 @@ class Devices:
         if batch_size % number:
             below = max(batch_size // number * number, number)
             said = f"{len(self.devices)} devices" + (f" in {pieces} pieces each" if pieces > 1 else "")
-            other = "--accumulate 1" if pieces > 1 else "--devices 1"
-            raise UserError(f"A batch of {batch_size} cannot be shared by {said}: take --batch-size {below} or {other}")
+            other = "`accumulate`=1" if pieces > 1 else "`devices`=1"
+            raise UserError(f"A batch of {batch_size} cannot be shared by {said}: take `batch_size`={below} or {other}")
         if even and batch_size // len(self.devices) % 2:
             raise UserError(
-                f"--mixup and --cutmix need an even number of images on each device, and a batch of {batch_size} "
-                f"gives {batch_size // len(self.devices)}: take --batch-size {2 * batch_size}"
+                f"`mixup` and `cutmix` need an even number of images on each device, and a batch of {batch_size} "
+                f"gives {batch_size // len(self.devices)}: take `batch_size`={2 * batch_size}"
             )
 
     def replicate(self, tree: Any) -> Any:

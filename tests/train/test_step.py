@@ -9,15 +9,17 @@ import numpy as np
 import optax
 import pytest
 
-from jsep.data import Augmentation, ResidentFeed, load
+from jsep.data import ResidentFeed, load
 from jsep.errors import UserError
 from jsep.layers import BatchNorm
 from jsep.models import create_model
+from jsep.runs.config import replace_fields
+from jsep.train import Recipe
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.state import create_state
 from jsep.train.step import Teacher, make_eval_step, make_train_step
 
-AUGMENTATION = Augmentation(crop=2, flip=True)
+RECIPE = replace_fields(Recipe(), {"crop": 2, "flip": True, "ema": 0.9, "mixup": 0.2, "cutmix": 1.0})
 
 
 def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = AXIS, **changes):
@@ -27,9 +29,8 @@ def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = A
     optimizer = optax.sgd(0.01, 0.9, nesterov=True)
     devices, feed = Devices(number), ResidentFeed(dataset.train)
     statistics = (dataset.mean, dataset.std)
-    options = {"axis_name": AXIS, "steps_per_epoch": 125, "seed": 0, "augmentation": AUGMENTATION, "ema": 0.9}
-    options |= {"mixup": 0.2, "cutmix": 1.0} | changes
-    step = make_train_step(model, optimizer, feed.fetch, statistics, **options)
+    recipe = replace_fields(RECIPE, changes)
+    step = make_train_step(model, optimizer, feed.fetch, statistics, recipe, axis_name=AXIS, steps_per_epoch=125)
     state = create_state(model, optimizer, dataset.image_shape, 0, averaged=True)
     learned = (state.params, state.batch_stats, state.opt_state, state.average)
     learned = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, learned)
@@ -74,8 +75,8 @@ def test_without_a_shared_axis_the_statistics_would_differ():
     "changes",
     [
         {"label_smoothing": 0.2},
-        {"augmentation": Augmentation(flip=True)},
-        {"augmentation": Augmentation(crop=2)},
+        {"crop": 0},
+        {"flip": False},
         {"seed": 1},
         {"mixup": 0.0},
         {"cutmix": 0.0},
@@ -87,11 +88,11 @@ def test_every_option_changes_the_loss(changes):
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
-    with pytest.raises(UserError, match="batch of 30 cannot be shared by 8 devices: take --batch-size 24"):
+    with pytest.raises(UserError, match="batch of 30 cannot be shared by 8 devices: take `batch_size`=24"):
         Devices(8).check_batch(30)
-    with pytest.raises(UserError, match="in 3 pieces each: take --batch-size 24 or --accumulate 1"):
+    with pytest.raises(UserError, match="in 3 pieces each: take `batch_size`=24 or `accumulate`=1"):
         Devices(8).check_batch(32, 3)
-    with pytest.raises(UserError, match=r"need an even number of images on each device.*--batch-size 48"):
+    with pytest.raises(UserError, match=r"need an even number of images on each device.*`batch_size`=48"):
         Devices(8).check_batch(24, even=True)
 
 
@@ -115,13 +116,13 @@ class Normed(nn.Module):
         return nn.Dense(2, name="classifier")(BatchNorm(axis_name=AXIS, name="norm")(x, train=train))
 
 
-def small(model, steps: int = 1, teaching=None, **changes):
+def small(model, steps: int = 1, teaching=None, teacher=None, **changes):
     """States from the first to the last, of a batch of eight 2x2 images."""
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
     devices, optimizer = Devices(1), optax.sgd(0.5)
     batch = (images, np.arange(8, dtype=np.int32) % 2)
-    options = {"axis_name": AXIS, "steps_per_epoch": 9, "seed": 0, "augmentation": Augmentation()} | changes
-    step = make_train_step(model, optimizer, lambda _, given: given, ((0.0,), (1.0,)), **options)
+    recipe, options = replace_fields(Recipe(), changes), {"axis_name": AXIS, "steps_per_epoch": 9, "teacher": teacher}
+    step = make_train_step(model, optimizer, lambda _, given: given, ((0.0,), (1.0,)), recipe, **options)
     state = create_state(model, optimizer, (2, 2, 1), 0, averaged="ema" in changes)
     states, constants = [jax.device_get(state)], devices.replicate(((), teaching))
     state = devices.replicate(state)
@@ -183,8 +184,8 @@ def test_a_teacher_alone_is_followed():
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
     x = jnp.asarray(images, jnp.float32) / 255
     theirs = jax.nn.softmax(Plain().apply(teaching, x))
-    teacher = Teacher(Plain(), ((0.0,), (1.0,)), weight=1.0, temperature=1.0)
-    states = small(Plain(), 1000, teaching, teacher=teacher)
+    teacher = Teacher(Plain(), ((0.0,), (1.0,)))
+    states = small(Plain(), 1000, teaching, teacher, teacher_weight=1.0, temperature=1.0)
     far, near = (
         float(jnp.abs(jax.nn.softmax(Plain().apply({"params": state.params}, x)) - theirs).max())
         for state in (states[0], states[-1])

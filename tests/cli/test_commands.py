@@ -5,11 +5,11 @@ from pathlib import Path
 
 import jax
 import pytest
+from jsep.experiment import find_experiment, load_experiment
 
 from jsep.cli import COMMANDS, HELP, main
 from jsep.data import prepare
 from jsep.errors import UserError
-from jsep.experiment import find_experiment, load_experiment
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:

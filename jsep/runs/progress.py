@@ -1,4 +1,4 @@
-"""What a person sees while a network trains."""
+"""The progress of a training, for a person who watches."""
 
 from types import TracebackType
 from typing import Any
@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 class Progress:
-    """A bar with images per second and time left on a terminal, one line an epoch everywhere."""
+    """A bar with images per second and time left on a terminal, and a line for each epoch everywhere."""
 
     def __init__(self, console: Console, total: int, done: int, batch_size: int):
         self._console, self._batch_size = console, batch_size
@@ -38,16 +38,16 @@ class Progress:
         self._bar.stop()
 
     def advance(self, step: int, loss: float) -> None:
-        """`step` steps are done."""
+        """Show that `step` steps are done."""
         speed = self._bar.tasks[0].speed
         rate = f"{speed * self._batch_size:,.0f} images/s" if speed else ""
         self._bar.update(self._task, completed=step, rate=rate, loss=f"loss {loss:.3f}")
 
-    def epoch(self, epoch: int, epochs: int, line: dict[str, Any]) -> None:
-        """An epoch ended."""
+    def epoch(self, epochs: int, line: dict[str, Any]) -> None:
+        """Print one line about an epoch that has ended."""
         width = len(str(epochs))
         self._console.print(
-            f"epoch {epoch:{width}}/{epochs}  "
+            f"epoch {line['epoch']:{width}}/{epochs}  "
             f"train loss {line['train_loss']:.4f} acc {line['train_accuracy']:.2%}  "
             f"val loss {line['val_loss']:.4f} acc {line['val_accuracy']:.2%}  "
             f"{line['seconds']:.1f} s",

@@ -8,7 +8,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from jsep.errors import UserError, first_line
-from jsep.train.select import differences
+from jsep.trees import differences
 
 FOLDER = "checkpoints"
 
@@ -75,7 +75,7 @@ class Checkpoints:
         """
         if other := self._unlike(step, like):
             raise UserError(
-                f"The checkpoints in {self._folder} are of another network, optimizer or --ema than asked for "
+                f"The checkpoints in {self._folder} are of another network, optimizer or `ema` than asked for "
                 f"({other}): leave those flags out"
             )
         return self._read(step, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))

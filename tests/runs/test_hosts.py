@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from jax.tree_util import tree_leaves_with_path
 
-from jsep.cli import main
+from jsep.cli.main import main
 from jsep.errors import UserError
-from jsep.train.checkpoint import Checkpoints
+from jsep.runs.checkpoint import Checkpoints
 from jsep.train.hosts import Hosts
 
 STEPS = 21
@@ -100,9 +100,9 @@ def test_when_one_dies_the_others_stop_and_all_go_on_to_the_same_bits(tmp_path, 
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"processes": 2, "process_id": 0}, "need --coordinator"),
+        ({"processes": 2, "process_id": 0}, "need `coordinator`"),
         ({"coordinator": "somewhere"}, "give HOST:PORT"),
-        ({"coordinator": "a:1"}, "needs --processes"),
+        ({"coordinator": "a:1"}, "needs `processes`"),
         ({"coordinator": "a:1", "processes": 2, "process_id": 2}, "there are 2 processes, counted from 0"),
     ],
 )

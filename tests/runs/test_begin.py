@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from jsep.errors import UserError
 from jsep.models import create_model
-from jsep.train.begin import begin_with
+from jsep.runs.begin import begin_with
 
 
 def variables(classes: int, seed: int, depth: int = 8):

@@ -1,4 +1,4 @@
-"""From a run folder to the run folder of its decomposition."""
+"""From the run folder of a trained network to that of its decomposition."""
 
 import dataclasses
 import itertools
@@ -17,19 +17,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jsep.compress import LayerResult, Options, Site, decompose, find_sites, load_plan, make_plan, renew_statistics
 from jsep.data import Split, normalize
 from jsep.errors import UserError
-from jsep.models import create_model, parse_options
 from jsep.models.factored import Factor
-from jsep.report import save_layers, write_rows
-from jsep.train import adopt
-from jsep.train.loop import Setup, load_run
-from jsep.train.run import RunFolder
+from jsep.report import save_layers
+from jsep.results import write_rows
+from jsep.runs.adopt import save_weights
+from jsep.runs.evaluate import load_run
+from jsep.runs.folder import RunFolder
+from jsep.train.setup import Setup
 
-BATCH = 50  # images at once through the network
+BATCH = 50  # images that go through the network at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """A trained run, ready to be decomposed."""
+class TrainedRun:
+    """A trained run, ready to be decomposed.
+
+    Attributes:
+        setup: its data, network and devices.
+        model: its network for one device, without the axis that a training step shares statistics over.
+        variables: its weights, on the host.
+        sites: the convolutions that can be replaced.
+    """
 
     setup: Setup
     model: nn.Module
@@ -37,24 +45,25 @@ class Source:
     sites: list[Site]
 
     @classmethod
-    def open(cls, run: Path, checkpoint: str = "best", **changes: Any) -> "Source":
-        """Raises `UserError` where the run cannot be read, or is decomposed already."""
-        setup, _, variables = load_run(run, checkpoint=checkpoint, **changes)
-        config = setup.config
-        if config.factored:
+    def open(cls, run: Path, checkpoint: str = "best", **changes: Any) -> "TrainedRun":
+        """Open a run; the arguments are those of `load_run`.
+
+        Raises:
+            UserError: the run cannot be read, or is decomposed already.
+        """
+        setup, _, variables = load_run(run, checkpoint, **changes)
+        if setup.config.factored:
             raise UserError(f"{run} is decomposed already: name the run that it came from")
-        classes = len(setup.dataset.class_names)
-        # on one device: without the axis that a training step shares its statistics over
-        model = create_model(config.model, num_classes=classes, **parse_options(config.options))
+        model = setup.model.clone(axis_name=None)
         return cls(setup, model, jax.device_get(variables), find_sites(model, setup.dataset.image_shape))
 
     def plan(self, options: Options, layers: Sequence[str], file: Path | None) -> list[Factor]:
-        """From a file, or for the convolutions that match a wildcard."""
+        """Return the replacements of a plan file, or else of the convolutions whose paths match a wildcard."""
         return load_plan(file, self.sites) if file else make_plan(self.sites, options.method, layers)
 
 
 def decompose_run(
-    source: Source,
+    source: TrainedRun,
     plan: Sequence[Factor],
     options: Options,
     out: Path,
@@ -63,11 +72,11 @@ def decompose_run(
     recalibrate: int,
     console: Console,
 ) -> list[LayerResult]:
-    """Carry out `plan` and write a run folder with its weights, layers.csv and the figure of it.
+    """Carry out a plan, and write a run folder with the new weights, layers.csv and a figure of it.
 
     Args:
         source: the trained run.
-        plan: see `Source.plan`.
+        plan: see `TrainedRun.plan`.
         options: how a layer is fitted.
         out: the new run folder.
         images: training images that layers are fitted to.
@@ -95,28 +104,29 @@ def decompose_run(
             lambda row: progress.update(task, advance=1, description=row.path),
         )
         if recalibrate:
-            fresh = _fresh(setup, recalibrate, options.seed)
+            fresh = _training_batches(setup, recalibrate, options.seed)
             variables = renew_statistics(model, variables, fresh, options.seed)
     config = dataclasses.replace(setup.config, factored=tuple(map(str, plan)), init=None)
     write_rows(out / "layers.csv", rows)
     save_layers(out, rows)
-    adopt(config, variables, out)
+    save_weights(config, variables, out)
     return rows
 
 
 def _images(setup: Setup, number: int, seed: int) -> np.ndarray:
+    """Training images (number, h, w, c) to fit to."""
     part = setup.dataset.train
     if number < 1 or number > len(part):
-        raise UserError(f"--images {number}: there are 1 to {len(part):,} training images")
+        raise UserError(f"`images`={number}: there are 1 to {len(part):,} training images")
     if isinstance(part, Split):
         return part.images[np.sort(np.random.default_rng(seed).permutation(len(part))[:number])]
     images, _ = next(setup.training.training(number, seed, 0))  # decoded, cut to one size
     return images
 
 
-def _fresh(setup: Setup, number: int, seed: int) -> Iterator[Array]:
-    """So many batches of normalised training images."""
-    feed = setup.training.training(min(setup.config.batch_size, setup.training.size), seed, 0)
+def _training_batches(setup: Setup, number: int, seed: int) -> Iterator[Array]:
+    """Batches of normalised training images."""
+    feed = setup.training.training(min(setup.config.recipe.batch_size, setup.training.size), seed, 0)
     constants = jax.device_put(setup.training.constants)
 
     @jax.jit

@@ -19,20 +19,21 @@ import sys, jax
 from pathlib import Path
 from rich.console import Console
 from safetensors.numpy import save_file
-from jsep.train import RunConfig, loop, train
-from jsep.train.checkpoint import Checkpoints
-from jsep.train.schedules import learning_rate, make_optimizer
-from jsep.train.state import create_state
+from jsep.runs.begin import begin
+from jsep.runs.checkpoint import Checkpoints
+from jsep.runs.training import train
+from jsep.train import Recipe, RunConfig, Schedule
+from jsep.train.setup import prepare
+from jsep.trees import flatten
 
 out = Path(sys.argv[1])
-config = RunConfig(model="both_cnn", options=("width=0.02", "momentum=0.9"), epochs=int(sys.argv[2]), batch_size=100)
+recipe = Recipe(schedule=Schedule(epochs=int(sys.argv[2])), batch_size=100)
+config = RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}, recipe)
 train(config, out, resume=True, console=Console())
-setup = loop.prepare(config)
-optimizer = make_optimizer(config, learning_rate(config, setup.steps_per_epoch))
-like = setup.devices.replicate(create_state(setup.model, optimizer, setup.dataset.image_shape, 0))
+setup = prepare(config)
+like = setup.devices.replicate(begin(setup, Console(), anew=True).state)
 state, _ = Checkpoints(out).restore(Checkpoints(out).find("last"), like)
-leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-save_file({jax.tree_util.keystr(path): leaf for path, leaf in leaves}, out / "final.safetensors")
+save_file(flatten(jax.device_get(state)), out / "final.safetensors")
 """
 
 

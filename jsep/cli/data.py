@@ -1,0 +1,67 @@
+"""`jsep data`: the data sets that have a name, listed and prepared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tyro.conf import Positional
+from tyro.extras import subcommand_cli_from_dict
+
+from jsep.cli.console import console, new_table, print_table, size
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run the command."""
+    subcommand_cli_from_dict({"list": list_sets, "prepare": prepare_set}, prog="jsep data", args=argv)
+
+
+def list_sets(data_dir: Path | None = None) -> None:
+    """List the data sets that have a name, and where they lie.
+
+    Args:
+        data_dir: Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+    """
+    from jsep.data import CATALOG, load
+    from jsep.data.catalog import is_streamed
+    from jsep.data.sources import data_folder, newest_version
+
+    then = ("during training", "prepared")
+    table = new_table("data set", numbers=("classes", "images", "size"), then=then)
+    folder = data_folder(data_dir)
+    for name, source in CATALOG.items():
+        if source is None:
+            embedded = load(name)
+            classes, images = len(embedded.class_names), len(embedded.train) + len(embedded.test)
+            shape, place = embedded.image_shape, "in the package"
+        else:
+            classes, images, shape = source.classes, source.images, source.shape
+            place = str(newest_version(folder / source.tfds_name) or "no")
+        lies = "streamed" if is_streamed(images, shape) else "in memory"
+        table.add_row(name, f"{classes:,}", f"{images:,}", size(shape), lies, place)
+    print_table(table)
+    console.print(
+        f"\nPrepared sets are looked for in {folder}; jsep data prepare NAME says what one needs and prepares it."
+    )
+
+
+def prepare_set(name: Positional[str], data_dir: Path | None = None) -> None:
+    """Say what preparing a data set needs, then download and prepare it.
+
+    Args:
+        name: A name that `jsep data list` prints.
+        data_dir: Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+    """
+    from jsep.data.prepare import needs, prepare
+    from jsep.data.sources import EMBEDDED, data_folder, find_source, newest_version
+
+    if name == EMBEDDED:
+        console.print(f"{EMBEDDED} is a part of jsep: nothing to prepare")
+        return
+    source, folder = find_source(name), data_folder(data_dir)
+    place = newest_version(folder / source.tfds_name)
+    if place is None:
+        console.print(f"Preparing {name} needs:")
+        for need in needs(source, folder):
+            console.print(f"  {need}")
+        prepare(source, folder)
+        place = newest_version(folder / source.tfds_name)
+    console.print(f"{name} is prepared: {place}")

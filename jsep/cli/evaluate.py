@@ -1,0 +1,40 @@
+"""`jsep eval`: accuracy and loss of a checkpoint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from jsep.cli.console import console
+from jsep.cli.flags import given, parse
+from jsep.runs.evaluate import evaluate_run
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run the command."""
+    parse(evaluate, "eval", argv)
+
+
+def evaluate(
+    run: Positional[Path],
+    checkpoint: str = "best",
+    data: str | None = None,
+    data_dir: Path | None = None,
+    batch_size: int | None = None,
+) -> None:
+    """Evaluate a run's checkpoint on every test image, once.
+
+    Args:
+        run: The run folder.
+        checkpoint: best, last, or a step.
+        data: Another data set with the same number of classes; the run's own by default.
+        data_dir: Where TFDS keeps its data sets.
+        batch_size: Images a step.
+    """
+    found = evaluate_run(run, checkpoint, **given(data=data, data_dir=data_dir, batch_size=batch_size))
+    console.print(
+        f"{found.model} at step {found.step} on the {found.images:,} test images of {found.data}: "
+        f"accuracy {found.accuracy:.2%}, loss {found.loss:.4f} ({found.seconds:.1f} s)"
+    )
+    if found.note:
+        console.print(found.note)

@@ -1,0 +1,61 @@
+"""`jsep models`: the list of networks."""
+
+from collections.abc import Sequence
+
+from tyro.conf import Positional
+
+from jsep.cli.console import new_table, print_table, size
+from jsep.cli.flags import parse
+from jsep.errors import UserError, nearest
+from jsep.models import ModelInfo, format_options, list_models, model_info
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run the command."""
+    parse(models, "models", argv)
+
+
+def models(pattern: Positional[str] = "*", table: bool = False) -> None:
+    """List the networks that match a wildcard.
+
+    Args:
+        pattern: A shell wildcard, such as '*separable*'.
+        table: Print Markdown, with the published figures and the PyTorch references.
+    """
+    names = list_models(pattern)
+    if not names:
+        raise UserError(f"No network matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
+    infos = [model_info(name) for name in names]
+    if table:
+        print(markdown(infos), end="")
+        return
+    listing = new_table("model", "input", numbers=("parameters", "MACs"), then=("facts", "what it is"))
+    for info in infos:
+        listing.add_row(info.name, *_counts(info), info.certainty, info.summary)
+    print_table(listing)
+
+
+def markdown(infos: Sequence[ModelInfo]) -> str:
+    """Return the table of networks as Markdown."""
+    headings = ("network", "input", "parameters", "MACs", "facts", "source", "published", "outputs equal")
+    lines = [f"| {' | '.join(headings)} |", "|---|---|--:|--:|---|---|---|---|"]
+    for info in infos:
+        published = "; ".join(f"{name}: {figure}" for name, figure in info.published.items())
+        equal = ", ".join(
+            f"{torch} ({format_options(options)})" if options else torch for torch, options in info.references.items()
+        )
+        cells = [f"`{info.name}`", *_counts(info), info.certainty, info.paper, published or "-", equal or "-"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _counts(info: ModelInfo) -> list[str]:
+    """Input, parameters and MACs. The networks of jsep carry their counts; others are counted."""
+    params, macs = info.params, info.macs
+    if params is None or macs is None:
+        from jsep.costs import count
+        from jsep.models import create_model
+
+        costs = count(create_model(info.name), info.input_shape)
+        params, macs = costs.params, costs.macs
+    return [size(info.input_shape), f"{params:,}", f"{macs:,}"]

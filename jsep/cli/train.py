@@ -1,0 +1,81 @@
+"""`jsep train`: one network trained into a run folder."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from jsep.cli.console import console
+from jsep.cli.flags import parse
+from jsep.runs.folder import RunFolder
+from jsep.runs.training import train
+from jsep.train import Recipe, RunConfig
+from jsep.train.hosts import CHILD, Hosts, is_first, supervise
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train one network into a run folder.
+
+    The folder holds config.json, metrics.jsonl, TensorBoard events, checkpoints/ and results.csv.
+    Ctrl-C saves, and --resume goes on.
+    """
+
+    model: Positional[str] = "separable_cnn"
+    """Registered name; `jsep models` lists them."""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the network, such as width=0.25; `jsep show MODEL` lists them."""
+    init: Path | None = None
+    """Begin with the weights of a run, whose settings are then the defaults of all flags, or of a .safetensors file.
+    Where the number of classes differs, the classifier begins anew."""
+    out: Path = Path("runs/run")
+    """The run folder."""
+    resume: bool = False
+    """Go on with the run in --out, whose settings are then the defaults of all flags."""
+    recipe: OmitArgPrefixes[Recipe] = dataclasses.field(default_factory=Recipe)
+    hosts: OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """The flags that name the run whose settings are the defaults of all others."""
+
+    out: Path = Train.out
+    resume: bool = Train.resume
+    init: Path | None = None
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    base = RunConfig()
+    if not {"-h", "--help"} & set(argv):
+        base = _base(argv)
+    default = Train(base.model, base.options, base.init, recipe=base.recipe)
+    typed = parse(Train, "train", argv, default=default)
+    if typed.hosts.several:
+        if CHILD not in os.environ:
+            return supervise(["train", *argv], typed.out)
+        typed.hosts.join()
+        console.quiet = not is_first()
+    config = dataclasses.replace(base, model=typed.model, options=typed.options, recipe=typed.recipe, init=typed.init)
+    result = train(config, typed.out, resume=typed.resume, console=console)
+    console.print(
+        f"{result.model}: accuracy {result.accuracy:.2%} "
+        f"(best {result.best_accuracy:.2%}, epoch {result.best_epoch}), "
+        f"{result.train_seconds:.1f} s of training. The run is in {typed.out}"
+    )
+    return 0
+
+
+def _base(argv: Sequence[str]) -> RunConfig:
+    """The configuration whose values are the defaults of the flags."""
+    earlier, _ = tyro.cli(Earlier, args=argv, return_unknown_args=True, add_help=False)
+    if earlier.resume:
+        return RunFolder.open(earlier.out).config()
+    if earlier.init and earlier.init.is_dir():
+        return RunFolder.open(earlier.init).config()
+    return RunConfig()

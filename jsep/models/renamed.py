@@ -1,0 +1,2 @@
+def modern_options(model, options):
+    return dict(options)

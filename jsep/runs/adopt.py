@@ -1,0 +1,61 @@
+"""Run folders around weights that were trained elsewhere."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from jsep.models import model_info
+from jsep.port import flat, from_torch, read_state
+from jsep.runs.checkpoint import Checkpoints
+from jsep.runs.folder import RunFolder
+from jsep.train import Data, Recipe, RunConfig
+
+
+def save_weights(config: RunConfig, variables: dict[str, Any], out: Path) -> None:
+    """Make a run folder whose one checkpoint, at step 0, holds these variables.
+
+    Raises:
+        UserError: `out` already holds a run.
+    """
+    RunFolder.create(out, config)
+    with contextlib.closing(Checkpoints(out, config.recipe.keep)) as checkpoints:
+        record = {"seconds": 0.0, "compile_seconds": 0.0}
+        checkpoints.save(0, variables, record, accuracy=-1.0)  # not evaluated yet
+
+
+def adopt_file(
+    model: str,
+    file: Path,
+    out: Path,
+    *,
+    options: Mapping[str, Any],
+    data: str | None = None,
+    normalize: Literal["dataset", "unit", "imagenet"] | None = None,
+) -> tuple[RunConfig, dict[str, np.ndarray]]:
+    """Make a run folder of PyTorch's weights, and return its configuration and all arrays by our names.
+
+    Args:
+        model: registered name.
+        file: a .safetensors or .pth file, see `jsep.port.read_state`.
+        out: the new run folder. It also gets the arrays as weights.safetensors.
+        options: the options of the network that the weights belong to.
+        data: the data set that the run is evaluated on; None takes that of the published network.
+        normalize: what the network was fed; None takes what the published one was.
+
+    Raises:
+        UserError: the file cannot be read, is not that network's, or `out` already holds a run.
+    """
+    home = model_info(model).normalization
+    imagenet = home == "imagenet"
+    variables = from_torch(model, read_state(file), **options)
+    name = data or ("imagenet2012" if imagenet else home)
+    choice = Data(name, normalize=normalize or ("imagenet" if imagenet else "dataset"))
+    config = RunConfig(model, options, Recipe(data=choice))
+    save_weights(config, variables, out)
+    arrays = flat(variables)
+    save_file(arrays, out / "weights.safetensors")
+    return config, arrays

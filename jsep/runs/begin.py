@@ -1,0 +1,141 @@
+"""What a training begins with: fresh weights or those of another run or file, and a teacher."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from jsep.data import Dataset, load
+from jsep.errors import UserError
+from jsep.models.factored import create_factored
+from jsep.runs.checkpoint import Checkpoints
+from jsep.runs.folder import RunFolder
+from jsep.runs.log import import_wandb
+from jsep.train import RunConfig
+from jsep.train.optimizer import make_optimizer
+from jsep.train.schedules import learning_rate
+from jsep.train.select import HEAD, check_frozen, classes_of
+from jsep.train.setup import Setup, check_training, statistics_of
+from jsep.train.state import TrainState, create_state, state_of
+from jsep.train.step import Teacher
+from jsep.trees import differences, flatten, unflatten
+
+
+class Start(NamedTuple):
+    """What a training needs beside its setup.
+
+    Attributes:
+        rate: the learning rate by step.
+        optimizer: the optimizer.
+        state: the state before the first step.
+        teacher: the network whose logits are learned from, if any.
+        teaching: its variables.
+    """
+
+    rate: optax.Schedule
+    optimizer: optax.GradientTransformation
+    state: TrainState
+    teacher: Teacher | None
+    teaching: dict[str, Any] | None
+
+
+def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
+    """Return what a training begins with. All that can be refused is refused here, before there is a run folder.
+
+    Args:
+        setup: data, network and devices.
+        console: told where the classifier of another run is not taken over.
+        anew: whether there is no checkpoint yet; then weights of `init` are taken.
+    """
+    recipe, config = setup.config.recipe, setup.config
+    check_training(setup)
+    if recipe.wandb:
+        import_wandb()
+    rate = learning_rate(recipe.schedule, setup.steps_per_epoch)
+    optimizer = make_optimizer(recipe.optimizer, rate)
+    averaged = recipe.optimizer.ema > 0
+    state = create_state(setup.model, optimizer, setup.dataset.image_shape, recipe.seed, averaged)
+    check_frozen(state.params, recipe.optimizer.freeze)
+    if config.init and anew:
+        state = state_of(begin_with(config.init, state.variables, console), optimizer, averaged)
+    teacher, teaching = open_teacher(config, setup.dataset) if recipe.objective.teacher else (None, None)
+    return Start(rate, optimizer, state, teacher, teaching)
+
+
+def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, Any]]:
+    """Return the step of a run's checkpoint ("best", "last" or a step) and its network's variables, on the host."""
+    checkpoints = Checkpoints(run, RunFolder.open(run).config().recipe.keep)
+    try:
+        step = checkpoints.find(checkpoint)
+        state = checkpoints.on_host(step)
+    finally:
+        checkpoints.close()
+    params, batch_stats = state.get("average") or (state["params"], state.get("batch_stats", {}))
+    return step, {"params": params, "batch_stats": batch_stats}
+
+
+def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Return the variables of a run or of a .safetensors file.
+
+    Args:
+        source: a run folder or a file.
+        fresh: newly initialised variables; their classifier is kept where the source tells other classes apart.
+        console: told where that is so.
+
+    Raises:
+        UserError: there is no such thing, or it belongs to another network.
+    """
+    if source.suffix == ".safetensors":
+        try:
+            given = unflatten(load_file(source))
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"`init`={source}: it cannot be read as safetensors ({error})") from error
+    elif source.is_dir():
+        _, given = load_variables(source)
+    else:
+        raise UserError(f"`init`={source}: it is neither a run folder nor a .safetensors file (jsep port reads .pth)")
+    wrong = differences(fresh, given)
+    if anew := [name for name in wrong if f"/{HEAD}/" in name]:
+        console.print(f"The classifier of {source} is for other classes: it begins anew ({', '.join(anew)}).")
+    if other := [name for name in wrong if name not in anew]:
+        raise UserError(
+            f"`init`={source}: it is of another network, one that differs in {', '.join(other[:3])}"
+            f"{' and more' if len(other) > 3 else ''}: name the same network and options, and data of as many channels"
+        )
+    theirs = flatten(given)
+    return unflatten({name: own if name in anew else theirs[name] for name, own in flatten(fresh).items()})
+
+
+def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:
+    """Return the paths at which variables are not those of a network for images of this shape (h, w, c)."""
+    image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+    return differences(jax.eval_shape(model.init, jax.random.key(0), image), variables)
+
+
+def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str, Any]]:
+    """Return the network of the teacher's run, which sees images as in its own training, and its variables.
+
+    Raises:
+        UserError: there is no such run, or its network is for other classes or images.
+    """
+    run = config.recipe.objective.teacher
+    assert run
+    theirs, (_, variables) = RunFolder.open(run).config(), load_variables(run)
+    classes = classes_of(variables["params"])
+    if classes != len(dataset.class_names):
+        raise UserError(f"`teacher`={run}: it tells {classes} classes apart, and {dataset.name} has others")
+    network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
+    if misfits(network, dataset.image_shape, variables):
+        size = "x".join(map(str, dataset.image_shape))
+        raise UserError(f"`teacher`={run}: its network is not one for images of {size}, like those of {dataset.name}")
+    choice = theirs.recipe.data
+    own = choice.normalize == "dataset" and choice.name != config.recipe.data.name
+    seen = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream) if own else dataset
+    return Teacher(network, statistics_of(choice, seen)), variables

@@ -1,0 +1,126 @@
+"""Several networks under one recipe, with several seeds, and one report of them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from jsep.data import Dataset, load
+from jsep.errors import UserError, require
+from jsep.models import model_info, parse_options
+from jsep.report import write_report
+from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
+from jsep.runs.config import flat_fields
+from jsep.runs.folder import RunFolder
+from jsep.runs.rows import curve_of
+from jsep.runs.training import train
+from jsep.train import Recipe, RunConfig
+from jsep.train.setup import check_training, prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Several networks under one recipe: what a file in experiments/ holds.
+
+    Attributes:
+        title: heading of the report.
+        models: registered names, each by itself or with options of its own: "densenet100_k12_bc attention=se".
+        recipe: the data and the training, the same for all.
+        options: options that all networks get.
+        seeds: runs of each network, with the seeds `recipe.seed`, `recipe.seed` + 1, ...
+    """
+
+    title: str
+    models: tuple[str, ...]
+    recipe: Recipe
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        if not self.models or not all(map(str.strip, self.models)):
+            raise UserError("`models`: name at least one network")
+        if len(set(self.models)) < len(self.models):
+            raise UserError(f"`models`={' '.join(self.models)}: name each network once")
+
+    def runs(self) -> dict[str, list[RunConfig]]:
+        """Return the configurations of each network, one for each seed, by its text in `models`."""
+        seeds = [self.recipe.seed + i for i in range(self.seeds)]
+        recipes = [dataclasses.replace(self.recipe, seed=seed) for seed in seeds]
+        found = {}
+        for text in self.models:
+            model, *own = text.split()
+            options = {**self.options, **parse_options(own)}
+            found[text] = [RunConfig(model, options, recipe) for recipe in recipes]
+        return found
+
+
+def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console: Console) -> Path:
+    """Train every network with every seed under `out`, and return the path of the report.
+
+    results.csv, curves.csv, the figures and report.html are made anew after each run.
+
+    Args:
+        experiment: networks and recipe.
+        out: the folder of the runs and of the report.
+        resume: keep finished runs of the same configuration, and go on with an unfinished one.
+        console: for the progress.
+
+    Raises:
+        UserError: a network does not fit the data, or `out` holds other runs.
+    """
+    runs = [(text, config) for text, configs in experiment.runs().items() for config in configs]
+    folders = [out / f"{'-'.join(text.split())}-seed{config.recipe.seed}" for text, config in runs]
+    if RunFolder.exists(out):
+        raise UserError(f"{out} is the folder of a single run: choose another `out`")
+    if not resume and any(map(RunFolder.exists, folders)):
+        raise UserError(f"{out} already holds runs: keep them with --resume, or choose another `out`")
+    dataset = _checked_data(experiment)
+    published = [{"model": text, **figures} for text in experiment.models if (figures := _published(text))]
+    results: list[Result] = []
+    curves: list[CurvePoint] = []
+    page = out / "report.html"
+    for number, ((text, config), folder) in enumerate(zip(runs, folders, strict=True), start=1):
+        console.print(f"[bold]{text}[/], seed {config.recipe.seed} (run {number} of {len(runs)})")
+        result = _finished(config, folder) or train(config, folder, resume=resume, console=console, dataset=dataset)
+        jax.clear_caches()  # programs of some forty runs would map more memory than Linux allows a process
+        results.append(dataclasses.replace(result, model=text))
+        points = curve_of(config, RunFolder.open(folder).metrics())
+        curves.extend(dataclasses.replace(point, model=text) for point in points)
+        write_rows(out / RESULTS_CSV, results)
+        write_rows(out / CURVES_CSV, curves)
+        notes: Sequence[str] = [dataset.note] if dataset.note else []
+        page = write_report(out, title=experiment.title, notes=notes, published=published)
+    return page
+
+
+def _checked_data(experiment: Comparison) -> Dataset:
+    """The data set, with which every network has been found to go together before the first one is trained."""
+    choice = experiment.recipe.data
+    dataset = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream)
+    for config, *_ in experiment.runs().values():
+        check_training(prepare(config, dataset))
+    return dataset
+
+
+def _published(text: str) -> Mapping[str, str]:
+    """Published figures belong to the network without further options."""
+    return {} if " " in text else model_info(text).published
+
+
+def _finished(config: RunConfig, folder: Path) -> Result | None:
+    """The result of a run that is over. Raises `UserError` where it was begun with another configuration."""
+    if not RunFolder.exists(folder):
+        return None
+    kept, wanted = flat_fields(RunFolder.open(folder).config()), flat_fields(config)
+    if fields := [name for name, value in wanted.items() if kept[name] != value]:
+        raise UserError(
+            f"{folder} was begun with other settings ({', '.join(fields)}): choose another `out`, or delete it"
+        )
+    if not (folder / RESULTS_CSV).exists():
+        return None
+    (result,) = read_rows(folder / RESULTS_CSV, Result)
+    return result

@@ -1,0 +1,78 @@
+"""A trained run opened again: its network with a checkpoint's weights, and their accuracy."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jsep.errors import UserError
+from jsep.runs.begin import load_variables, misfits
+from jsep.runs.config import replace_fields
+from jsep.runs.folder import RunFolder
+from jsep.train.evaluate import make_evaluation
+from jsep.train.setup import Setup, prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The means of one checkpoint over every test image.
+
+    Attributes:
+        model: name of the network.
+        data: name of the data set.
+        step: step of the checkpoint.
+        images: number of test images.
+        accuracy: share of them that is told right.
+        loss: mean cross-entropy in nats.
+        seconds: time of the evaluation, compilation included.
+        note: what must be said beside the figures; empty for nothing.
+    """
+
+    model: str
+    data: str
+    step: int
+    images: int
+    accuracy: float
+    loss: float
+    seconds: float
+    note: str
+
+
+def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup, int, dict[str, Any]]:
+    """Return a run's setup, the step of a checkpoint, and its variables on the devices.
+
+    Args:
+        run: the run folder.
+        checkpoint: "best", "last" or a step.
+        **changes: fields of its configuration to replace, such as data="cifar10"; see `jsep.runs.config.flat_fields`.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or the data does not fit the network.
+    """
+    config = replace_fields(RunFolder.open(run).config(), changes)
+    here = min(config.recipe.devices, jax.local_device_count())  # it may have been trained on more
+    setup = prepare(replace_fields(config, {"devices": here}))
+    step, variables = load_variables(run, checkpoint)
+    if wrong := misfits(setup.model, setup.dataset.image_shape, variables):
+        raise UserError(
+            f"The checkpoints of {run} are not of the network in its config.json: they differ in {wrong[0]}"
+        )
+    return setup, step, setup.devices.replicate(variables)
+
+
+def evaluate_run(run: Path, checkpoint: str = "best", **changes: Any) -> Evaluation:
+    """Evaluate a checkpoint on every test image once; the arguments are those of `load_run`."""
+    setup, step, variables = load_run(run, checkpoint, **changes)
+    started = time.perf_counter()
+    means = make_evaluation(setup)(variables)
+    return Evaluation(
+        model=setup.config.model,
+        data=setup.dataset.name,
+        step=step,
+        images=setup.testing.size,
+        seconds=time.perf_counter() - started,
+        note=setup.dataset.note,
+        **means,
+    )

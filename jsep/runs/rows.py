@@ -1,0 +1,55 @@
+"""The rows of a run: its result, and the points of its curves."""
+
+import dataclasses
+import datetime
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jsep.models import format_options
+from jsep.results import CurvePoint, Result
+from jsep.train import RunConfig
+from jsep.train.loop import Position
+from jsep.train.setup import Setup
+
+
+def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Position) -> Result:
+    """Return the row of a finished run, from the lines of its metrics.jsonl and the time it took."""
+    config, recipe, epochs = setup.config, setup.config.recipe, setup.config.recipe.schedule.epochs
+    last, best = metrics[-1], max(metrics, key=lambda line: line["val_accuracy"])
+    images = epochs * setup.steps_per_epoch * recipe.batch_size
+    return Result(
+        model=config.model,
+        seed=recipe.seed,
+        dataset=setup.dataset.name,
+        options=format_options(config.options),
+        epochs=epochs,
+        batch_size=recipe.batch_size,
+        accuracy=last["val_accuracy"],
+        loss=last["val_loss"],
+        best_accuracy=best["val_accuracy"],
+        best_epoch=best["epoch"],
+        params=setup.costs.params,
+        macs=setup.costs.macs,
+        flops=setup.costs.flops,
+        train_seconds=position.seconds,
+        compile_seconds=position.compile_seconds,
+        images_per_second=images / position.seconds if position.seconds else math.nan,
+        device=setup.devices.kind,
+        devices=len(setup.devices.devices),
+        jax=jax.__version__,
+        python=platform.python_version(),
+        date=datetime.date.today().isoformat(),
+    )
+
+
+def curve_of(config: RunConfig, metrics: Sequence[Mapping[str, Any]]) -> list[CurvePoint]:
+    """Return the epochs of a run as points of its curves, from the lines of its metrics.jsonl."""
+    fields = {field.name for field in dataclasses.fields(CurvePoint)} - {"model", "seed"}
+    return [
+        CurvePoint(model=config.model, seed=config.recipe.seed, **{key: line[key] for key in fields})
+        for line in metrics
+    ]

@@ -1,0 +1,204 @@
+"""Training into a run folder: where the loop meets files, clocks and people."""
+
+import contextlib
+import dataclasses
+import itertools
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import optax
+from rich.console import Console
+
+from jsep.data import Dataset
+from jsep.errors import Diverged, Interrupted, UserError
+from jsep.results import Result, write_rows
+from jsep.runs.begin import Start, begin, load_variables
+from jsep.runs.checkpoint import Checkpoints, has_checkpoint
+from jsep.runs.config import flat_fields
+from jsep.runs.folder import RunFolder
+from jsep.runs.log import MetricsLog
+from jsep.runs.progress import Progress
+from jsep.runs.rows import result_of
+from jsep.train import RunConfig
+from jsep.train.evaluate import make_evaluation
+from jsep.train.hosts import is_first, share, wait
+from jsep.train.loop import Position, run_loop
+from jsep.train.parallel import AXIS
+from jsep.train.setup import Setup, prepare
+from jsep.train.state import TrainState, state_of
+from jsep.train.step import make_train_step
+from jsep.train.stop import ctrl_c
+
+CAUSES = (
+    "Likely causes: the learning rate is too high (lower `lr` or add `warmup_epochs`), a label outside the classes, or "
+    "bfloat16 where float32 is needed"
+)
+
+
+def train(
+    config: RunConfig, out: Path, *, resume: bool = False, console: Console, dataset: Dataset | None = None
+) -> Result:
+    """Train one network into the run folder `out`, and return its row of results.csv.
+
+    Args:
+        config: the network and the recipe.
+        out: the run folder.
+        resume: go on from the newest checkpoint of an existing folder, bit for bit as if it had never stopped.
+        console: for the progress.
+        dataset: the data set, where it is loaded already.
+
+    Raises:
+        UserError: the input cannot work; nothing was written.
+        Interrupted: Ctrl-C, after saving.
+        Diverged: the loss is no number.
+    """
+    existing = resume and RunFolder.exists(out)
+    goes_on = existing and has_checkpoint(out)
+    if goes_on:
+        _check_same(RunFolder.open(out).config(), config, out)
+    setup = prepare(config, dataset)
+    start = begin(setup, console, anew=not goes_on)
+    folder = RunFolder.open(out) if existing else RunFolder.reserve(out)
+    with contextlib.closing(Checkpoints(out, config.recipe.keep)) as checkpoints:
+        return _train(setup, start, folder, checkpoints, console)
+
+
+def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
+    """Refuse to go on with what would make another run of it."""
+    ours, theirs = flat_fields(config), flat_fields(kept)
+    for field in ("model", "batch_size", "seed", "normalize", "image_size"):
+        if ours[field] != theirs[field]:
+            raise UserError(f"`{field}`={ours[field]}: {out} was begun with {theirs[field]}; leave it out")
+
+
+def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoints, console: Console) -> Result:
+    config, devices, epoch_steps = setup.config, setup.devices, setup.steps_per_epoch
+    recipe, total = config.recipe, config.recipe.schedule.epochs * epoch_steps
+    state, position = _restored(setup, start, folder, checkpoints, total)
+    if checkpoints.latest() is not None:
+        console.print(f"Going on from step {position.step} (epoch {position.step / epoch_steps:.2f}).")
+    folder.rewind(position.step)
+    log = MetricsLog(folder, position.step, config)
+    folder.save(config)  # now that everything has been found to go together
+    constants = devices.replicate((setup.training.constants, start.teaching))
+    batches = setup.training.training(recipe.batch_size, recipe.seed, position.step, share())
+    step = make_train_step(
+        setup.model,
+        start.optimizer,
+        setup.training.fetch,
+        setup.statistics,
+        setup.recipe,
+        axis_name=AXIS,
+        steps_per_epoch=epoch_steps,
+        teacher=start.teacher,
+    )
+    progress = Progress(console, total, position.step, recipe.batch_size)
+    recorder = _Recorder(setup, start.rate, checkpoints, log, progress)
+    evaluate = make_evaluation(setup)
+    with progress, contextlib.closing(log), contextlib.closing(batches), ctrl_c() as stopping:
+        started = time.perf_counter()
+        first = next(batches)
+        compiled = devices.train_step(step, state, constants, first)
+        position.compile_seconds += time.perf_counter() - started
+        try:
+            state = run_loop(
+                lambda state, batch: compiled(state, constants, batch),
+                evaluate,
+                state,
+                itertools.chain([first], batches),
+                position,
+                recorder,
+                steps=total,
+                steps_per_epoch=epoch_steps,
+                stopping=stopping,
+            )
+        except Diverged as error:
+            raise Diverged(f"{error}; {_last_good(checkpoints, folder)}. {CAUSES}") from error
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"Stopped at once, after step {position.step}; the last checkpoint is step {checkpoints.latest()}. "
+                f"Go on with: jsep train --resume --out {folder.path}"
+            ) from None
+    if position.step < total:
+        _stop(recorder, position, state, folder)
+    wait("the first process has written the last epoch")
+    result = result_of(setup, folder.metrics(), position)
+    if is_first():
+        write_rows(folder.results_path, [result])
+    return result
+
+
+def _restored(
+    setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoints, total: int
+) -> tuple[TrainState, Position]:
+    """The state to begin or go on with, on the devices, and how far it has come."""
+    newest, epoch_steps = checkpoints.latest(), setup.steps_per_epoch
+    if newest is None:
+        return setup.devices.replicate(start.state), Position()
+    epochs = setup.config.recipe.schedule.epochs
+    if newest > total:
+        raise UserError(f"`epochs`={epochs}: {folder.path} is at epoch {newest / epoch_steps:g} already")
+    if newest == total and folder.config() != setup.config:
+        raise UserError(f"{folder.path} is over after {epochs} epochs: go on with more `epochs`")
+    if newest == 0:  # weights from elsewhere, which no optimizer has moved yet
+        _, variables = load_variables(folder.path, "last")
+        state = state_of(variables, start.optimizer, setup.config.recipe.optimizer.ema > 0)
+        return setup.devices.replicate(state), Position()
+    state, record = checkpoints.restore(newest, setup.devices.replicate(start.state))
+    return state, Position(newest, record["seconds"], record["compile_seconds"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recorder:
+    """The observer of the loop: logs, shows and saves."""
+
+    setup: Setup
+    rate: optax.Schedule
+    checkpoints: Checkpoints
+    log: MetricsLog
+    progress: Progress
+
+    def look(self, position: Position, loss: float) -> None:
+        self.progress.advance(position.step, loss)
+
+    def epoch(self, position: Position, state: TrainState, trained: dict[str, float], tested: dict[str, float]) -> None:
+        line = {
+            "epoch": position.step // self.setup.steps_per_epoch,
+            "step": position.step,
+            "train_loss": trained["loss"],
+            "train_accuracy": trained["accuracy"],
+            "val_loss": tested["loss"],
+            "val_accuracy": tested["accuracy"],
+            "learning_rate": float(np.asarray(self.rate(position.step - 1))),
+            "seconds": position.seconds,
+        }
+        self.log.write(line)
+        self.progress.epoch(self.setup.config.recipe.schedule.epochs, line)
+        self.save(position, state, tested["accuracy"])
+
+    def save(self, position: Position, state: TrainState, accuracy: float) -> None:
+        record = {"seconds": position.seconds, "compile_seconds": position.compile_seconds}
+        self.checkpoints.save(position.step, state, record, accuracy)
+
+
+def _last_good(checkpoints: Checkpoints, folder: RunFolder) -> str:
+    step = checkpoints.latest()
+    if step is None:
+        return "there is no earlier checkpoint"
+    return f"the last good checkpoint is step {step} in {folder.path / 'checkpoints'}"
+
+
+def _stop(recorder: _Recorder, position: Position, state: TrainState, folder: RunFolder) -> NoReturn:
+    """Save what Ctrl-C has interrupted, and say how to go on."""
+    step, checkpoints = position.step, recorder.checkpoints
+    if share()[1] > 1:  # the others are at other steps
+        raise Interrupted(
+            f"Stopped at step {step}; the last checkpoint is step {checkpoints.latest()}. "
+            "Start all processes again with --resume"
+        )
+    if checkpoints.latest() != step:
+        recorder.save(position, state, accuracy=-1.0)  # not evaluated, so never the best
+    checkpoints.close()
+    raise Interrupted(f"Stopped at step {step}; saved. Go on with: jsep train --resume --out {folder.path}")

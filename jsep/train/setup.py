@@ -1,0 +1,104 @@
+"""A configuration made real: its data, network and devices, checked before anything is written or trained."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jsep.costs import Table, count
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
+from jsep.data.feed import steps_per_epoch
+from jsep.errors import UserError
+from jsep.models import create_model
+from jsep.models.factored import factored
+from jsep.train.parallel import AXIS, Devices
+from jsep.train.recipe import Data, Recipe, RunConfig
+from jsep.train.step import Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What training and evaluation share.
+
+    Attributes:
+        config: the run's configuration.
+        dataset: its data set.
+        model: its network, with the axis over which devices share batch statistics.
+        devices: the devices that share every batch.
+        training: the training images, in batches.
+        testing: the test images, in batches.
+        costs: parameters, MACs and FLOPs of the network, layer by layer.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    model: nn.Module
+    devices: Devices
+    training: Feed
+    testing: Feed
+    costs: Table
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the training step: images that arrive cut to size are not cut a second time."""
+        recipe = self.config.recipe
+        if not self.training.crops:
+            return recipe
+        return dataclasses.replace(recipe, augment=dataclasses.replace(recipe.augment, resized_crop=False))
+
+    @property
+    def statistics(self) -> Statistics:
+        """The mean and the standard deviation that images are normalised with."""
+        return statistics_of(self.config.recipe.data, self.dataset)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass over the training images."""
+        return steps_per_epoch(self.training.size, self.config.recipe.batch_size)
+
+
+def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
+    """Return what the configuration asks for, with everything checked that evaluation needs.
+
+    Args:
+        config: the configuration.
+        dataset: its data set, where it is loaded already.
+
+    Raises:
+        UserError: there is no such network, option, data set or device, or they do not go together.
+    """
+    recipe, choice = config.recipe, config.recipe.data
+    devices = Devices(recipe.devices)
+    # before the data is loaded: a mistyped name should not wait for it
+    network = create_model(config.model, dtype=jnp.dtype(recipe.dtype), axis_name=AXIS, **config.options)
+    if dataset is None:
+        dataset = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream)
+    if choice.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
+        raise UserError(f"`normalize`=imagenet needs colour images; those of {dataset.name} have one channel")
+    model = factored(network.clone(num_classes=len(dataset.class_names)), config.factored)
+    return Setup(
+        config=config,
+        dataset=dataset,
+        model=model,
+        devices=devices,
+        training=make_feed(dataset.train, dataset, choice.workers),
+        testing=make_feed(dataset.test, dataset, choice.workers),
+        costs=count(model, dataset.image_shape),  # refuses images that the network cannot take
+    )
+
+
+def check_training(setup: Setup) -> None:
+    """Refuse a batch that the devices cannot share, or that is larger than the data."""
+    recipe = setup.config.recipe
+    setup.devices.check_batch(recipe.batch_size, recipe.optimizer.accumulate, recipe.objective.mixes)
+    steps_per_epoch(setup.training.size, recipe.batch_size)
+
+
+def statistics_of(choice: Data, dataset: Dataset) -> Statistics:
+    """Return the mean and the standard deviation of each channel that `normalize` asks for, in units of 255."""
+    if choice.normalize == "dataset":
+        return dataset.mean, dataset.std
+    if choice.normalize == "imagenet":
+        return IMAGENET_MEAN, IMAGENET_STD
+    channels = dataset.image_shape[-1]
+    return (0.0,) * channels, (1.0,) * channels

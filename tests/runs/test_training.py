@@ -1,0 +1,272 @@
+"""Whole runs on a tiny data set: files, resuming, stopping, diverging, evaluating."""
+
+import dataclasses
+import io
+import json
+import signal
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+from jsep.train.begin import load_variables
+from jsep.train.checkpoint import Checkpoints
+from jsep.train.progress import Progress
+from rich.console import Console
+
+from jsep.data import Augmentation, StreamFeed, catalog
+from jsep.errors import Diverged, Interrupted, UserError
+from jsep.train import RunConfig, evaluate_run, loop, train
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture
+def config(tiny_tfds) -> RunConfig:
+    recipe = {"data": str(tiny_tfds), "flip": True, "epochs": 3, "batch_size": 16, "lr": 0.003, "devices": 1}
+    return replace_fields(RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}), recipe)
+
+
+def changed(config: RunConfig, **changes) -> RunConfig:
+    return replace_fields(config, changes)
+
+
+def final_state(config, folder):
+    setup = prepare(config)
+    checkpoints = Checkpoints(folder)
+    like = setup.devices.replicate(begin(setup, QUIET, anew=True).state)
+    state, _ = checkpoints.restore(checkpoints.find("last"), like)
+    checkpoints.close()
+    return jax.device_get(state)
+
+
+def same_bits(a, b) -> bool:
+    return jax.tree.all(jax.tree.map(lambda x, y: np.array_equal(x, y), a, b))
+
+
+class StopsAtFive(Progress):
+    """Presses Ctrl-C when five steps are done."""
+
+    def advance(self, step, loss):
+        if step == 5:
+            signal.raise_signal(signal.SIGINT)
+
+
+class StopsAtEight(Progress):
+    def advance(self, step, loss):
+        if step == 8:
+            signal.raise_signal(signal.SIGINT)
+
+
+class StopsTwice(Progress):
+    def advance(self, step, loss):
+        if step == 6:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    result = train(config, whole, console=QUIET)
+    for name in ("config.json", "metrics.jsonl", "results.csv", "tensorboard", "checkpoints"):
+        assert (whole / name).exists()
+    (row,) = read_rows(whole / "results.csv", Result)
+    assert row == result
+    assert (row.model, row.dataset, row.epochs) == ("both_cnn", "tiny", 3)
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6, 9]
+
+    # stopped in the middle of the second epoch, after a look at the losses every two steps
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 2)
+        patch.setattr(training, "Progress", StopsAtFive)
+        with pytest.raises(Interrupted, match=r"step 5; saved.*--resume --out"):
+            train(config, stopped, console=QUIET)
+    train(config, stopped, resume=True, console=QUIET)
+    assert same_bits(final_state(config, stopped), final_state(config, whole))
+    timeless = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+        for path in (whole / "metrics.jsonl", stopped / "metrics.jsonl")
+    ]
+    assert timeless[0] == timeless[1]
+
+    found = evaluate_run(whole, checkpoint="last")
+    assert found.images == 20
+    assert (found.accuracy, found.loss) == (pytest.approx(row.accuracy), pytest.approx(row.loss))
+    with pytest.raises(UserError, match=r"no checkpoint 'first'.*best, last, "):
+        evaluate_run(whole, checkpoint="first")
+    with pytest.raises(UserError, match="already holds a run"):
+        train(config, whole, console=QUIET)
+
+    for file in (whole / "checkpoints" / "9" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"garbage")
+    with pytest.raises(UserError, match=r"cannot be read: it is corrupt.*go on from step"):
+        evaluate_run(whole, checkpoint="last")
+
+
+def test_ctrl_c_twice_stops_at_once_with_what_is_on_disk(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "Progress", StopsTwice)
+        with pytest.raises(Interrupted, match="at once, after step 6; the last checkpoint is step 3"):
+            train(config, tmp_path / "run", console=QUIET)
+    train(config, tmp_path / "run", resume=True, console=QUIET)
+    assert [line["step"] for line in RunFolder.open(tmp_path / "run").metrics()] == [3, 6, 9]
+
+
+def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(config, tmp_path):
+    out = tmp_path / "run"
+    train(changed(config, epochs=2), out, console=QUIET)
+    before = {name: (out / name).read_bytes() for name in ("config.json", "metrics.jsonl", "results.csv")}
+    for changes, sentence in [
+        ({"optimizer": "sgd"}, "another network, optimizer or `ema`"),
+        ({"ema": 0.9}, "another network, optimizer or `ema`"),
+        ({"options": {"width": 0.03, "momentum": 0.9}}, "another network, optimizer or `ema`"),
+        ({"batch_size": 8}, "`batch_size`=8: .* was begun with 16; leave it out"),
+        ({"normalize": "unit"}, "`normalize`=unit: .* was begun with dataset"),
+        ({"model": "regular_cnn"}, "`model`=regular_cnn: .* was begun with both_cnn"),
+        ({"epochs": 2, "lr": 0.1}, "is over after 2 epochs: go on with more `epochs`"),
+        ({"epochs": 1}, "`epochs`=1: .* is at epoch 2 already"),
+    ]:
+        with pytest.raises(UserError, match=sentence):
+            train(changed(config, **{"epochs": 3, **changes}), out, resume=True, console=QUIET)
+        assert {name: (out / name).read_bytes() for name in before} == before
+    # while a run goes on, it has no result
+    (out / "results.csv").write_text("of two epochs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 2)
+        patch.setattr(training, "Progress", StopsAtEight)
+        with pytest.raises(Interrupted, match="step 8"):
+            train(config, out, resume=True, console=QUIET)
+    assert not (out / "results.csv").exists()
+
+
+def test_a_run_is_evaluated_on_fewer_devices_than_it_was_trained_on(config, tmp_path):
+    train(changed(config, epochs=1), tmp_path / "run", console=QUIET)
+    folder = RunFolder.open(tmp_path / "run")
+    folder.save(changed(config, devices=64, accumulate=3, mixup=0.2, batch_size=100))
+    assert evaluate_run(tmp_path / "run").images == 20
+
+
+def test_a_run_learns_and_its_evaluation_does_not_depend_on_the_batch(config, tmp_path):
+    longer = changed(config, options={"width": 0.06, "momentum": 0.9}, epochs=20, lr=0.01)
+    assert train(longer, tmp_path / "run", console=QUIET).best_accuracy > 0.9
+    one, odd = (evaluate_run(tmp_path / "run", batch_size=size) for size in (20, 7))
+    assert one.accuracy == odd.accuracy
+    assert one.loss == pytest.approx(odd.loss, rel=1e-5)
+
+
+def test_a_diverging_run_saves_no_state_that_is_not_finite(config, tmp_path):
+    wild = changed(config, optimizer="sgd", lr=1e30, epochs=4, schedule="constant")
+    with pytest.raises(Diverged, match=r"The loss is (nan|inf) at step \d; there is no earlier checkpoint.*`lr`"):
+        train(wild, tmp_path / "run", console=QUIET)
+    checkpoints = Checkpoints(tmp_path / "run")
+    assert checkpoints.latest() is None
+    checkpoints.close()
+
+
+def test_a_state_that_evaluates_to_no_number_is_not_saved(config, tmp_path):
+    """The loss of the last step of an epoch is that before its update."""
+    wild = changed(config, optimizer="sgd", lr=1e25, epochs=4, batch_size=48, schedule="constant")
+    with pytest.raises(Diverged, match="there is no earlier checkpoint"):
+        train(wild, tmp_path / "run", console=QUIET)
+
+
+def test_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is no run folder"):
+        evaluate_run(tmp_path)
+
+
+def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "RESIDENT_LIMIT", 0)
+    short = changed(config, epochs=1, flip=False)
+    assert isinstance(prepare(short).training, StreamFeed)
+    result = train(short, tmp_path / "run", console=QUIET)
+    assert 0 <= result.accuracy <= 1
+    assert evaluate_run(tmp_path / "run").images == 20
+
+
+def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(config, tmp_path):
+    teacher, run = tmp_path / "teacher", tmp_path / "run"
+    train(changed(config, epochs=1), teacher, console=QUIET)
+    features = dataclasses.replace(
+        config,
+        epochs=2,
+        init=teacher,
+        teacher=teacher,
+        ema=0.9,
+        mixup=0.2,
+        cutmix=1.0,
+        accumulate=2,
+        clip=1.0,
+        optimizer="lars",
+        weight_decay=1e-4,
+        decay_on="dense",
+        freeze=("conv1",),
+    )
+    result = train(features, run, console=QUIET)
+    assert evaluate_run(run, checkpoint="last").loss == pytest.approx(result.loss, rel=1e-6)
+    checkpoints = Checkpoints(run)
+    state = checkpoints.on_host(checkpoints.find("last"))
+    checkpoints.close()
+    averaged = state["average"][0]
+    assert not np.array_equal(averaged["classifier"]["kernel"], state["params"]["classifier"]["kernel"])
+    _, before = load_variables(teacher)
+    frozen, moved = (averaged[name]["kernel"] - before["params"][name]["kernel"] for name in ("conv1", "classifier"))
+    assert np.abs(frozen).max() < 1e-6  # an average of equals
+    assert np.abs(moved).max() > 5e-6
+    with pytest.raises(UserError, match="`freeze`=nothing: no parameter matches it"):
+        train(changed(config, freeze=("nothing",)), tmp_path / "frozen", console=QUIET)
+    with pytest.raises(UserError, match="it tells 2 classes apart, and mnist5k has others"):
+        train(changed(config, data="mnist5k", teacher=teacher), tmp_path / "other", console=QUIET)
+    taught = changed(config, teacher=teacher)
+    grey = dataclasses.replace(prepare(taught).dataset, image_shape=(28, 28, 1))
+    with pytest.raises(UserError, match=r"`teacher`=.*: its network is not one for images of 28x28x1"):
+        open_teacher(taught, grey)
+    assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing to clear away
+
+
+def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
+    told = []
+
+    class Run:
+        def log(self, line, step):
+            told.append((line["epoch"], step))
+
+        def finish(self):
+            told.append("finished")
+
+    def init(project, config, **where):
+        told.append((project, config["model"]))
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    train(changed(config, epochs=2, wandb="digits"), tmp_path / "run", console=QUIET)
+    assert told == [("digits", "both_cnn"), (1, 3), (2, 6), "finished"]
+
+
+def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image(jpeg_tfds, tmp_path, monkeypatch):
+    """As on ImageNet: pictures of many sizes, decoded beside the step, cut at random, augmented on the device."""
+    streamed = {"data": str(jpeg_tfds), "image_size": 32, "stream": True, "flip": True}
+    recipe = {**streamed, "epochs": 2, "batch_size": 16, "devices": 1}
+    config = replace_fields(RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}), recipe)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole, console=QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 1)
+        patch.setattr(training, "Progress", StopsAtFive)
+        with pytest.raises(Interrupted, match="step 5"):
+            train(config, stopped, console=QUIET)
+    train(config, stopped, resume=True, console=QUIET)
+    assert same_bits(final_state(config, stopped), final_state(config, whole))
+    assert evaluate_run(whole, checkpoint="last").images == 20
+
+
+def test_every_flag_of_augmentation_reaches_the_step(config, jpeg_tfds):
+    flags = {"crop": 1, "flip": True, "jitter": 0.4, "randaugment": (2, 7), "erase": 0.25}
+    asked = changed(config, resized_crop=True, **flags)
+    assert prepare(asked).recipe.augment == Augmentation(resized_crop=True, **flags)
+    # pictures of many sizes are cut while they are decoded, and not once more
+    streamed = changed(asked, data=str(jpeg_tfds), image_size=8, stream=True)
+    assert prepare(streamed).recipe.augment == Augmentation(**flags)
