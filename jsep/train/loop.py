@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from jsep.costs import Table, count
+from jsep.costs import CostTable, count
 from jsep.data import IMAGENET_MEAN, Augmentation, Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import Diverged, Interrupted, UserError
@@ -70,7 +70,7 @@ class Setup:
     def steps_per_epoch(self) -> int:
         return steps_per_epoch(self.training.size, self.config.batch_size)
 
-    def costs(self) -> Table:
+    def costs(self) -> CostTable:
         return count(self.model, self.dataset.image_shape)
 
 
