@@ -105,7 +105,7 @@ def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTabl
     >>> table.params, table.macs, table.flops
     (5154890, 2911937152, 5825967818)
     >>> table.rows[-1]
-    LayerCost(path='classifier', kind='Dense', output=(10,), params=5130, cost=Cost(macs=5120, flops=10250))
+    LayerCost(path='classifier', kind='Dense', output=(10,), params=650, cost=Cost(macs=640, flops=1290))
     """
     rows: list[LayerCost] = []
     seen: set[str] = set()

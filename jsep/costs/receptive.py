@@ -1,7 +1,7 @@
-"""Three-dimensional receptive fields: how much of its input a unit at the end of a stage sees, in space and in channels.
+"""Three-dimensional receptive fields: how much of a stage's input its output units see, in space and in channels.
 
-After Wang et al., arXiv 2009.05236. The abstract names the metric and its use; the formula was not accessible, so this is
-a reconstruction, and must be labelled as one wherever its values are shown.
+After Wang et al., arXiv 2009.05236. The abstract names the metric and its use; the formula was not accessible, so this
+is a reconstruction, and must be labelled as one wherever its values are shown.
 """
 
 import math
