@@ -1,14 +1,12 @@
 """From a file of PyTorch weights to a run folder."""
 
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from safetensors.numpy import save_file
+from typing import Any, Literal
 
 from jsep.models import model_info, parse_options
-from jsep.port import flat, from_torch, read_state
+from jsep.port import from_torch, read_state
 from jsep.train import RunConfig, adopt
+from jsep.trees import flatten, save_arrays
 
 
 def adopt_file(
@@ -19,7 +17,7 @@ def adopt_file(
     options: tuple[str, ...] = (),
     data: str | None = None,
     normalize: Literal["dataset", "unit", "imagenet"] | None = None,
-) -> tuple[RunConfig, dict[str, np.ndarray]]:
+) -> tuple[RunConfig, dict[str, Any]]:
     """Make a run folder of PyTorch's weights, and return its config and all arrays by our names.
 
     Args:
@@ -43,6 +41,5 @@ def adopt_file(
         normalize=normalize or ("imagenet" if imagenet else "dataset"),
     )
     adopt(config, variables, out)
-    arrays = flat(variables)
-    save_file(arrays, out / "weights.safetensors")
-    return config, arrays
+    save_arrays(out / "weights.safetensors", variables)
+    return config, flatten(variables)

@@ -349,8 +349,7 @@ def port(
 
 def _check_port(model: str, size: int | None) -> None:
     from jsep.models import model_info
-    from jsep.port import TOLERANCE
-    from jsep.port import check as compare
+    from jsep.port import TOLERANCE, compare_with_torch
 
     references = model_info(model).references
     if not references:
@@ -360,7 +359,7 @@ def _check_port(model: str, size: int | None) -> None:
     worst = 0.0
     for reference, options in references.items():
         with console.status(f"Building {reference} and {model}"):
-            rows = compare(model, reference, size=size)
+            rows = compare_with_torch(model, reference, size=size)
         tables.differences(f"{model} and {reference}", options, rows)
         worst = max(worst, *(row.relative for row in rows))
     if not worst <= TOLERANCE:
@@ -389,19 +388,19 @@ def data(argv: Sequence[str]) -> None:
         """
         from jsep.data.prepare import needs
         from jsep.data.prepare import prepare as run
-        from jsep.data.sources import EMBEDDED, data_folder, find_source, newest_version
+        from jsep.data.sources import EMBEDDED, data_folder, find_entry, newest_version
 
         if name == EMBEDDED:
             console.print(f"{EMBEDDED} is a part of jsep: nothing to prepare")
             return
-        source, folder = find_source(name), data_folder(data_dir)
-        there = newest_version(folder / source.tfds_name)
+        entry, folder = find_entry(name), data_folder(data_dir)
+        there = newest_version(folder / entry.tfds_name)
         if there is None:
             console.print(f"Preparing {name} needs:")
-            for need in needs(source, folder):
+            for need in needs(entry, folder):
                 console.print(f"  {need}")
-            run(source, folder)
-            there = newest_version(folder / source.tfds_name)
+            run(entry, folder)
+            there = newest_version(folder / entry.tfds_name)
         console.print(f"{name} is prepared: {there}")
 
     tyro.extras.subcommand_cli_from_dict({"list": listing, "prepare": prepare}, prog="jsep data", args=argv)

@@ -7,7 +7,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from flax.traverse_util import unflatten_dict
 from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -15,12 +14,12 @@ from safetensors.numpy import load_file
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, load
 from jsep.errors import UserError
 from jsep.models.factored import create_factored
-from jsep.port import flat
 from jsep.train.checkpoint import Checkpoints
 from jsep.train.config import RunConfig
 from jsep.train.run import RunFolder
 from jsep.train.select import HEAD, classes_of, differences
 from jsep.train.step import Statistics, Teacher
+from jsep.trees import flatten, unflatten
 
 
 def statistics_of(config: RunConfig, dataset: Dataset) -> Statistics:
@@ -53,7 +52,7 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
     """
     if source.suffix == ".safetensors":
         try:
-            given = unflatten_dict(load_file(source), sep="/")
+            given = unflatten(load_file(source))
         except (OSError, SafetensorError) as error:
             raise UserError(f"--init {source}: it cannot be read as safetensors ({error})") from error
     elif source.is_dir():
@@ -68,9 +67,9 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
             f"--init {source}: it is of another network, one that differs in {', '.join(other[:3])}"
             f"{' and more' if len(other) > 3 else ''}: name the same network and options, and data of as many channels"
         )
-    theirs = flat(given)
-    chosen = {name: own if name in anew else theirs[name] for name, own in flat(fresh).items()}
-    return unflatten_dict(chosen, sep="/")
+    theirs = flatten(given)
+    chosen = {name: np.asarray(own if name in anew else theirs[name]) for name, own in flatten(fresh).items()}
+    return unflatten(chosen)
 
 
 def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:
