@@ -1,7 +1,8 @@
-"""Data sets as arrays or streams, and what is done to images on the device."""
+"""Data sets in memory or as streams, and what is done to images on the device."""
 
 from jsep.data.augment import Augmentation, augment, mix, normalize
 from jsep.data.catalog import IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load
+from jsep.data.choice import Data
 from jsep.data.feed import Feed, ResidentFeed, StreamFeed, make_feed
 from jsep.data.sources import CATALOG
 
@@ -10,6 +11,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Augmentation",
+    "Data",
     "Dataset",
     "Feed",
     "ResidentFeed",

@@ -63,7 +63,6 @@ class Setup:
             jitter=config.jitter,
             randaugment=config.randaugment,
             erase=config.erase,
-            fill=tuple(round(255 * level) for level in self.statistics[0]),
         )
 
     @property

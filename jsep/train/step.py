@@ -58,6 +58,8 @@ def make_train_step(
 ) -> TrainStep:
     """(state, (data, teacher's variables), share of the batch) -> (state, mean loss of the whole batch)."""
 
+    fill = tuple(round(255 * level) for level in statistics[0])
+
     def frozen(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         """A batch norm that is kept normalises by the statistics that are kept, as it will when it is evaluated."""
         layer = context.module
@@ -110,7 +112,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), state.step)
         augment_key, dropout_key, mix_key = jax.random.split(key, 3)
         positions = ops.batch_positions(labels.shape[0], axis_name)
-        images = augment(augment_key, images, positions, augmentation)
+        images = augment(augment_key, images, positions, augmentation, fill)
         targets = targets_of(labels, classes_of(state.params), label_smoothing)
         images, targets = mix(mix_key, images.astype(jnp.float32), targets, positions, mixup=mixup, cutmix=cutmix)
         whole = (images, targets, labels)

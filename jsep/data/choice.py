@@ -1,0 +1,34 @@
+"""The choice of a data set: a part of a recipe."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jsep.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The data set, and how its images reach the network."""
+
+    name: Annotated[str, tyro.conf.arg(name="data")] = "mnist5k"
+    """Data set: one that `jsep data list` shows, or the path of a prepared TFDS directory."""
+    data_dir: Path | None = None
+    """Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
+    image_size: int = 0
+    """Side in pixels that images are scaled and cut to; 0 keeps the data set's own size."""
+    stream: bool = False
+    """Read and decode images from disk during training even if all would fit into memory. More than 4 GiB of images
+    are streamed in any case."""
+    workers: int = 0
+    """Processes that decode a stream; 0 uses threads."""
+    normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
+    """How values from 0 to 1 are normalised: by the mean and standard deviation of the training images (dataset), by
+    those of ImageNet (imagenet), or not at all (unit)."""
+
+    def __post_init__(self) -> None:
+        for field in ("image_size", "workers"):
+            if getattr(self, field) < 0:
+                raise UserError(f"`{field}`={getattr(self, field)}: it must be at least 0")
