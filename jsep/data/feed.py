@@ -77,6 +77,7 @@ def make_feed(part: Split | Records, dataset: Dataset, workers: int = 0) -> Feed
         dataset: the data set that it belongs to.
         workers: processes that decode a stream; 0 uses threads.
 
+    >>> from jsep.data import load
     >>> digits = load("mnist5k")
     >>> feed = make_feed(digits.train, digits)
     >>> images, labels = feed.fetch(feed.constants, next(feed.training(64, seed=0, first_step=0)))
