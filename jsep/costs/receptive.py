@@ -53,7 +53,7 @@ class StageField:
 
     @property
     def score(self) -> float:
-        """Share of the input that a unit sees: of the side (at most 1) squared, times that of the channels."""
+        """Share of the input that a unit sees: the squared share of the side (at most 1) times that of the channels."""
         return min(1.0, self.field / self.side) ** 2 * self.reach
 
 
