@@ -75,6 +75,10 @@ def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> tuple[list
     Returns:
         The field of each stage in its own input, the first stage's in the image; and the longer side of the last
         stage's field in pixels of the image.
+
+    >>> stages, field = receptive_fields(create_model("resnet20", depth=8), (32, 32, 3))
+    >>> [(stage.name, stage.field, stage.side) for stage in stages], field
+    ([('stage1', 7, 32), ('stage2', 7, 32), ('stage3', 7, 16)], 25)
     """
     jaxpr, names, ends = _trace(model, input_shape)
     (image,) = jaxpr.jaxpr.invars
