@@ -1,4 +1,4 @@
-"""Folders for what is made, and files that are whole at any moment."""
+"""Folders for results, and files that are never half-written."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,24 @@ from jsep.errors import UserError
 
 
 def make_folder(path: Path) -> None:
-    """Make what --out names. Raises `UserError` where that cannot be."""
+    """Create a folder for results and its parents, where they are missing.
+
+    Raises:
+        UserError: the path is a file, or the folder cannot be created.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path} cannot be made a folder ({error.strerror}): choose another --out") from error
+        raise UserError(f"The folder {path} cannot be created ({error.strerror}): choose another `out`") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one move: `path` holds the old or the new text, never half of one."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file in one move: at any moment `path` holds the old content or the new, never a part of it.
+
+    Args:
+        path: the file to create or replace.
+        content: text, which is encoded as UTF-8 with its line ends unchanged, or bytes.
+    """
     beside = path.with_name(f"{path.name}.part")
-    beside.write_text(text, encoding="utf-8", newline="")
+    beside.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(beside, path)

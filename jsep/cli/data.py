@@ -27,14 +27,14 @@ def list_sets(data_dir: Path | None = None) -> None:
     then = ("during training", "prepared")
     table = new_table("data set", numbers=("classes", "images", "size"), then=then)
     folder = data_folder(data_dir)
-    for name, source in CATALOG.items():
-        if source is None:
+    for name, entry in CATALOG.items():
+        if entry is None:
             embedded = load(name)
             classes, images = len(embedded.class_names), len(embedded.train) + len(embedded.test)
             shape, place = embedded.image_shape, "in the package"
         else:
-            classes, images, shape = source.classes, source.images, source.shape
-            place = str(newest_version(folder / source.tfds_name) or "no")
+            classes, images, shape = entry.classes, entry.images, entry.shape
+            place = str(newest_version(folder / entry.tfds_name) or "no")
         lies = "streamed" if is_streamed(images, shape) else "in memory"
         table.add_row(name, f"{classes:,}", f"{images:,}", size(shape), lies, place)
     print_table(table)
@@ -51,17 +51,17 @@ def prepare_set(name: Positional[str], data_dir: Path | None = None) -> None:
         data_dir: Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
     """
     from jsep.data.prepare import needs, prepare
-    from jsep.data.sources import EMBEDDED, data_folder, find_source, newest_version
+    from jsep.data.sources import EMBEDDED, data_folder, find_entry, newest_version
 
     if name == EMBEDDED:
         console.print(f"{EMBEDDED} is a part of jsep: nothing to prepare")
         return
-    source, folder = find_source(name), data_folder(data_dir)
-    place = newest_version(folder / source.tfds_name)
+    entry, folder = find_entry(name), data_folder(data_dir)
+    place = newest_version(folder / entry.tfds_name)
     if place is None:
         console.print(f"Preparing {name} needs:")
-        for need in needs(source, folder):
+        for need in needs(entry, folder):
             console.print(f"  {need}")
-        prepare(source, folder)
-        place = newest_version(folder / source.tfds_name)
+        prepare(entry, folder)
+        place = newest_version(folder / entry.tfds_name)
     console.print(f"{name} is prepared: {place}")

@@ -57,7 +57,7 @@ def port(
 
 
 def _check(model: str, side: int | None) -> None:
-    from jsep.port import TOLERANCE, check
+    from jsep.port import TOLERANCE, compare_with_torch
 
     references = model_info(model).references
     if not references:
@@ -66,7 +66,7 @@ def _check(model: str, side: int | None) -> None:
     worst = 0.0
     for reference, options in references.items():
         with console.status(f"Building {reference} and {model}"):
-            rows = check(model, reference, size=side)
+            rows = compare_with_torch(model, reference, size=side)
         given = f" ({format_options(options)})" if options else ""
         console.print(f"{model} and {reference}{given}, random weights and statistics, float32")
         table = new_table("stage", "output", numbers=("relative difference",))

@@ -1,4 +1,4 @@
-"""Compression of trained networks that needs no new network: decomposition and its rivals, batch norms folded."""
+"""Compressing trained networks: dense convolutions decomposed into cheaper ones, batch norms folded."""
 
 from jsep.compress.decompose import LayerResult, Options, decompose
 from jsep.compress.fold import apply_folded, fold_batch_norms

@@ -1,4 +1,4 @@
-"""A trained network's dense convolutions turned into cheaper ones, layer by layer, from some images."""
+"""Replacing the dense convolutions of a trained network by cheaper ones, layer by layer, fitted to some images."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -9,30 +9,37 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array, lax
+from jaxtyping import Float
 
 from jsep.compress import solve
 from jsep.compress.moments import Accumulator, Moments
 from jsep.compress.plan import Method, Site
-from jsep.costs import Table, count
+from jsep.costs import CostTable, count
 from jsep.errors import UserError
 from jsep.layers import BatchNorm, Conv
+from jsep.layers.watch import Answer, path_of, watch
 from jsep.models.factored import Factor, Factored
 from jsep.ops.geometry import explicit_padding
+from jsep.trees import flatten, unflatten
 
 Variables = dict[str, Any]
-BLIND = ("svd", "data", "channel_svd")  # methods that do not look at the response that is wanted
-RELU_SAMPLES = 20_000  # windows that a refit behind the ReLU looks at
+BLIND = ("svd", "data", "channel_svd")  # methods that are not fitted to the wanted response
+RELU_SAMPLES = 20_000  # about how many windows a refit behind the ReLU uses
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a layer is fitted.
+    """Options of the fit of each layer.
 
-    sweeps: of `comp`. symmetric: a layer sees what the untouched network would give it, not what the layers before it
-    now do. relu: the last part is refitted to the response behind a ReLU (separable kinds),
-    whether or not the network has one there. points: windows an image.
+    Attributes:
+        method: how a layer is fitted, see `jsep.compress.solve`.
+        sweeps: passes of the method comp over the input channels.
+        symmetric: fit a layer to the inputs that it has in the original network, not to those that the decomposed
+            layers before it now deliver.
+        relu: refit the pointwise part to the response behind a ReLU, whether or not the network has one there.
+        points: windows of each image that a layer is fitted to.
+        seed: seed of the choice of windows.
     """
 
     method: Method = "comp"
@@ -44,19 +51,36 @@ class Options:
 
 
 class Fit(NamedTuple):
-    """parts: the new variables below a site's path, by name. kernel: the dense one (c, k, m) that they amount to."""
+    """A fitted replacement.
+
+    Attributes:
+        parts: its variables, by their paths below that of the convolution.
+        kernel: the dense kernel that the parts amount to.
+        bias: the bias that belongs to it.
+    """
 
     parts: dict[str, np.ndarray]
-    kernel: np.ndarray
-    bias: np.ndarray
+    kernel: Float[np.ndarray, "c k m"]
+    bias: Float[np.ndarray, " m"]
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerResult:
     """One replaced convolution: a row of layers.csv.
 
-    error: of the linear response, root mean square over that of the centred response, on the images of the fit.
-    error_inherited: the same for the untouched layer, behind the decomposed ones before it. MACs of one image.
+    Attributes:
+        path: where the convolution lies in the network.
+        kind: kind of the replacement, see `jsep.models.factored.Factor`.
+        rank: features between its two convolutions; 0 for the separable kind.
+        error: root mean square error of the linear response, relative to the root mean square of the centred response,
+            on the images of the fit.
+        error_inherited: the same error for the original convolution behind the layers that were decomposed before it.
+        samples: windows that it was fitted to.
+        params_before: parameters of the convolution.
+        params_after: parameters of the replacement.
+        macs_before: multiply-accumulates of the convolution for one image.
+        macs_after: multiply-accumulates of the replacement for one image.
+        note: a warning about the fit, empty where there is none.
     """
 
     path: str
@@ -81,24 +105,28 @@ def decompose(
     options: Options,
     on_layer: Callable[[LayerResult], None] = lambda row: None,
 ) -> tuple[Factored, Variables, list[LayerResult]]:
-    """The network with `plan` carried out, its variables, and a row for each layer.
+    """Replace convolutions of a trained network, fitting one layer after another.
 
     Args:
-        model: the trained network, with `variables`.
+        model: the network.
+        variables: its trained parameters and statistics.
         sites: its convolutions, from `find_sites`.
-        plan: what to replace, in the order of evaluation.
-        batches: gives the images anew whenever it is called: normalised (n, h, w, c), each batch of one shape.
-        options: see `Options`.
-        on_layer: told of each layer when it is done.
+        plan: the replacements, in the order of evaluation.
+        batches: a function that starts a new pass over the images: normalised batches (n, h, w, c) of one shape.
+        options: how each layer is fitted.
+        on_layer: called with the result of each layer as soon as it is fitted.
+
+    Returns:
+        The network with the replacements, its variables, and one result for each replaced layer.
 
     Raises:
-        UserError: a refit behind the ReLU is asked for where it does not exist.
+        UserError: `options` ask for a refit behind the ReLU, and the plan holds other kinds than separable.
     """
     other = next((factor for factor in plan if factor.kind != "separable"), None)
     if options.relu and other:
-        raise UserError(f"--relu refits separable convolutions, and {other} is none: leave --relu out")
+        raise UserError(f"`relu` refits separable convolutions only, and {other} is another kind: leave `relu` out")
     by_path = {site.path: site for site in sites}
-    # a layer without a batch norm gets a bias, which both networks carry from the start
+    # a layer without a batch norm gets a bias, which the dense network carries from the start
     biased = [Factor(factor.path, "dense", bias=True) for factor in plan if not by_path[factor.path].norm]
     dense = Factored(model, tuple(biased))
     original = _with_biases(variables, biased, by_path)
@@ -120,27 +148,29 @@ def decompose(
 
 
 def _with_biases(variables: Variables, biased: Sequence[Factor], sites: dict[str, Site]) -> Variables:
-    flat: dict[str, Any] = flatten_dict(variables, sep="/")
+    """Return the variables with a bias of zero for each layer in `biased` that has none."""
+    leaves = flatten(variables)
     for factor in biased:
-        flat.setdefault(f"params/{factor.path}/bias", jnp.zeros(sites[factor.path].features))
-    return unflatten_dict(flat, sep="/")
+        leaves.setdefault(f"params/{factor.path}/bias", jnp.zeros(sites[factor.path].features))
+    return unflatten(leaves)
 
 
-def _leaf(variables: Variables, part: str, path: str, name: str) -> np.ndarray:
-    return np.asarray(flatten_dict(variables[part], sep="/")[f"{path}/{name}"], np.float64)
+def _folded(variables: Variables, site: Site) -> tuple[Float[np.ndarray, "c k m"], Float[np.ndarray, " m"]]:
+    """Return the kernel and the bias of a convolution with its batch norm folded in, in float64."""
+    leaves = flatten(variables)
 
+    def leaf(path: str) -> np.ndarray:
+        return np.asarray(leaves[path], np.float64)
 
-def _folded(variables: Variables, site: Site) -> tuple[np.ndarray, np.ndarray]:
-    """The kernel (c, k, m) and the bias of the convolution with its batch norm folded in."""
-    kernel = _leaf(variables, "params", site.path, "kernel")
+    kernel = leaf(f"params/{site.path}/kernel")
     kernel = kernel.reshape(site.taps, site.channels, site.features).swapaxes(0, 1)
     bias = np.zeros(site.features)
     if site.bias or not site.norm:
-        bias = _leaf(variables, "params", site.path, "bias")
+        bias = leaf(f"params/{site.path}/bias")
     if not site.norm:
         return kernel, bias
-    scale, shift = (_leaf(variables, "params", site.norm, name) for name in ("scale", "bias"))
-    mean, var = (_leaf(variables, "batch_stats", site.norm, name) for name in ("mean", "var"))
+    scale, shift = (leaf(f"params/{site.norm}/{name}") for name in ("scale", "bias"))
+    mean, var = (leaf(f"batch_stats/{site.norm}/{name}") for name in ("mean", "var"))
     scale = scale / np.sqrt(var + site.epsilon)
     return kernel * scale, (bias - mean) * scale + shift
 
@@ -154,7 +184,7 @@ def _windows(
     options: Options,
     number: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each batch, windows (n * points, c * k) of what the layer is given: in the original, and in the current."""
+    """Yield the windows (n * points, c * k) of each batch: as the original, and as the current variables give them."""
     height, width = site.output_size
     points = min(options.points, height * width)
     sample = jax.jit(partial(_sample, model, site))
@@ -167,16 +197,15 @@ def _windows(
 
 
 def _sample(model: nn.Module, site: Site, variables: Variables, x: Array, at: Array) -> Array:
-    """Windows of the input of a convolution around output positions (n, points, 2) -> (n * points, c * k)."""
+    """Return the input windows of a convolution at output positions `at`: (n, points, 2) -> (n * points, c * k)."""
     found: list[Array] = []
 
-    def keep(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        layer = context.module
-        if isinstance(layer, Conv) and context.method_name == "__call__" and "/".join(layer.path) == site.path:
+    def keep(layer: nn.Module, call: Answer, *args: Any, **kwargs: Any) -> Any:
+        if path_of(layer) == site.path:
             found.append(args[0])
         return call(*args, **kwargs)
 
-    with nn.intercept_methods(keep):
+    with watch(keep, Conv):
         model.apply(variables, x)
     pads = explicit_padding(site.padding, site.input_size, site.kernel_size, site.strides)
     padded = jnp.pad(found[0], ((0, 0), *pads, (0, 0)))
@@ -193,7 +222,7 @@ def _sample(model: nn.Module, site: Site, variables: Variables, x: Array, at: Ar
 def _measure(
     windows: Iterator[tuple[np.ndarray, np.ndarray]], kernel: np.ndarray, bias: np.ndarray, keep: bool
 ) -> tuple[Moments, tuple[np.ndarray, np.ndarray] | None]:
-    """Moments of what the new layer sees and the response that is wanted; some samples where they are asked for."""
+    """Return the moments of the current windows and the wanted responses, and some samples of both where `keep` is."""
     flat, accumulator, kept, count = kernel.reshape(-1, kernel.shape[-1]), Accumulator(), [], 0
     for before, now in windows:
         wanted = before @ flat + bias
@@ -215,7 +244,7 @@ def _fit(
     samples: tuple[np.ndarray, np.ndarray] | None,
     options: Options,
 ) -> Fit:
-    """By the kind of `factor` and the method of `options`."""
+    """Fit a replacement of the factor's kind by the method in `options`."""
     with jax.enable_x64(True):
         w, gram, cross = (jnp.asarray(a, jnp.float64) for a in (kernel, moments.gram, moments.cross))
         kh, kw = site.kernel_size
@@ -240,7 +269,7 @@ def _fit(
             parts = {
                 "depthwise/kernel": d.T.reshape(kh, kw, 1, -1),
                 "pointwise/kernel": p[None, None],
-                # an identity for now, with the statistics that the depthwise part has
+                # with the statistics of the depthwise part this batch norm is the identity, until training goes on
                 "norm/scale": np.sqrt(variance + BatchNorm.epsilon),
                 "norm/bias": filtered,
                 "norm/mean": filtered,
@@ -276,9 +305,10 @@ def _fit(
 
 
 def _gain(dense: np.ndarray, moments: Moments) -> np.ndarray:
-    """For each response, what gives it back the variance that is wanted.
+    """Return the factors that restore the wanted variance of each response.
 
-    A fit that does not see what arrives loses some of it in every layer, until nothing is left behind a dozen.
+    A fit that ignores the errors of earlier layers loses some variance in every layer; a dozen layers later nothing is
+    left.
     """
     _, variance = moments.response(dense)
     alive = variance > 1e-8 * moments.variance
@@ -288,6 +318,7 @@ def _gain(dense: np.ndarray, moments: Moments) -> np.ndarray:
 def _behind_relu(
     found: solve.Separable, samples: tuple[np.ndarray, np.ndarray], moments: Moments
 ) -> tuple[solve.Separable, np.ndarray]:
+    """Refit the pointwise part and the bias behind a ReLU."""
     x, y = (jnp.asarray(a, jnp.float64) for a in samples)
     features = jnp.einsum("nck,ck->nc", x.reshape(len(x), *found.d.shape), found.d)
     dense = found.kernel.reshape(-1, y.shape[-1])
@@ -297,17 +328,17 @@ def _behind_relu(
 
 
 def _with_layer(variables: Variables, site: Site, fit: Fit, moments: Moments) -> Variables:
-    """The dense network with the layer's new kernel, and a batch norm that adds the bias and no more."""
-    flat: dict[str, Any] = flatten_dict(variables, sep="/")
+    """Return the dense network's variables with the new kernel, and a batch norm that only adds the bias."""
+    leaves = flatten(variables)
     hwio = fit.kernel.swapaxes(0, 1).reshape(*site.kernel_size, site.channels, site.features)
 
     def put(path: str, value: np.ndarray) -> None:
-        flat[path] = jnp.asarray(value, jnp.float32)
+        leaves[path] = jnp.asarray(value, jnp.float32)
 
     put(f"params/{site.path}/kernel", hwio)
     if not site.norm:
         put(f"params/{site.path}/bias", fit.bias)
-        return unflatten_dict(flat, sep="/")
+        return unflatten(leaves)
     if site.bias:
         put(f"params/{site.path}/bias", np.zeros(site.features))
     mean, variance = moments.response(fit.kernel)
@@ -315,12 +346,13 @@ def _with_layer(variables: Variables, site: Site, fit: Fit, moments: Moments) ->
     put(f"batch_stats/{site.norm}/var", variance)
     put(f"params/{site.norm}/scale", np.sqrt(variance + site.epsilon))
     put(f"params/{site.norm}/bias", mean + fit.bias)
-    return unflatten_dict(flat, sep="/")
+    return unflatten(leaves)
 
 
 def _row(
-    factor: Factor, kernel: np.ndarray, dense: np.ndarray, moments: Moments, tables: Sequence[Table]
+    factor: Factor, kernel: np.ndarray, dense: np.ndarray, moments: Moments, tables: Sequence[CostTable]
 ) -> LayerResult:
+    """Return the result of a layer; `tables` are the costs of the network before and after."""
     size, outputs = kernel.shape[0] * kernel.shape[1], kernel.shape[2]
     with jax.enable_x64(True):
         kernels = (jnp.asarray(k.reshape(size, outputs)) for k in (dense, kernel))
@@ -338,23 +370,23 @@ def _row(
         params_after=params_after,
         macs_before=macs_before,
         macs_after=macs_after,
-        note=f"few windows for {size} numbers a response" if 10 * size > moments.samples else "",
+        note=f"few windows to fit {size} weights per response" if 10 * size > moments.samples else "",
     )
 
 
-def _costs(table: Table, path: str) -> tuple[int, int]:
-    """Parameters and MACs of a layer and of all below it."""
+def _costs(table: CostTable, path: str) -> tuple[int, int]:
+    """Return the parameters and the MACs of a layer, those of the layers inside it included."""
     rows = [row for row in table.rows if row.path == path or row.path.startswith(f"{path}/")]
     return sum(row.params for row in rows), sum(row.cost.macs for row in rows if row.cost)
 
 
 def _finished(variables: Variables, fits: dict[str, Fit]) -> Variables:
-    """The dense kernels replaced by their parts."""
-    flat: dict[str, Any] = flatten_dict(variables, sep="/")
+    """Return the variables with the dense kernels replaced by the parts of their replacements."""
+    leaves = flatten(variables)
     for path, fit in fits.items():
-        flat.pop(f"params/{path}/kernel")
-        flat.pop(f"params/{path}/bias", None)
+        leaves.pop(f"params/{path}/kernel")
+        leaves.pop(f"params/{path}/bias", None)
         for name, value in fit.parts.items():
             part = "batch_stats" if name.endswith(("/mean", "/var")) else "params"
-            flat[f"{part}/{path}/{name}"] = jnp.asarray(value, jnp.float32)
-    return unflatten_dict(flat, sep="/")
+            leaves[f"{part}/{path}/{name}"] = jnp.asarray(value, jnp.float32)
+    return unflatten(leaves)

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the same network for inference, with fewer operations."""
+"""Folding batch norms into the convolutions before them: the same logits with fewer operations."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,24 +8,34 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import JaxprEqn, Var
 from jaxtyping import Array, Float
 
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, PointwiseConv
+from jsep.layers.watch import Answer, path_of, watch
+from jsep.trees import flatten, unflatten
 
-LINEAR = (Conv, PointwiseConv, DepthwiseConv, nn.Dense)  # their kernels end with the output channels
+LINEAR = (Conv, PointwiseConv, DepthwiseConv, nn.Dense)  # the last axis of their kernels is the output channels
 
 
 def fold_batch_norms(
     model: nn.Module, variables: Mapping[str, Any], input_shape: Sequence[int]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Variables for `apply_folded`, and which convolution each batch norm went into: {its path: the norm's path}.
+    """Fold the batch norms of a trained network into the convolutions before them.
 
-    With factor = scale / sqrt(var + epsilon), a convolution whose output goes to a batch norm and nowhere else gets its
-    kernel times the factor; what is added to each channel is added once, by the convolution where it has a bias, else
-    by the batch norm. A batch norm behind anything else is left with a scale and a bias. Computed in float64.
+    The kernel of a convolution whose output goes to a batch norm and nowhere else is multiplied by
+    scale / sqrt(var + epsilon). The shift of each channel goes to the bias of the convolution where it has one, and
+    stays with the batch norm otherwise. A batch norm behind anything else is reduced to a scale and a bias. All this is
+    computed in float64.
+
+    Args:
+        model: the network.
+        variables: its parameters and running statistics.
+        input_shape: height, width and channels of an image.
+
+    Returns:
+        Float32 variables for `apply_folded`, and the folded pairs as {path of the convolution: path of the batch norm}.
 
     >>> model = create_model("resnet20", depth=8)
     >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
@@ -35,8 +45,7 @@ def fold_batch_norms(
     """
     pairs, epsilons = _pairs(model, variables, input_shape)
     convs = {norm: conv for conv, norm in pairs.items()}
-    params: dict[str, Any] = flatten_dict(dict(variables["params"]), sep="/")
-    statistics: dict[str, Any] = flatten_dict(dict(variables.get("batch_stats", {})), sep="/")
+    params, statistics = flatten(variables["params"]), flatten(variables.get("batch_stats", {}))
     left = {path: value for path, value in statistics.items() if path.rsplit("/", 1)[0] not in epsilons}
     for norm, epsilon in epsilons.items():
         mean, var = (np.asarray(statistics[f"{norm}/{name}"], np.float64) for name in ("mean", "var"))
@@ -52,22 +61,25 @@ def fold_batch_norms(
             mean = mean if own is None else mean - np.asarray(own, np.float64)
         params[f"{home}/bias"] = bias - mean * factor
     arrays = {path: jnp.asarray(value, jnp.float32) for path, value in params.items()}
-    return {"params": unflatten_dict(arrays, sep="/"), "batch_stats": unflatten_dict(left, sep="/")}, pairs
+    return {"params": unflatten(arrays), "batch_stats": unflatten(left)}, pairs
 
 
 def apply_folded(model: nn.Module, variables: Mapping[str, Any], x: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-    """Logits of `model` with variables that `fold_batch_norms` made of its own."""
-    with nn.intercept_methods(_affine):
+    """Return the logits of a network under folded variables.
+
+    Args:
+        model: the network that was given to `fold_batch_norms`.
+        variables: the variables that it returned.
+        x: normalised images.
+    """
+    with watch(_affine, BatchNorm):
         logits: Any = model.apply(variables, x, train=False)
     return logits
 
 
-def _affine(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-    """In the place of a batch norm, what is left of it."""
-    layer = context.module
-    if not isinstance(layer, BatchNorm) or context.method_name != "__call__":
-        return call(*args, **kwargs)
-    x, left = args[0], layer.variables.get("params", {})
+def _affine(layer: nn.Module, call: Answer, x: Array, *_: Any, **__: Any) -> Array:
+    """Apply the scale and the bias that are left of a batch norm, where there are any."""
+    left = layer.variables.get("params", {})
     shape = (1,) * (x.ndim - 1) + (-1,)
     if "scale" in left:
         x = x * left["scale"].reshape(shape)
@@ -77,30 +89,27 @@ def _affine(call: Any, args: tuple, kwargs: dict, context: nn.module.Interceptor
 def _pairs(
     model: nn.Module, variables: Mapping[str, Any], input_shape: Sequence[int]
 ) -> tuple[dict[str, str], dict[str, float]]:
-    """{convolution: the batch norm that alone takes its output}, and {batch norm: its epsilon}.
+    """Return {convolution: the batch norm that alone takes its output} and {batch norm: its epsilon}, all by path.
 
-    Layers leave their names in the program, where it can be seen who takes what.
+    The layers mark their inputs and outputs with names in the program, which then tells who takes what.
     """
     calls: Counter[str] = Counter()
     epsilons: dict[str, float] = {}
 
-    def leave_names(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        layer, path = context.module, "/".join(context.module.path)
-        if context.method_name != "__call__":
-            return call(*args, **kwargs)
+    def leave_names(layer: nn.Module, call: Answer, x: Array, *args: Any, **kwargs: Any) -> Any:
+        path = path_of(layer)
         if isinstance(layer, BatchNorm):
             calls[path] += 1
             epsilons[path] = layer.epsilon
-            return call(checkpoint_name(args[0], f"to {path}"), *args[1:], **kwargs)
-        y = call(*args, **kwargs)
-        # what another layer stands in for has no kernel of its own
-        if isinstance(layer, LINEAR) and layer.has_variable("params", "kernel"):
+            return call(checkpoint_name(x, f"to {path}"), *args, **kwargs)
+        y = call(x, *args, **kwargs)
+        if layer.has_variable("params", "kernel"):  # a layer that others stand in for has no kernel of its own
             calls[path] += 1
             y = checkpoint_name(y, f"from {path}")
         return y
 
     def logits(variables: Mapping[str, Any], x: Array) -> Any:
-        with nn.intercept_methods(leave_names):
+        with watch(leave_names, BatchNorm, *LINEAR):
             return model.apply(variables, x, train=False)
 
     program = jax.make_jaxpr(logits)(variables, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)).jaxpr
@@ -122,5 +131,5 @@ def _pairs(
 
 
 def _name(equation: JaxprEqn) -> str:
-    """What `leave_names` left there."""
+    """Return the name that `leave_names` put on an equation, empty for any other equation."""
     return equation.params["name"] if equation.primitive.name == "name" else ""

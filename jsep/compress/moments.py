@@ -1,4 +1,4 @@
-"""Second moments of windows and responses, streamed: memory does not grow with the number of images."""
+"""Second moments of windows and responses, accumulated batch by batch in constant memory."""
 
 import dataclasses
 
@@ -8,9 +8,15 @@ from jaxtyping import Float
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Centred, over `samples` windows.
+    """Means and centred second moments of windows x and responses y, in float64.
 
-    gram: covariance of the windows x (d, d). cross: of windows and responses y (d, m). variance: of each response.
+    Attributes:
+        gram: covariance of the windows.
+        cross: covariance of the windows with the responses.
+        variance: variance of each response.
+        x_mean: mean of the windows.
+        y_mean: mean of the responses.
+        samples: number of windows.
     """
 
     gram: Float[np.ndarray, "d d"]
@@ -22,23 +28,26 @@ class Moments:
 
     @property
     def total(self) -> float:
-        """The variance of all responses together."""
+        """Sum of the variances of all responses."""
         return float(self.variance.sum())
 
     def response(self, kernel: Float[np.ndarray, "c k m"]) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-        """Mean and variance of what a kernel makes of the windows."""
+        """Return the mean and the variance of the responses that a kernel gives to the windows."""
         flat = kernel.reshape(-1, kernel.shape[-1])
         return self.x_mean @ flat, np.maximum(np.einsum("im,im->m", flat, self.gram @ flat), 0)
 
 
 class Accumulator:
-    """Adds up batches in float64, about the means of the first batch, so that nothing cancels."""
+    """Sums over batches, from which `moments` are computed.
+
+    Sums are in float64 and about the means of the first batch, so that no precision is lost to cancellation.
+    """
 
     def __init__(self) -> None:
         self._samples = 0
 
     def add(self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n m"]) -> None:
-        """One batch of windows and of the responses that belong to them."""
+        """Add a batch of windows and their responses."""
         x, y = x.astype(np.float64), y.astype(np.float64)
         if not self._samples:
             self._x0, self._y0 = x.mean(0), y.mean(0)
@@ -53,6 +62,7 @@ class Accumulator:
         self._samples += len(x)
 
     def moments(self) -> Moments:
+        """Return the moments of everything added so far; at least one batch."""
         n = self._samples
         x, y = self._x / n, self._y / n
         return Moments(

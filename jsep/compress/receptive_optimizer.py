@@ -1,7 +1,7 @@
-"""A better shape for a network by its receptive fields alone, without training: where blocks should stand, and of what.
+"""Improving a network's shape by its receptive fields, without training: blocks per stage, and kinds of kernels.
 
-After Wang et al., arXiv 2009.05236, whose abstract names a static optimizer at the level of stages and of kernels; the
-optimizer itself could not be read. This one is a reconstruction, and must be called one wherever it is shown.
+After Wang et al., arXiv 2009.05236. The abstract names a static optimizer for stages and for kernels; the algorithm was
+not accessible, so this is a reconstruction, and must be labelled as one wherever its results are shown.
 """
 
 import dataclasses
@@ -16,7 +16,15 @@ from jsep.costs.receptive import Reach, rolling_reach
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-    """A convolution of a block: kernel size, channels that come in and go out. shortcut: none of the main path's."""
+    """A convolution of a block.
+
+    Attributes:
+        kernel_size: side of the kernel.
+        channels: number of input channels.
+        features: number of output channels.
+        depthwise: whether it is depthwise.
+        shortcut: whether it lies on the shortcut and not on the main path.
+    """
 
     kernel_size: int
     channels: int
@@ -26,12 +34,21 @@ class Conv:
 
     @property
     def params(self) -> int:
+        """Number of weights."""
         return self.kernel_size**2 * (self.channels if self.depthwise else self.channels * self.features)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Blocks at one resolution. first: the block that opens the stage, with its stride; other: each block behind it."""
+    """Blocks at one resolution.
+
+    Attributes:
+        side: height of the input in pixels.
+        stride: stride of the first block.
+        first: convolutions of the first block.
+        other: convolutions of every other block.
+        blocks: number of blocks.
+    """
 
     side: int
     stride: int
@@ -40,7 +57,10 @@ class Stage:
     blocks: int
 
     def field(self) -> int:
-        """Of a unit at the end, in pixels of the map that enters; the stride is that of the first spatial kernel."""
+        """Return the side of a last unit's receptive field in pixels of the input.
+
+        The first convolution of the main path with a kernel above 1x1 has the stride.
+        """
         field, jump = 1, 1
         for number in range(self.blocks):
             strided = False
@@ -53,23 +73,34 @@ class Stage:
         return field
 
     def params(self) -> int:
-        """Of the convolutions."""
+        """Return the number of weights of all convolutions."""
         return sum(c.params for c in self.first) + (self.blocks - 1) * sum(c.params for c in self.other)
 
     def macs(self) -> int:
-        """Parameters of the convolutions times the output's pixels."""
+        """Return the weights times the pixels of the output."""
         return self.params() * (self.side // self.stride) ** 2
 
 
 def score(stages: Sequence[Stage]) -> float:
-    """The geometric mean of the squared shares of their sides that stages see; every channel is seen."""
+    """Return the geometric mean of the stages' scores where every unit sees all channels.
+
+    The score of a stage is the share of the input's side that a unit sees (at most 1), squared.
+    """
     shares = [min(1.0, stage.field() / stage.side) ** 2 for stage in stages]
     return math.prod(shares) ** (1 / len(shares))
 
 
 @dataclasses.dataclass(frozen=True)
 class Move:
-    """One block from a stage to another, counted from 1, and what came of it."""
+    """One block moved from a stage to another.
+
+    Attributes:
+        giver: number of the stage that gave the block, counted from 1.
+        taker: number of the stage that took it.
+        score: score of the network after the move.
+        params: its weights after the move.
+        macs: its multiply-accumulates after the move.
+    """
 
     giver: int
     taker: int
@@ -79,10 +110,17 @@ class Move:
 
 
 def optimize_stages(stages: Sequence[Stage], tolerance: float = 0.0) -> tuple[list[Stage], list[Move]]:
-    """Move blocks between stages as long as the score rises, or at the same score the parameters fall.
+    """Move blocks between stages as long as the score rises, or the weights become fewer at the same score.
 
-    The number of blocks stays, no stage is left empty, and MACs stay below (1 + tolerance) times the original's.
-    Of all moves the one with the highest score is taken, of equals the one with the fewest parameters.
+    The total number of blocks does not change, and no stage is left empty. Each step takes the move with the highest
+    score, and of equal ones that with the fewest weights.
+
+    Args:
+        stages: the stages of the network.
+        tolerance: share by which the multiply-accumulates may grow over the original's.
+
+    Returns:
+        The stages after all moves, and the moves.
     """
     now, moves = list(stages), []
     budget = (1 + tolerance) * sum(stage.macs() for stage in stages)
@@ -107,18 +145,27 @@ def optimize_stages(stages: Sequence[Stage], tolerance: float = 0.0) -> tuple[li
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """What a dense convolution becomes: itself, or depthwise and then pointwise, grouped or rolling pointwise."""
+    """A form that a dense convolution can take.
+
+    Attributes:
+        kind: "dense" leaves it as it is; "separable", "grouped" and "rolling" are a depthwise convolution and a
+            pointwise one that is dense, grouped or rolling.
+        groups: groups of the pointwise convolution.
+        overlap: share of its channels that a group of a rolling convolution has in common with the next one.
+    """
 
     kind: str
     groups: int = 1
     overlap: float = 0.0
 
     def params(self, conv: Conv) -> int:
+        """Return the number of weights that a convolution has in this form."""
         if self.kind == "dense":
             return conv.params
         return conv.kernel_size**2 * conv.channels + conv.channels * conv.features // self.groups
 
     def reach(self, conv: Conv) -> Reach:
+        """Return which input channels each output channel of a convolution reads in this form."""
         if self.kind == "grouped":
             ones = np.ones((conv.features // self.groups, conv.channels // self.groups), bool)
             return np.kron(np.eye(self.groups, dtype=bool), ones)
@@ -131,7 +178,7 @@ GROUPS, OVERLAPS = (2, 4, 8), (0.25, 0.33, 0.5, 0.75)
 
 
 def kernels(conv: Conv) -> list[Kernel]:
-    """All that a convolution can become, the cheapest first."""
+    """Return all forms that a convolution can take, the cheapest first."""
     if conv.kernel_size == 1 or conv.depthwise:
         return [Kernel("dense")]
     groups = [g for g in GROUPS if conv.channels % g == 0 and conv.features % g == 0]
@@ -145,9 +192,16 @@ def kernels(conv: Conv) -> list[Kernel]:
 
 
 def optimize_kernels(convs: Sequence[Conv], threshold: float = 1.0) -> list[Kernel]:
-    """The cheapest kernels of a stage, in order, with which its end still sees `threshold` of its entry's channels.
+    """Choose the cheapest forms of a stage's convolutions that let its output see enough channels of its input.
 
-    The largest convolution is decided first, each with the others as they then are.
+    The choice is greedy, from the largest convolution to the smallest.
+
+    Args:
+        convs: the convolutions in the order of evaluation.
+        threshold: share of the input channels that an output channel must see on average.
+
+    Returns:
+        A form for each convolution.
     """
     chosen = [Kernel("dense")] * len(convs)
 

@@ -1,11 +1,12 @@
-"""Cheaper convolutions that come closest to a dense one: pure functions of its kernel and of second moments, float64.
+"""Fitting cheaper convolutions to a dense one: pure functions of its kernel and of second moments, in float64.
 
-A kernel is (c, k, m): input channels, taps, outputs. Moments are centred: `gram` (c * k, c * k) of what the new layer
-sees, channel-major; `cross` (c * k, m) of that with the response that is wanted. Separable methods give filters d
-(c, k) and mixing rows p (c, m), so that channel i of the kernel becomes the outer product of d[i] and p[i].
+A kernel has the shape (c, k, m): input channels, taps, output channels. The moments are centred: `gram` (c * k, c * k)
+is the covariance of the windows that the new layer sees, with channels before taps; `cross` (c * k, m) is that of these
+windows with the wanted responses. Separable methods return depthwise filters d (c, k) and pointwise rows p (c, m);
+channel i of the kernel becomes the outer product of d[i] and p[i].
 
-Depth-wise decomposition: arXiv 1910.09455, of which the abstract is readable; the formulas are derived anew. Channel
-decomposition: Zhang et al., arXiv 1505.06798; spatial decomposition: Jaderberg et al., arXiv 1405.3866.
+Depthwise decomposition: arXiv 1910.09455; only the abstract was accessible, the formulas are derived here. Channel
+decomposition: Zhang et al., arXiv 1505.06798. Spatial decomposition: Jaderberg et al., arXiv 1405.3866.
 """
 
 from functools import partial
@@ -16,25 +17,34 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-# of the mean eigenvalue, added where moments are inverted; with 1e-8 a channel that hardly ever fires on the images of
-# a fit gets weights that ruin others
+# share of the mean eigenvalue that is added to moments before they are inverted; with 1e-8, a channel that hardly ever
+# fires on the images of the fit gets weights that ruin other images
 RIDGE = 1e-5
-REFITS = 10  # alternations of `als`
+REFITS = 10  # rounds of `als`
 
 
 class Separable(NamedTuple):
-    """Depthwise filters and pointwise rows."""
+    """A separable kernel.
+
+    Attributes:
+        d: depthwise filter of each input channel.
+        p: pointwise row of each input channel.
+    """
 
     d: Float[Array, "c k"]
     p: Float[Array, "c m"]
 
     @property
     def kernel(self) -> Float[Array, "c k m"]:
+        """The dense kernel that it amounts to."""
         return self.d[:, :, None] * self.p[:, None, :]
 
 
 def svd(kernel: Float[Array, "c k m"]) -> Separable:
-    """The nearest kernel, without data: the leading singular vectors of each channel, in equal parts."""
+    """Return the separable kernel nearest to a dense one, without data.
+
+    These are the leading singular vectors of each channel; the singular value is shared out equally between d and p.
+    """
     taps = kernel.shape[1]
     d, p = _rank1(kernel, jnp.broadcast_to(jnp.eye(taps, dtype=kernel.dtype), (kernel.shape[0], taps, taps)))
     size = jnp.sqrt(jnp.linalg.norm(d, axis=1, keepdims=True))
@@ -43,7 +53,10 @@ def svd(kernel: Float[Array, "c k m"]) -> Separable:
 
 
 def data(kernel: Float[Array, "c k m"], gram: Float[Array, "ck ck"]) -> Separable:
-    """The nearest responses, each channel for itself: a generalised SVD with the channel's own moments."""
+    """Return the separable kernel whose responses are nearest for each channel separately.
+
+    A generalised SVD in the metric of the channel's own moments.
+    """
     return Separable(*_rank1(kernel, _own(gram, kernel.shape[0])))
 
 
@@ -51,7 +64,14 @@ def data(kernel: Float[Array, "c k m"], gram: Float[Array, "ck ck"]) -> Separabl
 def comp(
     kernel: Float[Array, "c k m"], gram: Float[Array, "ck ck"], cross: Float[Array, "ck m"], sweeps: int = 1
 ) -> Separable:
-    """Channel after channel, each also repairs what the others leave; `sweeps` times through all channels."""
+    """Fit one channel after another to the part of the wanted response that all other channels leave unexplained.
+
+    Args:
+        kernel: the dense kernel.
+        gram: covariance of the windows.
+        cross: covariance of the windows with the wanted responses.
+        sweeps: passes over all channels.
+    """
     channels, taps, outputs = kernel.shape
     own = _own(gram, channels)
     inverses = jnp.linalg.inv(_ridged(own))
@@ -74,12 +94,13 @@ def comp(
 
 @jax.jit
 def als(kernel: Float[Array, "c k m"], gram: Float[Array, "ck ck"], cross: Float[Array, "ck m"]) -> Separable:
-    """One sweep of `comp`, then all pointwise rows and all filters refitted in turn by least squares."""
+    """Refit all pointwise rows and all depthwise filters in turn by least squares, after one sweep of `comp`."""
     found = comp(kernel, gram, cross, 1)
     return lax.fori_loop(0, REFITS, lambda _, now: _refit(now.d, gram, cross), found)
 
 
 def _refit(d: Array, gram: Array, cross: Array) -> Separable:
+    """Refit the pointwise rows to given filters, then the filters to these rows."""
     channels, taps = d.shape
     p = refit_pointwise(d, gram, cross)
     hessian = gram.reshape(channels, taps, channels, taps) * (p @ p.T)[:, None, :, None]
@@ -91,7 +112,7 @@ def _refit(d: Array, gram: Array, cross: Array) -> Separable:
 def refit_pointwise(
     d: Float[Array, "c k"], gram: Float[Array, "ck ck"], cross: Float[Array, "ck m"]
 ) -> Float[Array, "c m"]:
-    """The best pointwise rows for given filters."""
+    """Return the pointwise rows that give the nearest responses with given depthwise filters."""
     channels, taps = d.shape
     mixed = jnp.einsum("ik,ikjl,jl->ij", d, gram.reshape(channels, taps, channels, taps), d)
     wanted = jnp.einsum("ik,ikm->im", d, cross.reshape(channels, taps, -1))
@@ -99,7 +120,7 @@ def refit_pointwise(
 
 
 def channel_svd(kernel: Float[Array, "c k m"], rank: int) -> tuple[Float[Array, "c k r"], Float[Array, "r m"]]:
-    """The nearest kernel of so many features and a pointwise convolution behind them, without data."""
+    """Return the nearest product of a convolution to `rank` features and a pointwise convolution, without data."""
     channels, taps, outputs = kernel.shape
     u, s, v = jnp.linalg.svd(kernel.reshape(channels * taps, outputs), full_matrices=False)
     return (u[:, :rank] * s[None, :rank]).reshape(channels, taps, rank), v[:rank]
@@ -108,7 +129,10 @@ def channel_svd(kernel: Float[Array, "c k m"], rank: int) -> tuple[Float[Array, 
 def channel(
     gram: Float[Array, "ck ck"], cross: Float[Array, "ck m"], channels: int, rank: int
 ) -> tuple[Float[Array, "c k r"], Float[Array, "r m"]]:
-    """The nearest responses (reduced-rank regression)."""
+    """Return the convolution to `rank` features and the pointwise convolution whose responses are nearest.
+
+    This is reduced-rank regression.
+    """
     best = jnp.linalg.solve(_ridged(gram), cross)
     _, vectors = jnp.linalg.eigh(best.T @ gram @ best)
     leading = vectors[:, -rank:]
@@ -118,12 +142,15 @@ def channel(
 def spatial(
     kernel: Float[Array, "c kh kw m"], gram: Float[Array, "ck ck"], cross: Float[Array, "ck m"], rank: int
 ) -> tuple[Float[Array, "c kh r"], Float[Array, "r kw m"]]:
-    """Columns from the SVD of the kernel, rows refitted to the responses."""
+    """Return a vertical convolution to `rank` features and a horizontal convolution behind it.
+
+    The first is taken from the SVD of the kernel, the second is refitted to the wanted responses.
+    """
     channels, height, width, outputs = kernel.shape
     flat = kernel.reshape(channels * height, width * outputs)
     u, s, _ = jnp.linalg.svd(flat, full_matrices=False)
     columns = (u[:, :rank] * s[None, :rank]).reshape(channels, height, rank)
-    # what the first part makes of a window: (c, kh, kw) -> (kw, r)
+    # the linear map of the first part from a window to its features: (c, kh, kw) -> (kw, r)
     first = jnp.einsum("chr,vw->chvwr", columns, jnp.eye(width, dtype=kernel.dtype))
     first = first.reshape(channels * height * width, width * rank)
     rows = jnp.linalg.solve(_ridged(first.T @ gram @ first), first.T @ cross)
@@ -138,9 +165,17 @@ def relu_refit(
     bias: Float[Array, " m"],
     schedule: tuple[tuple[float, int], ...] = ((0.1, 30), (1.0, 20)),
 ) -> tuple[Float[Array, "c m"], Float[Array, " m"]]:
-    """Pointwise rows and bias that come closest behind a ReLU, from samples of features z and responses y.
+    """Refit pointwise rows and a bias so that the responses are nearest behind a ReLU.
 
-    Zhang et al., arXiv 1505.06798, section 3.2: an auxiliary response is fitted in turn; the best pair met is kept.
+    Zhang et al., arXiv 1505.06798, section 3.2: the weights and an auxiliary response are fitted in turn. The best
+    weights met on the way are returned.
+
+    Args:
+        z: samples of the depthwise features.
+        y: the wanted responses before the ReLU.
+        p: pointwise rows to start from.
+        bias: bias to start from.
+        schedule: pairs of a penalty on the distance between auxiliary and actual response, and its number of rounds.
     """
     wanted = jnp.maximum(y, 0)
     design = jnp.concatenate([z, jnp.ones((len(z), 1), z.dtype)], 1)
@@ -170,13 +205,27 @@ def relu_refit(
 def error(
     kernel: Float[Array, "ck m"], gram: Float[Array, "ck ck"], cross: Float[Array, "ck m"], total: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Root mean square of the error over that of the centred response, with the best bias."""
+    """Return the root mean square error of the responses under the best bias, relative to that of the centred response.
+
+    Args:
+        kernel: the kernel to judge.
+        gram: covariance of the windows.
+        cross: covariance of the windows with the wanted responses.
+        total: sum of the variances of the wanted responses.
+    """
     lost = total - 2 * jnp.sum(kernel * cross) + jnp.sum(kernel * (gram @ kernel))
     return jnp.sqrt(jnp.maximum(lost, 0) / total)
 
 
 def rank_at_equal_cost(kind: str, channels: int, taps: int, outputs: int, kernel_size: tuple[int, int]) -> int:
-    """Of channel or spatial decomposition: features with at most the MACs of the separable convolution.
+    """Return the largest rank of a channel or spatial decomposition that costs no more than the separable convolution.
+
+    Args:
+        kind: "channel" or "spatial".
+        channels: input channels.
+        taps: positions in the kernel.
+        outputs: output channels.
+        kernel_size: height and width of the kernel.
 
     >>> [rank_at_equal_cost("channel", c, 9, c, (3, 3)) for c in (24, 58, 116, 232)]
     [3, 6, 12, 24]
@@ -188,14 +237,14 @@ def rank_at_equal_cost(kind: str, channels: int, taps: int, outputs: int, kernel
 
 
 def _own(gram: Array, channels: int) -> Array:
-    """The moments of each channel with itself: (c * k, c * k) -> (c, k, k)"""
+    """Return the moments of each channel with itself: (c * k, c * k) -> (c, k, k)."""
     taps = gram.shape[0] // channels
     at = jnp.arange(channels)
     return gram.reshape(channels, taps, channels, taps)[at, :, at]
 
 
 def _rank1(kernel: Array, metric: Array) -> tuple[Array, Array]:
-    """For each channel d (c, k) and p (c, m) with |kernel - d p'| least in the metric (c, k, k): d = kernel p."""
+    """Return d (c, k) and p (c, m) that minimise |kernel - d p'| for each channel in the metric (c, k, k)."""
     values, vectors = jnp.linalg.eigh(metric)
     root = (vectors * jnp.sqrt(jnp.maximum(values, 0))[:, None]) @ vectors.swapaxes(1, 2)
     weighted = root @ kernel  # (c, k, m)
@@ -207,6 +256,7 @@ def _rank1(kernel: Array, metric: Array) -> tuple[Array, Array]:
 
 
 def _ridged(moments: Array) -> Array:
+    """Add a small multiple of the identity, so that the moments can be inverted."""
     mean = jnp.trace(moments, axis1=-2, axis2=-1)[..., None, None] / moments.shape[-1]
     unit = jnp.broadcast_to(jnp.eye(moments.shape[-1], dtype=moments.dtype), moments.shape)
     return moments + (RIDGE * mean + jnp.finfo(moments.dtype).tiny) * unit

@@ -1,8 +1,8 @@
-"""Exact parameter, MAC and FLOP counts, layer by layer, without computing anything.
+"""Exact counts of parameters, multiply-accumulates and FLOPs, layer by layer, without running the network.
 
-The layers are asked what they compute while the network is evaluated abstractly (shapes only), so the counts do not
-depend on how an operation is lowered. Multiply-accumulates on padding count, as the papers and PyTorch's counters
-have it (XLA's own FLOP count leaves them out).
+The network is evaluated abstractly, on shapes only, and each layer is asked what it computes. The counts therefore do
+not depend on how an operation is lowered. Multiply-accumulates on padding are counted, as the papers and the counters
+for PyTorch do; XLA's own FLOP count leaves them out.
 """
 
 import math
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jsep import layers
+from jsep.layers.watch import Answer, path_of, watch
 from jsep.ops.geometry import axes, pair
 
 Shape = tuple[int, ...]
@@ -23,10 +24,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one layer and one image: multiply-accumulates of products, and profiler-style FLOPs.
+    """The arithmetic of one layer for one image.
 
-    flops: 2 for a MAC, 1 for each element that a bias is added to, the window's size for each pooled element,
-    2 for each element of a batch norm. This is what TensorFlow's profiler counts, and published charts show.
+    Attributes:
+        macs: multiply-accumulates of convolutions, dense layers and weighted sums.
+        flops: floating-point operations as TensorFlow's profiler counts them and published charts show them: 2 for
+            each MAC, 1 for each element that a bias is added to, the size of the window for each pooled element, and
+            2 for each element that is batch-normalised.
     """
 
     macs: int = 0
@@ -34,10 +38,15 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One layer: its path, what it is, its output (without the batch axis), trainable parameters and cost.
+class LayerCost:
+    """One call of a layer: a row of a `CostTable`.
 
-    cost is none for a layer that owns parameters but whose kind the counter does not know.
+    Attributes:
+        path: where the layer lies in the network, such as stage1_block1/norm.
+        kind: name of the layer's class.
+        output: shape of its output, without the batch axis.
+        params: number of its trainable parameters; 0 when the layer has been called before.
+        cost: its arithmetic for one image; None for a layer with parameters whose class has no rule in this module.
     """
 
     path: str
@@ -48,81 +57,97 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
-    """All layers in the order of evaluation, and their sums."""
+class CostTable:
+    """The costs of a network, layer by layer, and their sums.
 
-    rows: tuple[Row, ...]
+    Attributes:
+        rows: one row for each call of a layer, in the order of evaluation.
+    """
+
+    rows: tuple[LayerCost, ...]
 
     @property
     def params(self) -> int:
-        """Trainable parameters (running statistics are none)."""
+        """Number of trainable parameters; running statistics are not among them."""
         return sum(row.params for row in self.rows)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one image: convolutions and dense layers."""
+        """Multiply-accumulates for one image."""
         return sum(row.cost.macs for row in self.rows if row.cost)
 
     @property
     def flops(self) -> int:
-        """Profiler-style FLOPs of one image."""
+        """Floating-point operations for one image, as TensorFlow's profiler counts them."""
         return sum(row.cost.flops for row in self.rows if row.cost)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Paths of layers with parameters whose cost is not counted."""
+        """Paths of the layers with parameters whose cost is missing from the sums."""
         return tuple(row.path for row in self.rows if row.cost is None)
 
 
-def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> Table:
-    """Count a network's layers for one image of `input_shape` (height, width, channels).
+def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTable:
+    """Count the parameters and the arithmetic of every layer of a network for one image.
 
-    Works for any Linen module made of jsep's layers, `nn.Conv`, `nn.Dense` and `nn.BatchNorm`.
-    A layer that is called twice counts its parameters once and its work twice. `call` holds what else the module's
-    call needs (`train=False`).
+    Works for any Linen module that consists of jsep's layers, `nn.Conv`, `nn.Dense` and `nn.BatchNorm`. A layer that is
+    called twice counts its parameters once and its arithmetic twice.
+
+    Args:
+        model: the network.
+        input_shape: height, width and channels of the image.
+        **call: further arguments of the module's `__call__`, such as train=False.
+
+    Returns:
+        The layers with their costs.
 
     >>> table = count(create_model("regular_cnn"), (32, 32, 3))
     >>> table.params, table.macs, table.flops
     (5154890, 2911937152, 5825967818)
+    >>> table.rows[-1]
+    LayerCost(path='classifier', kind='Dense', output=(10,), params=650, cost=Cost(macs=640, flops=1290))
     """
-    rows: list[Row] = []
+    rows: list[LayerCost] = []
     seen: set[str] = set()
 
-    def record(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    def record(layer: nn.Module, call: Answer, *args: Any, **kwargs: Any) -> Any:
         before = len(rows)
         y = call(*args, **kwargs)
-        module = context.module
-        if context.method_name != "__call__":
-            return y
-        path = "/".join(module.path)
-        own = _own_params(module)
-        rule = cost.dispatch(type(module))
+        own = _own_params(layer)
+        rule = cost.dispatch(type(layer))
         known = rule is not cost.dispatch(object)
-        if known and len(rows) > before:  # others answered in its stead, see `jsep.models.factored`
+        if known and len(rows) > before:  # cheaper layers stood in for this one, see `jsep.models.factored`
             return y
         if known or own:
-            params = 0 if path in seen else own
-            output = tuple(jax.tree.leaves(y)[0].shape[1:])
-            paid = rule(module, tuple(args[0].shape), (1, *output), own) if known else None
-            rows.append(Row(path, type(module).__name__, output, params, paid))
+            path, output = path_of(layer), tuple(jax.tree.leaves(y)[0].shape[1:])
+            paid = rule(layer, tuple(args[0].shape), (1, *output), own) if known else None
+            rows.append(LayerCost(path, type(layer).__name__, output, 0 if path in seen else own, paid))
             seen.add(path)
         return y
 
     def evaluate(x: jax.Array) -> Any:
-        with nn.intercept_methods(record):
+        with watch(record):
             return model.init(jax.random.key(0), x, **call)
 
     jax.eval_shape(evaluate, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
-    return Table(tuple(rows))
+    return CostTable(tuple(rows))
 
 
 @singledispatch
 def cost(module: nn.Module, x: Shape, y: Shape, params: int) -> Cost:
-    """The cost of one call from the shapes that went in and came out; one rule a kind of layer."""
+    """Return the cost of one call of a layer. Each class of layers registers its own rule.
+
+    Args:
+        module: the layer.
+        x: shape of its input, batch axis included.
+        y: shape of its output for one image, batch axis included.
+        params: number of its own parameters.
+    """
     raise TypeError(f"no rule for {type(module).__name__}")
 
 
 def _products(macs: int, bias: bool, y: Shape) -> Cost:
+    """Return the cost of a layer that multiplies and accumulates, and may add a bias to its output of shape `y`."""
     return Cost(macs, 2 * macs + bias * math.prod(y))
 
 
@@ -145,7 +170,7 @@ def _(module: layers.DepthwiseConv, x: Shape, y: Shape, params: int) -> Cost:
 
 @cost.register
 def _(module: layers.GroupSum, x: Shape, y: Shape, params: int) -> Cost:
-    # additions are no multiply-accumulates; a weighting is
+    # plain additions are not multiply-accumulates, weighted ones are
     return _products(math.prod(x[1:]) if module.weighted else 0, False, y)
 
 
@@ -195,6 +220,6 @@ def _(module: layers.GlobalAvgPool, x: Shape, y: Shape, params: int) -> Cost:
 
 
 def _own_params(module: nn.Module) -> int:
-    """Parameters of the module itself, without its submodules."""
+    """Return the number of parameters that the module itself owns, without those of its submodules."""
     params = module.variables.get("params", {})
     return sum(math.prod(p.shape) for p in params.values() if hasattr(p, "shape"))

@@ -1,7 +1,7 @@
-"""The three-dimensional receptive field: how far the units at the end of a stage see, in space and over channels.
+"""Three-dimensional receptive fields: how much of a stage's input its output units see, in space and in channels.
 
-After Wang et al., arXiv 2009.05236, whose abstract names the metric and its use; its formula could not be read. What is
-computed here is a reconstruction, and must be called one wherever it is shown.
+After Wang et al., arXiv 2009.05236. The abstract names the metric and its use; the formula was not accessible, so this
+is a reconstruction, and must be labelled as one wherever its values are shown.
 """
 
 import math
@@ -20,20 +20,24 @@ from jaxtyping import Bool, Int
 
 from jsep import layers
 from jsep.layers.rolling import rolling_windows
+from jsep.layers.watch import Answer, watch
 from jsep.ops.geometry import Pair, pair
 
 Reach = Bool[np.ndarray, "outputs inputs"]
-Sides = Int[np.ndarray, "2"]  # of height and width
+Sides = Int[np.ndarray, "2"]  # along height and width
 ONE = np.ones(2, int)
 
 
 @dataclass(frozen=True)
 class StageField:
-    """What a unit at the end of a stage sees of the map that enters it.
+    """The part of a stage's input that a unit at its end sees.
 
-    side: of the map that enters. field: the longer side of the window, in its pixels. reach: the mean share of its
-    channels.
-    volume: field * field * channels seen. score: reach times the square of the share of the side that is seen, or 1.
+    Attributes:
+        name: name of the stage.
+        side: height of the input in pixels.
+        field: longer side of the receptive field, in pixels of the input.
+        channels: number of channels of the input.
+        reach: share of these channels that a unit sees, from 0 to 1, averaged over the output channels.
     """
 
     name: str
@@ -44,23 +48,37 @@ class StageField:
 
     @property
     def volume(self) -> float:
+        """Number of input values that a unit sees: the area of the field times the channels."""
         return self.field**2 * self.reach * self.channels
 
     @property
     def score(self) -> float:
+        """Share of the input that a unit sees: the squared share of the side (at most 1) times that of the channels."""
         return min(1.0, self.field / self.side) ** 2 * self.reach
 
 
 def network_score(stages: Sequence[StageField]) -> float:
-    """The geometric mean of the stages' scores."""
+    """Return the geometric mean of the scores of all stages."""
     return math.prod(stage.score for stage in stages) ** (1 / len(stages))
 
 
 def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> tuple[list[StageField], int]:
-    """Each stage of a network, the first from the image on, and the longer side of the last one's field in the image.
+    """Measure the receptive fields of a network's stages.
 
-    Attention counts for the channels that it connects, not for the space that it averages over. What shifts of data
-    alone make a unit see is not counted.
+    Attention counts by the channels that it connects, not by the area that it averages over. Shifts of data widen no
+    field.
+
+    Args:
+        model: a network that takes `features=True`.
+        input_shape: height, width and channels of the image.
+
+    Returns:
+        The field of each stage in its own input, the first stage's in the image; and the longer side of the last
+        stage's field in pixels of the image.
+
+    >>> stages, field = receptive_fields(create_model("resnet20", depth=8), (32, 32, 3))
+    >>> [(stage.name, stage.field, stage.side) for stage in stages], field
+    ([('stage1', 7, 32), ('stage2', 7, 32), ('stage3', 7, 16)], 25)
     """
     jaxpr, names, ends = _trace(model, input_shape)
     (image,) = jaxpr.jaxpr.invars
@@ -73,29 +91,28 @@ def receptive_fields(model: nn.Module, input_shape: Sequence[int]) -> tuple[list
     return found, int(_follow(jaxpr.jaxpr, image, ends[-1]).field.max())
 
 
-_mark = core.Primitive("receptive_mark")  # stands for a layer: how it widens the field, which channels it connects
+# stands for a layer in the program: how it widens the field, and which channels it connects
+_mark = core.Primitive("receptive_mark")
 _mark.def_abstract_eval(lambda *_, shape, **__: ShapedArray(shape, jnp.float32))
 
 
 @dataclass(frozen=True)
 class _Widening:
-    """A window of `span` input positions along each axis, one for each `stride`-th."""
+    """A window of `span` input positions that moves by `stride`, along height and width."""
 
     span: Pair = (1, 1)
     stride: Pair = (1, 1)
 
 
 def _trace(model: nn.Module, input_shape: Sequence[int]) -> tuple[Any, list[str], list[Any]]:
-    """The network's program with marks for layers, its stages, and where in the program they end."""
+    """Return the network's program with marks in place of layers, the names of its stages, and their last variables."""
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
     names: list[str] = []
 
-    def mark(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        layer, x = context.module, args[0] if args else None
-        if context.method_name != "__call__":
-            return call(*args, **kwargs)
+    def mark(layer: nn.Module, call: Answer, *args: Any, **kwargs: Any) -> Any:
+        x = args[0] if args else None
         if isinstance(layer, layers.BatchNorm | layers.PReLU):
             return x
         known = _layer(layer, x.shape) if isinstance(x, jax.Array) else None
@@ -106,7 +123,7 @@ def _trace(model: nn.Module, input_shape: Sequence[int]) -> tuple[Any, list[str]
         return _mark.bind(x, shape=y.shape, widening=widening, connect=connect)
 
     def maps(x: jax.Array) -> list[jax.Array]:
-        with nn.intercept_methods(mark):
+        with watch(mark):
             _, stages = model.apply(zeros, x, features=True)
         names[:] = stages
         return [stage.maps for stage in stages.values()]
@@ -116,7 +133,7 @@ def _trace(model: nn.Module, input_shape: Sequence[int]) -> tuple[Any, list[str]
 
 
 def _layer(layer: nn.Module, shape: Sequence[int]) -> tuple[_Widening, Callable[[int, int], Reach]] | None:
-    """What is known of a layer's kind: its window, and which inputs each output is connected with."""
+    """Return a layer's window and its function from (outputs, inputs) to `Reach`; None for a class without a rule."""
     match layer:
         case layers.Conv():
             return _window(layer.kernel_size, layer.strides, layer.dilation), _grouped(layer.groups)
@@ -148,6 +165,7 @@ def _window(kernel: Any, strides: Any, dilation: Any) -> _Widening:
     return _Widening((rows, columns), pair(strides))
 
 
+# Each of these makes a function that tells which input channels each output channel is computed from.
 def _grouped(groups: int) -> Callable[[int, int], Reach]:
     return lambda outputs, inputs: np.kron(
         np.eye(groups, dtype=bool), np.ones((outputs // groups, inputs // groups), bool)
@@ -173,7 +191,15 @@ def _rolling(layer: layers.RollingPointwiseConv) -> Callable[[int, int], Reach]:
 
 
 def rolling_reach(inputs: int, outputs: int, groups: int, overlap: float, order: str = "block") -> Reach:
-    """Which inputs the outputs of a rolling pointwise convolution read."""
+    """Return which input channels each output channel of a rolling pointwise convolution reads.
+
+    Args:
+        inputs: number of input channels.
+        outputs: number of output channels.
+        groups: number of groups.
+        overlap: share of its channels that a group has in common with the next one.
+        order: "block" gives neighbouring outputs to the same group, "cyclic" gives them to the groups in turn.
+    """
     windows = rolling_windows(inputs, groups, overlap) if groups > 1 else np.arange(inputs)[None]
     of_window = np.zeros((len(windows), inputs), bool)
     of_window[np.arange(len(windows))[:, None], windows] = True
@@ -183,10 +209,13 @@ def rolling_reach(inputs: int, outputs: int, groups: int, overlap: float, order:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Of an array: what its numbers see of the start.
+    """The part of the start that the elements of an array see.
 
-    field and jump: sides of the window, and distance of neighbouring windows, in pixels of the start. ids: for each
-    place of the array, a row of `rows`. rows: which of the start's channels such a number sees.
+    Attributes:
+        field: sides of an element's window, in pixels of the start.
+        jump: distance between the windows of neighbouring elements, in pixels of the start.
+        ids: for each element, the index of its row in `rows`.
+        rows: which channels of the start an element sees.
     """
 
     field: Sides
@@ -195,7 +224,7 @@ class _Seen:
     rows: Reach
 
     def by_channel(self) -> Reach:
-        """The rows of the last axis, at the first place of all others."""
+        """Return the rows of the elements along the last axis, at the first position of all other axes."""
         return self.rows[self.ids.reshape(-1, self.ids.shape[-1])[0]]
 
 
@@ -204,14 +233,14 @@ def _fresh(shape: Sequence[int], field: Sides, jump: Sides, rows: Reach) -> _See
 
 
 def _follow(jaxpr: Any, start: Any, end: Any) -> _Seen:
-    """What the array `end` sees of `start`; what does not come from `start` sees nothing."""
+    """Return what the array `end` sees of `start`; arrays that do not depend on `start` see nothing."""
     known: dict[Any, _Seen] = {start: _fresh(start.aval.shape, ONE, ONE, np.eye(start.aval.shape[-1], dtype=bool))}
     _advance(jaxpr.eqns, known)
     return known[end]
 
 
 def _advance(equations: Sequence[Any], known: dict[Any, _Seen]) -> None:
-    """Add to `known` all that comes from it; what is known already stays."""
+    """Add to `known` all arrays that depend on those in it, and leave those in it unchanged."""
     for equation in equations:
         ins = [known.get(v) if isinstance(v, core.Var) else None for v in equation.invars]
         if any(ins) and not known.keys() & set(equation.outvars):
@@ -219,6 +248,7 @@ def _advance(equations: Sequence[Any], known: dict[Any, _Seen]) -> None:
 
 
 def _through(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
+    """Return what the outputs of an equation see, given what its inputs see."""
     present = [seen for seen in ins if seen]
     field, jump = (np.max([getattr(seen, side) for seen in present], axis=0) for side in ("field", "jump"))
     shapes = [v.aval.shape for v in equation.outvars]
@@ -234,7 +264,7 @@ def _through(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
     width = present[0].rows.shape[1]
     if equation.primitive.name in _MOVES:
         return _moved(equation, ins, field, jump, width)
-    # elementwise, or a sum over places: every channel sees what it saw in any operand
+    # elementwise, or a sum over positions: each channel sees what it saw in any operand
     parts = []
     for seen in present:
         rows = seen.by_channel()
@@ -246,8 +276,8 @@ _MOVES = {"reshape", "transpose", "slice", "concatenate", "split", "squeeze", "r
 
 
 def _moved(equation: Any, ins: list[_Seen | None], field: Sides, jump: Sides, width: int) -> list[_Seen]:
-    """Data that only moves: let the numbers of its rows move the same way."""
-    rows, operands = [np.zeros((1, width), bool)], []  # row 0 sees nothing: what comes from elsewhere
+    """Handle an equation that only moves data: move the indices of the rows in the same way."""
+    rows, operands = [np.zeros((1, width), bool)], []  # row 0 sees nothing: for data that does not depend on the start
     total = 1
     for variable, seen in zip(equation.invars, ins, strict=True):
         if seen is None:
@@ -262,7 +292,7 @@ def _moved(equation: Any, ins: list[_Seen | None], field: Sides, jump: Sides, wi
 
 
 def _inner(equation: Any, ins: list[_Seen | None]) -> list[_Seen]:
-    """A function called in the program, such as a compiled one."""
+    """Follow the start through a function that the program calls, such as a jitted one."""
     closed = equation.params.get("jaxpr") or equation.params["call_jaxpr"]
     inner = getattr(closed, "jaxpr", closed)
     known = {v: seen for v, seen in zip(inner.invars, ins, strict=False) if seen}

@@ -1,4 +1,4 @@
-"""Data sets as arrays or streams, and what is done to images on the device."""
+"""Data sets in memory or as streams, and what is done to images on the device."""
 
 from jsep.data.augment import Augmentation, augment, mix, normalize
 from jsep.data.catalog import IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load

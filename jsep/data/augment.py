@@ -1,7 +1,7 @@
-"""What is done to images on the device, under jit: normalisation, augmentation, mixing.
+"""Normalisation, augmentation and mixing of images on the device, under jit.
 
-One implementation serves resident and streamed batches. Each image draws from a key folded from its position in the
-whole batch, so that the result does not depend on how many devices share the batch.
+Resident and streamed batches share this implementation. The random numbers of an image come from a key that is folded
+with its position in the whole batch, so that the result does not depend on how many devices share the batch.
 """
 
 import dataclasses
@@ -14,34 +14,65 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from jsep.data import pixels
 from jsep.data.pixels import Image
+from jsep.errors import UserError
 
-TRIES = 10  # rectangles drawn, of which the first that fits into the image is taken
+TRIES = 10  # rectangles that are drawn to find one that fits into the image
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What to do to training images, in this order; the defaults do nothing.
+    """Random changes to training images; none by default.
 
-    resized_crop: Inception's crop, 8 to 100 % of the area at an aspect of 3/4 to 4/3, scaled back to the image's size.
-    crop: pad by so many black pixels and cut a random window.
-    flip: mirror left to right with a chance of one half.
-    jitter: torchvision's ColorJitter with this brightness, contrast and saturation.
-    randaugment: torchvision's RandAugment, (operations an image, magnitude of 0 to 30).
-    erase: the chance that a rectangle, 2 to 33 % of the area, is painted over with `fill`, a value a channel.
+    Where several are asked for, `augment` makes them in this order: `resized_crop`, `crop`, `flip`, `jitter`,
+    `randaugment`, `erase`.
     """
 
-    resized_crop: bool = False
     crop: int = 0
+    """Pad images by this many black pixels and cut out a random window of the original size (4 is usual for CIFAR)."""
     flip: bool = False
+    """Mirror half of the training images."""
+    resized_crop: bool = False
+    """Cut out 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3 and scale it back, as Inception does. Streamed
+    images of different sizes are cut like this in any case."""
     jitter: float = 0.0
+    """Change brightness, contrast and saturation by up to this share, as torchvision's ColorJitter (0.4 is usual)."""
     randaugment: tuple[int, int] = (0, 9)
+    """torchvision's RandAugment: operations per image (2 is usual, 0 for none) and their magnitude from 0 to 30."""
     erase: float = 0.0
+    """Probability that a rectangle of 2 to 33 % of an image is painted over with the mean colour."""
+
+    def __post_init__(self) -> None:
+        operations, magnitude = self.randaugment
+        for field, fits, rule in (
+            ("crop", self.crop >= 0, "at least 0"),
+            ("jitter", 0 <= self.jitter <= 1, "from 0 to 1"),
+            (
+                "randaugment",
+                operations >= 0 and 0 <= magnitude <= 30,
+                "at least 0 operations at a magnitude from 0 to 30",
+            ),
+            ("erase", 0 <= self.erase <= 1, "from 0 to 1"),
+        ):
+            if not fits:
+                raise UserError(f"`{field}`={getattr(self, field)}: it must be {rule}")
 
 
 def normalize(
     images: UInt8[Array, "n h w c"] | Float[Array, "n h w c"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "n h w c"]:
-    """Images of 0 to 255 to float32: divided by 255, less the mean, by the standard deviation of each channel."""
+    """Normalise images with a mean and a standard deviation for each channel.
+
+    Args:
+        images: values from 0 to 255.
+        mean: mean of each channel, for values from 0 to 1.
+        std: standard deviation of each channel, for values from 0 to 1.
+
+    Returns:
+        (images / 255 - mean) / std, in float32.
+
+    >>> normalize(jnp.asarray([[[[0], [255]]]], jnp.uint8), (0.5,), (0.25,)).ravel()
+    Array([-2.,  2.], dtype=float32)
+    """
     shape = (1, 1, 1, -1)
     centre, scale = (jnp.asarray(value, jnp.float32).reshape(shape) for value in (mean, std))
     return (images.astype(jnp.float32) / 255 - centre) / scale
@@ -54,7 +85,14 @@ def augment(
     how: Augmentation,
     fill: tuple[int, ...] = (0,),
 ) -> UInt8[Array, "n h w c"]:
-    """Augment each image by draws that belong to its position in the whole batch.
+    """Augment each image with random numbers that belong to its position in the whole batch.
+
+    Args:
+        key: key of this step.
+        images: the images of one device.
+        positions: their positions in the whole batch.
+        how: the changes to make.
+        fill: colour that `how.erase` paints with, one value from 0 to 255 for each channel or one for all.
 
     >>> images = jnp.zeros((2, 32, 32, 3), jnp.uint8)
     >>> augment(jax.random.key(0), images, jnp.arange(2), Augmentation(crop=4, flip=True)).shape
@@ -67,7 +105,7 @@ def augment(
         images = jax.vmap(lambda key, image: _padded_crop(key, image, how.crop))(keys[:, 0], images)
     if how.flip:
         images = jax.vmap(_flip)(keys[:, 1], images)
-    # image by image, as only so each runs its own operation and not all of them: 40 times faster on a CPU
+    # one image at a time, so that each runs only its own operations and not all of them: 40 times faster on a CPU
     if how.jitter:
         images = lax.map(lambda one: _jitter(one[0], one[1], how.jitter), (keys[:, 3], images))
     if how.randaugment[0]:
@@ -111,7 +149,10 @@ def _erase(key: PRNGKeyArray, image: Image, chance: float, fill: UInt8[Array, " 
 def _rectangle(
     key: PRNGKeyArray, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float]
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Whether one fits, and its top, left, height and width: a share of the image's area, a height over width."""
+    """Draw a rectangle inside the image: whether one was found, and its top, left, height and width in pixels.
+
+    Its share of the image's area lies between the bounds `area`, its height over its width between those of `aspect`.
+    """
     area_key, aspect_key, place_key = jax.random.split(key, 3)
     areas = height * width * jax.random.uniform(area_key, (TRIES,), minval=area[0], maxval=area[1])
     bounds = jnp.log(jnp.asarray(aspect))
@@ -126,7 +167,7 @@ def _rectangle(
 
 
 def _jitter(key: PRNGKeyArray, image: Image, strength: float) -> Image:
-    """Brightness, contrast and saturation by factors of 1 - strength (at least 0) to 1 + strength, in any order."""
+    """Change brightness, contrast and saturation in random order, by factors from 1 - strength to 1 + strength."""
     order_key, factor_key = jax.random.split(key)
     branches = (pixels.brightness, pixels.contrast, pixels.colour)
     factors = jax.random.uniform(factor_key, (3,), minval=max(0.0, 1 - strength), maxval=1 + strength)
@@ -138,7 +179,7 @@ def _jitter(key: PRNGKeyArray, image: Image, strength: float) -> Image:
 
 
 def _rand_augment(key: PRNGKeyArray, image: Image, operations: int, magnitude: int) -> Image:
-    """Operations in turn, each of the 14 as likely as any other, up or down with a chance of one half."""
+    """Apply random operations one after another, each with a random sign; all 14 are equally likely."""
     branches = _operations(magnitude, *image.shape[:2])
 
     def step(image: Image, key: PRNGKeyArray) -> tuple[Image, None]:
@@ -150,7 +191,7 @@ def _rand_augment(key: PRNGKeyArray, image: Image, operations: int, magnitude: i
 
 
 def _operations(magnitude: int, height: int, width: int) -> dict[str, Callable[[Image, Float[Array, ""]], Image]]:
-    """The space of RandAugment, arXiv 1909.13719, with torchvision's ranges: functions of an image and a sign."""
+    """Return RandAugment's operations (arXiv 1909.13719) with torchvision's ranges, as functions of image and sign."""
     share = magnitude / 30
     return {
         "Identity": lambda image, sign: image,
@@ -179,19 +220,23 @@ def mix(
     mixup: float = 0.0,
     cutmix: float = 0.0,
 ) -> tuple[Float[Array, "n h w c"], Float[Array, "n k"]]:
-    """Mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899): every image takes something of its neighbour.
+    """Mix every image with its neighbour, by mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899).
 
-    Neighbours are the places 2 i and 2 i + 1 of the (shuffled) batch, so that devices need nothing of each other. The
-    share that an image keeps is drawn from Beta(mixup, mixup), or for a box from Beta(cutmix, cutmix); with both
-    above 0 an image is mixed or cut with a chance of one half each. Targets are shared out as the pixels are.
+    Neighbours are the images at positions 2i and 2i + 1 of the (shuffled) batch, so that devices need not exchange
+    images. Mixup blends both images; the share that an image keeps is drawn from Beta(mixup, mixup). CutMix pastes a
+    box of the neighbour, whose area is drawn from Beta(cutmix, cutmix). If both are above 0, either is applied with a
+    probability of one half. The targets are mixed in proportion to the pixels.
 
     Args:
-        key: of this step.
-        images: of one device, an even number.
-        targets: probabilities of the classes.
-        positions: in the whole batch.
-        mixup: 0 for none.
-        cutmix: 0 for none.
+        key: key of this step.
+        images: the images of one device, an even number.
+        targets: their class probabilities.
+        positions: their positions in the whole batch.
+        mixup: parameter of mixup's distribution; 0 for no mixup.
+        cutmix: parameter of CutMix's distribution; 0 for no CutMix.
+
+    Returns:
+        The mixed images and targets.
     """
     if not mixup and not cutmix:
         return images, targets

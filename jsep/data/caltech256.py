@@ -1,4 +1,4 @@
-"""Caltech-256 for TFDS, which has Caltech-101 alone. Importing this file makes the name `caltech256` known to it.
+"""A TFDS builder of Caltech-256, which TFDS lacks. Importing this module registers the name `caltech256` there.
 
 Griffin, Holub, Perona: Caltech-256 Object Category Dataset (2007).
 """
@@ -15,19 +15,19 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jsep.data.sources import find_source
+from jsep.data.sources import find_entry
 
-SOURCE = find_source("caltech256")
-ARCHIVE, ADDRESS = SOURCE.archives[0], SOURCE.address
+ENTRY = find_entry("caltech256")
+ARCHIVE, ADDRESS = ENTRY.archives[0], ENTRY.address
 TRAIN_PER_CLASS = 60
-# class 257 is clutter, none of the 256; the archive also holds a stray file and a folder of doubles
+# folder 257 is clutter, not a class; the archive also holds a stray file and a folder of duplicates
 _IMAGE = re.compile(r"256_ObjectCategories/(?!257)\d{3}\.[^/]+/\d{3}_\d{4}\.jpg")
 
 
 class Caltech256(tfds.core.GeneratorBasedBuilder):
-    """256 classes of 80 to 827 images; 60 of each to train, the others to test.
+    """256 classes of 80 to 827 images: 60 of each class for training, the rest for testing.
 
-    Which 60 is the order of a hash of the file names: as good as random, and the same everywhere and always.
+    The 60 are the first in the order of a hash of the file names, which is as good as random and always the same.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -69,7 +69,7 @@ class Caltech256(tfds.core.GeneratorBasedBuilder):
 
 
 def _coloured(jpeg: bytes) -> io.BytesIO:
-    """As it came; the few grey images as three equal channels."""
+    """Return a JPEG unchanged, or encoded again with three channels where it is one of the few grey ones."""
     picture = Image.open(io.BytesIO(jpeg))
     if picture.mode == "RGB":
         return io.BytesIO(jpeg)

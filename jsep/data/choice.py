@@ -1,6 +1,6 @@
-"""Which images a network is trained on, and how they arrive."""
+"""The choice of a data set: a part of a recipe."""
 
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,22 +9,24 @@ import tyro
 from jsep.errors import require
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Data:
-    """The images."""
+    """The data set, and how its images reach the network."""
 
     name: Annotated[str, tyro.conf.arg(name="data")] = "mnist5k"
-    """Data set by name, or the path of a prepared TFDS directory."""
+    """Data set: one that `jsep data list` shows, or the path of a prepared TFDS directory."""
     data_dir: Path | None = None
-    """Where TFDS keeps its data sets."""
+    """Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
     image_size: int = 0
-    """Bring images to this size; 0 keeps the data set's own."""
+    """Side in pixels that images are scaled and cut to; 0 keeps the data set's own size."""
     stream: bool = False
-    """Decode from disk during training."""
+    """Read and decode images from disk during training even if all would fit into memory. More than 4 GiB of images
+    are streamed in any case."""
     workers: int = 0
-    """Processes that decode a stream; 0 takes threads."""
+    """Processes that decode a stream; 0 uses threads."""
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
-    """Normalisation."""
+    """How values from 0 to 1 are normalised: by the mean and standard deviation of the training images (dataset), by
+    those of ImageNet (imagenet), or not at all (unit)."""
 
     def __post_init__(self) -> None:
         require(self.image_size >= 0, "image_size", self.image_size, "at least 0")

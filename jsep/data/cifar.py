@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 from their binary archives without TensorFlow, which TFDS reads and encodes their images with.
+"""TFDS builders of CIFAR-10 and CIFAR-100 that read the binary archives without TensorFlow, unlike TFDS's own.
 
-Krizhevsky: Learning Multiple Layers of Features from Tiny Images (2009). What is prepared is TFDS's own data set: its
-name, version, features and order; only the files are read here, and images arrive as PNG.
+Krizhevsky: Learning Multiple Layers of Features from Tiny Images (2009). They prepare the same data sets as TFDS: same
+name, version, features and order, with the images as PNG.
 """
 
 import io
@@ -17,11 +17,11 @@ from tensorflow_datasets.image_classification import cifar
 SIDE = 32
 
 
-class Cifar10(cifar.Cifar10, skip_registration=True):  # the name stays TFDS's
+class Cifar10(cifar.Cifar10, skip_registration=True):  # the registered name remains that of TFDS's builder
     """10 classes, 50,000 + 10,000 images of 32x32."""
 
     name = "cifar10"
-    url_infos = cifar.Cifar10.url_infos  # size and checksum of the archive, which TFDS keeps by class
+    url_infos = cifar.Cifar10.url_infos  # address, size and checksum of the archive, which TFDS stores with each class
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return _split_generators(self.info.features, self._cifar_info, dl_manager)
@@ -41,7 +41,7 @@ BUILDERS = {builder.name: builder for builder in (Cifar10, Cifar100)}
 
 
 def _split_generators(features: Any, facts: cifar.CifarInfo, dl_manager: Any) -> dict[str, Any]:
-    """From the archive in `downloads/manual` of the data directory; where there is none it is downloaded."""
+    """Open the archive in downloads/manual of the data directory, or download it where it is not there."""
     archive = Path(dl_manager.download_dir) / "manual" / Path(facts.url).name
     if not archive.is_file():
         archive = Path(dl_manager.download(facts.url))
@@ -61,7 +61,7 @@ def _examples(
     index = 0
     with tarfile.open(archive) as tar:
         for file in files:
-            # a row: a byte for each label, then the red, the green and the blue plane
+            # a row is one byte for each label, then the red, the green and the blue plane
             rows = np.frombuffer(_member(tar, facts.prefix + file), np.uint8).reshape(-1, len(keys) + 3 * SIDE**2)
             for row in rows:
                 labels = dict(zip(keys, row[: len(keys)].tolist(), strict=True))

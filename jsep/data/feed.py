@@ -1,7 +1,7 @@
-"""How batches reach the devices. The batch of a step is a function of (seed, step) alone, so resuming is exact.
+"""Feeding batches to the devices. The batch of a step depends on seed and step only, so that resuming is exact.
 
-Neither the number of worker processes nor that of hosts changes it. A host that asks for part p of n gets the rows
-[p * size / n, (p + 1) * size / n) of every batch, and nothing else is decoded for it.
+It does not depend on the number of worker processes or hosts. A host that asks for part p of n gets the rows from
+p * size / n to (p + 1) * size / n of every batch, and decodes no others.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
-import grain
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
@@ -23,18 +22,20 @@ from jsep.data.catalog import Dataset, Records, Split
 from jsep.data.decode import centre_crop, decode, random_resized_crop, resize
 from jsep.errors import UserError
 
-Batch = Any  # a tree of arrays whose first axis is the batch
+Batch = Any  # a tree of arrays whose first axis is the batch, before `Feed.fetch`
 ImagesAndLabels = tuple[UInt8[Array, "n h w c"], Int[Array, " n"]]
-WHOLE = (0, 1)
-AHEAD = 2  # batches that each worker process keeps ready
+WHOLE = (0, 1)  # the only part of one
+AHEAD = 2  # batches that each worker process prepares in advance
 
 
 class Feed(Protocol):
-    """A part of a data set, cut into batches.
+    """The training or the test part of a data set, cut into batches.
 
-    constants: a tree of arrays that is put on every device once.
-    crops: whether training images arrive as Inception's crops.
-    fetch: run on the device; one device's share of a batch becomes images and labels.
+    Attributes:
+        size: number of examples.
+        constants: a tree of arrays that is put on every device once.
+        crops: whether training images arrive as random resized crops.
+        fetch: runs on the device, on `constants` and one device's share of a batch; returns images and labels.
     """
 
     size: int
@@ -45,45 +46,74 @@ class Feed(Protocol):
     def training(
         self, batch_size: int, seed: int, first_step: int, part: tuple[int, int] = WHOLE
     ) -> Generator[Batch, None, None]:
-        """Endless shuffled batches from `first_step` on. A pass that does not divide leaves its remainder out.
+        """Generate shuffled batches without end. Examples that do not fill a batch are left out of a pass.
 
-        part: (index, count); this share of the rows of each batch. `count` must divide `batch_size`.
+        Args:
+            batch_size: examples per batch, over all parts.
+            seed: seed of the order, and of random crops.
+            first_step: the step that the first batch is for.
+            part: which rows of each batch to generate, as (index, count); `count` must divide `batch_size`.
         """
         ...
 
     def evaluation(self, batch_size: int, part: tuple[int, int] = WHOLE) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Every example once, the last batch padded; the mask is 1 where an example is real."""
+        """Iterate over all examples once, in order.
+
+        Args:
+            batch_size: examples per batch, over all parts; the last batch is padded.
+            part: which rows of each batch to return, as (index, count); `count` must divide `batch_size`.
+
+        Returns:
+            Batches with their masks (n,): 1 for an example, 0 for padding.
+        """
         ...
 
 
 def make_feed(part: Split | Records, dataset: Dataset, workers: int = 0) -> Feed:
-    """A resident feed for what is in memory, a stream for what is not."""
+    """Return the feed of one part of a data set: resident if it is in memory, streamed otherwise.
+
+    Args:
+        part: the training or the test part.
+        dataset: the data set that it belongs to.
+        workers: processes that decode a stream; 0 uses threads.
+
+    >>> from jsep.data import load
+    >>> digits = load("mnist5k")
+    >>> feed = make_feed(digits.train, digits)
+    >>> images, labels = feed.fetch(feed.constants, next(feed.training(64, seed=0, first_step=0)))
+    >>> images.shape, labels.shape
+    ((64, 28, 28, 1), (64,))
+    """
     if isinstance(part, Split):
         return ResidentFeed(part)
     return StreamFeed(part, dataset.image_shape, crops=dataset.ragged, workers=workers)
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
-    """Whole batches in one pass."""
+    """Return the number of whole batches in one pass over `size` examples.
+
+    Raises:
+        UserError: not even one batch is whole.
+    """
     if batch_size > size:
-        raise UserError(f"A batch of {batch_size} is larger than the {size} training images: lower --batch-size")
+        raise UserError(f"A batch of {batch_size} is larger than the {size} training images: lower `batch_size`")
     return size // batch_size
 
 
 def rows_of(part: tuple[int, int], batch_size: int) -> slice:
-    """The rows of a batch that belong to a part.
+    """Return the rows of a batch that belong to a part, given as (index, count).
 
     >>> rows_of((1, 4), 32)
     slice(8, 16, None)
     """
     index, count = part
     if batch_size % count:
-        raise ValueError(f"A batch of {batch_size} has no {count} equal parts")
+        raise ValueError(f"A batch of {batch_size} cannot be split into {count} equal parts")
     return slice(index * batch_size // count, (index + 1) * batch_size // count)
 
 
 class ResidentFeed:
-    """The whole part lies on the device as uint8; a batch is a list of indices."""
+    """A feed whose images all lie on the device, as uint8; a batch is an array of indices. See `Feed`."""
 
     crops = False
 
@@ -115,10 +145,13 @@ class ResidentFeed:
 
 
 class StreamFeed:
-    """Examples are read, decoded, cut and batched on the host by grain; a batch is (images, labels).
+    """A feed that reads, decodes, cuts and batches images on the host, with grain; see `Feed`.
 
-    crops: the images differ in size; training shows random resized crops of them, evaluation their centres.
-    workers: processes that decode; 0 takes threads of this one.
+    Args:
+        records: examples with encoded images.
+        image_shape: height, width and channels of an image in a batch; height and width are equal.
+        crops: cut images at random (training) or at the centre (evaluation), since they differ in size.
+        workers: processes that decode; 0 uses threads of this process.
     """
 
     constants = ()
@@ -144,9 +177,9 @@ class StreamFeed:
             )
             return image, np.int32(record["label"])
 
-        # a batch is `count` shares in a row; slices keep the place in the whole, from which examples draw
+        # a batch is `count` shares in a row; slices keep the positions in the whole, which random crops depend on
         shares = (
-            grain.MapDataset.source(self._records)
+            self._examples()
             .seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
             .shuffle()
             .random_map(example)
@@ -165,9 +198,8 @@ class StreamFeed:
             image = centre_crop(encoded, size, channels) if crops else resize(decode(encoded, channels), size)
             return image, np.int32(record["label"])
 
-        examples = grain.MapDataset.source(self._records).map(example)
-        shares = examples.batch(rows.stop - rows.start)[index::count]
-        nothing = np.zeros((0, *self._shape), np.uint8), np.zeros(0, np.int32)  # all padding
+        shares = self._examples().map(example).batch(rows.stop - rows.start)[index::count]
+        nothing = np.zeros((0, *self._shape), np.uint8), np.zeros(0, np.int32)  # for a share that is all padding
         with _closing(self._read(shares)) as batches:
             for start in range(0, self.size, batch_size):
                 images, labels = next(batches, nothing)
@@ -176,12 +208,19 @@ class StreamFeed:
                 images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
                 yield (images, np.pad(labels, (0, missing))), mask
 
+    def _examples(self) -> Any:
+        import grain  # here, because it takes half a second and resident data does without it
+
+        return grain.MapDataset.source(self._records)
+
     def _read(self, batches: Any) -> Any:
-        """Batches ahead of their use, in order: a thread or a process makes a whole batch at a time."""
+        """Prepare batches in advance, in order; each thread or process makes whole batches."""
+        import grain
+
         if not self._workers:
             threads = min(16, os.cpu_count() or 1)
             return iter(batches.to_iter_dataset(grain.ReadOptions(threads, max(threads, AHEAD))))
-        if not flags.FLAGS.is_parsed():  # grain 0.2.18 reads a flag here (its issue 1355), and this is no absl program
+        if not flags.FLAGS.is_parsed():  # grain 0.2.18 reads an absl flag here (google/grain#1355)
             flags.FLAGS.mark_as_parsed()
         alone = batches.to_iter_dataset(grain.ReadOptions(0, 0))
         options = grain.MultiprocessingOptions(self._workers, AHEAD)
@@ -190,16 +229,16 @@ class StreamFeed:
 
 @contextlib.contextmanager
 def _closing(batches: Any) -> Iterator[Any]:
-    """Ends the threads and processes behind them, and frees the memory that these shared with us."""
+    """End the threads or processes that make the batches, and free the memory that they shared, on leaving."""
     try:
         yield batches
     finally:
         batches.close()
-        gc.collect()  # grain leaves a cycle around its last batch, which Python would report as leaked at its end
+        gc.collect()  # grain leaves a reference cycle around its last batch, which would be reported as leaked at exit
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """Leave Ctrl-C to the parent, and go when it is gone, however that happened."""
+    """Set up a worker process: leave Ctrl-C to the parent, and exit as soon as the parent has gone for any reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,7 +1,7 @@
-"""What RandAugment and colour jitter do to one image (h, w, c), under jit: the operations of torchvision.
+"""The operations of RandAugment and colour jitter on one image (h, w, c), under jit, as torchvision defines them.
 
-Each takes and gives uint8, rounded as torchvision rounds, for 1 or 3 channels. The geometric ones take the nearest
-pixel, black outside of the image.
+They take and return uint8 with 1 or 3 channels, and round as torchvision does. The geometric ones take the nearest
+pixel, and black outside the image.
 """
 
 import jax.numpy as jnp
@@ -12,22 +12,22 @@ Scalar = Float[Array, ""]
 
 
 def brightness(image: Image, factor: Scalar) -> Image:
-    """Black for a factor of 0, the image itself for 1."""
+    """Scale the brightness: a factor of 0 gives black, 1 the image itself."""
     return _blend(image, jnp.float32(0), factor)
 
 
 def contrast(image: Image, factor: Scalar) -> Image:
-    """The mean grey for a factor of 0, the image itself for 1."""
+    """Scale the contrast: a factor of 0 gives the mean grey, 1 the image itself."""
     return _blend(image, jnp.mean(_grey(image)), factor)
 
 
 def colour(image: Image, factor: Scalar) -> Image:
-    """Saturation: grey for a factor of 0, the image itself for 1. A grey image stays."""
+    """Scale the saturation: a factor of 0 gives grey, 1 the image itself. Grey images do not change."""
     return _blend(image, _grey(image), factor)
 
 
 def sharpness(image: Image, factor: Scalar) -> Image:
-    """Smoothed by a 3x3 window for a factor of 0, the image itself for 1, sharper above; the border stays."""
+    """Scale the sharpness: 0 smooths by a 3x3 window, 1 gives the image itself. The border does not change."""
     height, width, _ = image.shape
     if min(height, width) <= 2:
         return image
@@ -40,17 +40,17 @@ def sharpness(image: Image, factor: Scalar) -> Image:
 
 
 def posterize(image: Image, bits: int) -> Image:
-    """Only the highest `bits` of each value."""
+    """Keep only the highest `bits` bits of each value."""
     return image & jnp.uint8(256 - 2 ** (8 - bits))
 
 
 def solarize(image: Image, threshold: float) -> Image:
-    """Values from the threshold on inverted."""
+    """Invert all values that are not below the threshold."""
     return jnp.where(image.astype(jnp.float32) >= threshold, 255 - image, image)
 
 
 def autocontrast(image: Image) -> Image:
-    """Each channel stretched to 0..255."""
+    """Stretch the values of each channel to the range from 0 to 255."""
     x = image.astype(jnp.float32)
     low, high = jnp.min(x, (0, 1), keepdims=True), jnp.max(x, (0, 1), keepdims=True)
     flat = high == low
@@ -59,7 +59,7 @@ def autocontrast(image: Image) -> Image:
 
 
 def equalize(image: Image) -> Image:
-    """Each channel's histogram made level, by PIL's rule."""
+    """Equalise the histogram of each channel, by PIL's rule."""
 
     def channel(values: UInt8[Array, " n"]) -> UInt8[Array, " n"]:
         histogram = jnp.zeros(256, jnp.int32).at[values].add(1)
@@ -75,34 +75,34 @@ def equalize(image: Image) -> Image:
 
 
 def shear_x(image: Image, amount: Scalar) -> Image:
-    """Rows moved in proportion to their place, the first one least."""
+    """Move each row in proportion to its distance from the first row."""
     return _affine(image, ((1, amount), (0, 1)), (amount * image.shape[0] / 2, 0))
 
 
 def shear_y(image: Image, amount: Scalar) -> Image:
-    """Columns moved in proportion to their place, the first one least."""
+    """Move each column in proportion to its distance from the first column."""
     return _affine(image, ((1, 0), (amount, 1)), (0, amount * image.shape[1] / 2))
 
 
 def translate_x(image: Image, pixels: Scalar) -> Image:
-    """To the right, by whole pixels."""
+    """Move the image to the right by whole pixels."""
     return _affine(image, ((1, 0), (0, 1)), (-jnp.trunc(pixels), 0))
 
 
 def translate_y(image: Image, pixels: Scalar) -> Image:
-    """Downwards, by whole pixels."""
+    """Move the image down by whole pixels."""
     return _affine(image, ((1, 0), (0, 1)), (0, -jnp.trunc(pixels)))
 
 
 def rotate(image: Image, degrees: Scalar) -> Image:
-    """About the centre, anticlockwise."""
+    """Rotate the image anticlockwise about its centre."""
     angle = jnp.deg2rad(degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return _affine(image, ((cos, -sin), (sin, cos)), (0, 0))
 
 
 def _affine(image: Image, matrix: tuple[tuple[Scalar | float, ...], ...], offset: tuple[Scalar | float, ...]) -> Image:
-    """The pixel at (x, y) comes from matrix @ (x, y) + offset, both measured from the centre."""
+    """Take the pixel at (x, y) from matrix @ (x, y) + offset, both measured from the centre."""
     height, width, channels = image.shape
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y = jnp.arange(height, dtype=jnp.float32)[:, None] - middle_y
@@ -117,7 +117,7 @@ def _affine(image: Image, matrix: tuple[tuple[Scalar | float, ...], ...], offset
 
 
 def _grey(image: Image) -> Float[Array, "h w 1"]:
-    """Luma, rounded down."""
+    """Return the luma, rounded down."""
     x = image.astype(jnp.float32)
     if image.shape[-1] != 3:
         return x
@@ -126,7 +126,7 @@ def _grey(image: Image) -> Float[Array, "h w 1"]:
 
 
 def _blend(image: Image, other: Float[Array, "..."], factor: Scalar) -> Image:
-    """`other` for a factor of 0, the image for 1, and beyond."""
+    """Interpolate between `other` (factor 0) and the image (factor 1), or extrapolate beyond it."""
     return _to_uint8(image.astype(jnp.float32) * factor + other * (1 - factor))
 
 

@@ -1,4 +1,4 @@
-"""Preparing data sets through TFDS: what it needs is said before anything is begun."""
+"""Preparing data sets through TFDS, after checking that everything it needs is there."""
 
 import importlib.util
 import shutil
@@ -6,56 +6,60 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from jsep.data.sources import EMBEDDED, Source
+from jsep.data.sources import EMBEDDED, CatalogEntry
 from jsep.errors import UserError
 
 
-def needs(source: Source, data_dir: Path) -> list[str]:
-    """What preparing takes, a phrase each: download or archives, disk, TensorFlow."""
-    said = [f"a download of {_bytes(source.download)}"]
-    if source.archives and not _missing(source, data_dir):
-        said = [f"{' and '.join(source.archives)}, which lies in {_manual(data_dir)}"]
-    elif source.by_hand:
-        said = [f"{' and '.join(source.archives)} of {source.address}, put into {_manual(data_dir)}"]
-    room = _room(source, data_dir)
+def needs(entry: CatalogEntry, data_dir: Path) -> list[str]:
+    """Return what preparing a data set takes, as phrases: download or archives, disk space, TensorFlow."""
+    phrases = [f"a download of {_bytes(entry.download)}"]
+    if entry.archives and not _missing(entry, data_dir):
+        phrases = [f"{' and '.join(entry.archives)}, found in {_manual(data_dir)}"]
+    elif entry.by_hand:
+        phrases = [f"{' and '.join(entry.archives)} from {entry.address}, put into {_manual(data_dir)}"]
+    room = _room(entry, data_dir)
     room = f"about {_bytes(room)}" if room else "about as much as the archives"
-    said.append(f"{room} on the disk of {data_dir}; {_bytes(_free(data_dir))} are free")
-    if source.tensorflow:
-        said.append("TensorFlow, once: pip install tensorflow-cpu scipy (reading needs none)")
-    return said
+    phrases.append(f"{room} on the disk of {data_dir}; {_bytes(_free(data_dir))} are free")
+    if entry.tensorflow:
+        phrases.append("TensorFlow, once: pip install tensorflow-cpu scipy (reading needs none)")
+    return phrases
 
 
-def prepare(source: Source, data_dir: Path) -> None:
-    """Download and prepare through TFDS.
+def prepare(entry: CatalogEntry, data_dir: Path) -> None:
+    """Download and prepare a data set through TFDS.
+
+    Args:
+        entry: the data set.
+        data_dir: where TFDS keeps its data sets.
 
     Raises:
-        UserError: an archive, the network or TensorFlow is missing, which is found at once, or TFDS fails.
+        UserError: an archive, the network, disk space or TensorFlow is missing, which is checked first, or TFDS fails.
     """
-    tfds_name = source.tfds_name
+    tfds_name = entry.tfds_name
     otherwise = (
-        f"put a prepared copy under {data_dir / tfds_name} or name its folder, "
-        f"or use --data {EMBEDDED}, which needs no download"
+        f"put a prepared copy into {data_dir / tfds_name} or give the path of one, "
+        f"or take `data`={EMBEDDED}, which needs no download"
     )
-    missing = _missing(source, data_dir)
-    if source.by_hand and missing:
+    missing = _missing(entry, data_dir)
+    if entry.by_hand and missing:
         raise UserError(
-            f"{tfds_name} is prepared from {' and '.join(missing)} of {source.address}: "
+            f"{tfds_name} is prepared from {' and '.join(missing)} (see {entry.address}): "
             f"put {'it' if len(missing) == 1 else 'them'} into {_manual(data_dir)}; or {otherwise}"
         )
-    if (missing or not source.archives) and not _has_network():  # TFDS itself would retry for minutes
-        archive = f"put {missing[0]} of {source.address} into {_manual(data_dir)}, or " if missing else ""
+    if (missing or not entry.archives) and not _has_network():  # TFDS would retry for minutes
+        archive = f"put {missing[0]} from {entry.address} into {_manual(data_dir)}, or " if missing else ""
         raise UserError(
             f"{tfds_name} is not in {data_dir} and there is no network to download it: {archive}{otherwise}"
         )
-    if source.tensorflow and importlib.util.find_spec("tensorflow") is None:
+    if entry.tensorflow and importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             f"{tfds_name} is not in {data_dir}, and preparing it needs TensorFlow (reading it does not): "
             f"pip install tensorflow-cpu scipy, once; or {otherwise}"
         )
-    if _free(data_dir) < _room(source, data_dir):
+    if _free(data_dir) < _room(entry, data_dir):
         raise UserError(
-            f"Preparing {tfds_name} takes about {_bytes(_room(source, data_dir))} and {data_dir} has "
-            f"{_bytes(_free(data_dir))} free: make room, or name another folder with --data-dir"
+            f"Preparing {tfds_name} takes about {_bytes(_room(entry, data_dir))} and {data_dir} has "
+            f"{_bytes(_free(data_dir))} free: make room, or give another `data_dir`"
         )
     try:
         _builder(tfds_name, data_dir).download_and_prepare(file_format="array_record")
@@ -64,11 +68,11 @@ def prepare(source: Source, data_dir: Path) -> None:
 
 
 def _builder(name: str, data_dir: Path) -> Any:
-    """Ours where TFDS has none, or one that needs TensorFlow for what Pillow can do; else TFDS's."""
+    """Return the builder of a data set: jsep's where TFDS has none or needs TensorFlow to decode, otherwise TFDS's."""
     import tensorflow_datasets as tfds
 
     if name == "caltech256":
-        from jsep.data import caltech256  # noqa: F401  it makes its name known to TFDS
+        from jsep.data import caltech256  # noqa: F401  importing it registers the name
     if name in ("cifar10", "cifar100"):
         from jsep.data import cifar
 
@@ -76,29 +80,29 @@ def _builder(name: str, data_dir: Path) -> Any:
     return tfds.builder(name, data_dir=str(data_dir))
 
 
-def _missing(source: Source, data_dir: Path) -> list[str]:
-    """The archives that have not been put into their place by hand."""
-    return [name for name in source.archives if not (_manual(data_dir) / name).is_file()]
+def _missing(entry: CatalogEntry, data_dir: Path) -> list[str]:
+    """Return the archives that are not in downloads/manual."""
+    return [name for name in entry.archives if not (_manual(data_dir) / name).is_file()]
 
 
 def _manual(data_dir: Path) -> Path:
     return data_dir / "downloads" / "manual"
 
 
-def _room(source: Source, data_dir: Path) -> int:
-    """Bytes that are written: the download and the prepared set, which is about as large."""
-    archives = [_manual(data_dir) / name for name in source.archives]
-    return 2 * source.download + sum(path.stat().st_size for path in archives if path.is_file())
+def _room(entry: CatalogEntry, data_dir: Path) -> int:
+    """Return how many bytes are needed: for the download, and for the prepared set, which is about as large."""
+    archives = [_manual(data_dir) / name for name in entry.archives]
+    return 2 * entry.download + sum(path.stat().st_size for path in archives if path.is_file())
 
 
 def _free(folder: Path) -> int:
-    """Bytes left where the folder is, or will be."""
+    """Return how many bytes are free on the disk where a folder is or will be."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
 
 
 def _bytes(size: float) -> str:
-    """As people write it.
+    """Format a number of bytes.
 
     >>> _bytes(170_052_171), _bytes(155e9)
     ('170 MB', '155 GB')

@@ -1,4 +1,4 @@
-"""The data sets that jsep knows by name: where TFDS keeps them, and what is known of them before they are there."""
+"""The data sets that jsep knows by name: where TFDS keeps them, and their figures before they are downloaded."""
 
 import dataclasses
 import os
@@ -11,13 +11,22 @@ EMBEDDED = "mnist5k"
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """What is known of a data set before it is there, and where TFDS keeps it.
+class CatalogEntry:
+    """A data set of TFDS, as far as it is known before it is downloaded.
 
-    tfds_name: its name there. train, test: the splits to use. image_size: what images are brought to (0: none).
-    classes, images, shape: its classes, images of both parts together, and their shape as jsep takes them.
-    download: bytes that TFDS fetches. archives: what it is prepared from, of `address`; taken from downloads/manual of
-    the data directory where they are there, or must be (by_hand). tensorflow: preparing it needs TensorFlow.
+    Attributes:
+        tfds_name: its name in TFDS.
+        train: the split to train on.
+        test: the split to test on.
+        image_size: side in pixels that images are brought to; 0 keeps their own size.
+        classes: number of classes.
+        images: number of images, in both parts together.
+        shape: height, width and channels of an image at `image_size`.
+        download: bytes that TFDS downloads.
+        archives: files that it is prepared from; those in downloads/manual of the data directory are not downloaded.
+        address: where the archives come from.
+        by_hand: whether the archives must be put into downloads/manual by hand.
+        tensorflow: whether preparing it needs TensorFlow.
     """
 
     tfds_name: str
@@ -34,8 +43,8 @@ class Source:
     tensorflow: bool = True
 
 
-def _cifar(classes: int, download: int) -> Source:
-    return Source(
+def _cifar(classes: int, download: int) -> CatalogEntry:
+    return CatalogEntry(
         f"cifar{classes}",
         classes=classes,
         images=60_000,
@@ -47,20 +56,20 @@ def _cifar(classes: int, download: int) -> Source:
     )
 
 
-_SVHN = Source("svhn_cropped", classes=10, images=99_289, shape=(32, 32, 3), download=1_575_594_780)
+_SVHN = CatalogEntry("svhn_cropped", classes=10, images=99_289, shape=(32, 32, 3), download=1_575_594_780)
 
-CATALOG: dict[str, Source | None] = {
+CATALOG: dict[str, CatalogEntry | None] = {
     EMBEDDED: None,
-    "mnist": Source("mnist", classes=10, images=70_000, shape=(28, 28, 1), download=11_594_722),
-    "fashion_mnist": Source("fashion_mnist", classes=10, images=70_000, shape=(28, 28, 1), download=30_878_645),
+    "mnist": CatalogEntry("mnist", classes=10, images=70_000, shape=(28, 28, 1), download=11_594_722),
+    "fashion_mnist": CatalogEntry("fashion_mnist", classes=10, images=70_000, shape=(28, 28, 1), download=30_878_645),
     "cifar10": _cifar(10, download=170_052_171),
     "cifar100": _cifar(100, download=168_513_733),
     "svhn_cropped": _SVHN,
     "svhn_cropped_extra": dataclasses.replace(_SVHN, train="train+extra", images=630_420),
-    "caltech101": Source(
+    "caltech101": CatalogEntry(
         "caltech101", image_size=128, classes=102, images=9_144, shape=(128, 128, 3), download=137_414_764
     ),
-    "caltech256": Source(
+    "caltech256": CatalogEntry(
         "caltech256",
         image_size=128,
         classes=256,
@@ -71,7 +80,7 @@ CATALOG: dict[str, Source | None] = {
         by_hand=True,
         tensorflow=False,
     ),
-    "imagenette": Source(
+    "imagenette": CatalogEntry(
         "imagenette/160px-v2",
         test="validation",
         image_size=128,
@@ -80,7 +89,7 @@ CATALOG: dict[str, Source | None] = {
         shape=(128, 128, 3),
         download=99_003_388,
     ),
-    "imagenet2012": Source(
+    "imagenet2012": CatalogEntry(
         "imagenet2012",
         test="validation",
         image_size=224,
@@ -94,26 +103,26 @@ CATALOG: dict[str, Source | None] = {
 }
 
 
-def find_source(name: str) -> Source:
-    """What is known of a data set that TFDS keeps.
+def find_entry(name: str) -> CatalogEntry:
+    """Return the catalogue's entry of a data set that TFDS keeps.
 
     Raises:
-        UserError: there is none of this name.
+        UserError: the catalogue has no such data set.
     """
-    source = CATALOG.get(name)
-    if source is None:
+    entry = CATALOG.get(name)
+    if entry is None:
         raise UserError(
             f"There is no data set {name!r}; {nearest(name, CATALOG)} (or give the path of a prepared TFDS directory)"
         )
-    return source
+    return entry
 
 
 def data_folder(data_dir: Path | None) -> Path:
-    """Where TFDS keeps prepared data sets; `~/tensorflow_datasets` or $TFDS_DATA_DIR unless said."""
+    """Return where TFDS keeps its data sets: by default $TFDS_DATA_DIR, or else ~/tensorflow_datasets."""
     return (data_dir or Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))).expanduser()
 
 
 def newest_version(folder: Path) -> Path | None:
-    """The newest x.y.z folder that holds a prepared data set."""
+    """Return the folder of the newest prepared version (x.y.z) of a data set; None where there is none."""
     versions = [info.parent for info in folder.glob("*/dataset_info.json")]
     return max(versions, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)], default=None)

@@ -1,4 +1,4 @@
-"""Trained networks as files that other programs run: one file a format, each checked against the live network."""
+"""Exporting trained networks to files that other programs run, each checked against the network in JAX."""
 
 from jsep.export.run import FORMATS, TOLERANCE, Report, export_run
 

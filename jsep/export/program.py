@@ -1,8 +1,8 @@
-"""What is exported: one function from images to logits, its weights inside."""
+"""The function that is exported: from images to logits, with the weights inside."""
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -18,15 +18,22 @@ from jsep.data import normalize
 from jsep.models import format_options
 from jsep.models.factored import create_factored
 
-INPUT, OUTPUT = "images", "logits"  # what files call them
+INPUT, OUTPUT = "images", "logits"  # their names in the files
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A trained network, as it was trained and as it leaves.
+    """A trained network, both as it was trained and as it is exported.
 
-    variables: its own. folded: those for `jsep.compress.apply_folded`. pairs: which batch norm went into which
-    convolution. mean, std: of each channel in units of 255, subtracted and divided by. facts: what a user must know.
+    Attributes:
+        model: the network.
+        variables: its trained parameters and statistics.
+        folded: variables with batch norms folded, for `jsep.compress.apply_folded`.
+        pairs: the folded batch norms, as {path of the convolution: path of the batch norm}.
+        mean: mean of each channel that images are normalised with, for values from 0 to 1.
+        std: standard deviation of each channel that images are normalised with, for values from 0 to 1.
+        image_shape: height, width and channels of an image.
+        facts: what a user of the file must know: the network, its classes, its input and output.
     """
 
     model: nn.Module
@@ -39,12 +46,15 @@ class Program:
     facts: Mapping[str, Any]
 
     def live(self, images: UInt8[Array, "n h w c"]) -> Float[Array, "n k"]:
-        """Logits as `jsep eval` computes them, in float32."""
+        """Return the logits that `jsep eval` computes, in float32, for images from 0 to 255."""
         logits: Any = self.model.apply(self.variables, normalize(images, self.mean, self.std), train=False)
         return logits
 
     def logits(self, images: Float[Array, "n h w c"]) -> Float[Array, "n k"]:
-        """What a file holds: of images from 0 to 1; batch norms folded, every convolution a plain one."""
+        """Return the logits that a file computes, for images from 0 to 1.
+
+        Batch norms are folded, and every convolution is lowered to a single convolution.
+        """
         shape = (1, 1, 1, -1)
         scale = jnp.asarray(1 / np.asarray(self.std), jnp.float32).reshape(shape)
         offset = jnp.asarray(-np.asarray(self.mean) / np.asarray(self.std), jnp.float32).reshape(shape)
@@ -53,7 +63,7 @@ class Program:
 
     @property
     def text_facts(self) -> dict[str, str]:
-        """The facts as formats keep them: texts, lists as JSON."""
+        """The facts as texts, the form that files keep them in; anything but a text is encoded as JSON."""
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in self.facts.items()}
 
 
@@ -68,7 +78,18 @@ def make_program(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Program:
-    """The float32 network of these names with these weights."""
+    """Prepare a trained network for export, in float32.
+
+    Args:
+        network: registered name of the network.
+        options: its options, such as width=0.25.
+        factors: its decomposed convolutions, see `jsep.models.factored.Factor`.
+        variables: its trained parameters and statistics.
+        image_shape: height, width and channels of an image.
+        class_names: names of the classes, in the order of the logits.
+        mean: mean of each channel that images are normalised with, for values from 0 to 1.
+        std: standard deviation of each channel that images are normalised with, for values from 0 to 1.
+    """
     model = create_factored(network, options, factors, num_classes=len(class_names))
     folded, pairs = fold_batch_norms(model, variables, image_shape)
     facts = {
@@ -87,9 +108,10 @@ def make_program(
     return Program(model, variables, folded, pairs, mean, std, image_shape, facts)
 
 
-Logits = Any  # a function: images (n, h, w, c) from 0 to 1, as numpy, to logits (n, k)
+# a function of NumPy arrays: from images of 0 to 1 to logits
+Logits = Callable[[Float[np.ndarray, "n h w c"]], Float[np.ndarray, "n k"]]
 
 
 def spec(program: Program, batch: Any) -> jax.ShapeDtypeStruct:
-    """The input for so many images."""
+    """Return the shape and dtype of the input; `batch` is the number of images, which may be symbolic."""
     return jax.ShapeDtypeStruct((batch, *program.image_shape), jnp.float32)

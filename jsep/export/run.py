@@ -1,4 +1,4 @@
-"""From a run folder to a file, and the file set beside the live network."""
+"""Exporting a run folder to a file, and comparing the file with the network in JAX."""
 
 import contextlib
 import dataclasses
@@ -17,21 +17,25 @@ from jsep.data import Split
 from jsep.errors import UserError
 from jsep.export import to_onnx, to_safetensors, to_stablehlo, to_tflite
 from jsep.export.program import Logits, Program, make_program
-from jsep.port import flat
 from jsep.runs.evaluate import load_run
 from jsep.train.setup import Setup
+from jsep.trees import flatten
 
-TOLERANCE = 1e-4  # of the largest logit; rounding alone stays below 1e-5
-RANDOM_IMAGES = 16
-BATCH = 50  # images at once
+TOLERANCE = 1e-4  # relative to the largest logit; rounding alone stays below 1e-5
+RANDOM_IMAGES = 16  # images of noise that the file is compared on
+BATCH = 50  # images per call
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """How a program is written, how the file is run, and what that needs.
+    """A file format that networks are exported to.
 
-    packages: modules of the extra jsep[FORMAT]. converter: a package that pins what jsep needs newer, and works all the
-    same; so it is installed without its dependencies, which the extra brings.
+    Attributes:
+        write: writes a program to a file.
+        load: returns the function in a file.
+        packages: modules that the extra jsep[FORMAT] installs.
+        converter: a package that requires older versions of jsep's dependencies, though it works with the newer ones;
+            it is therefore installed without its dependencies, which come with the extra.
     """
 
     write: Callable[[Program, Path], None]
@@ -50,10 +54,18 @@ FORMATS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was written, and how far it is from the live network.
+    """The result of an export: the file, and how its logits compare with those of the network in JAX.
 
-    folded, norms: batch norms folded into convolutions, of so many. difference: the largest of any logit, relative to
-    the largest logit. same: images of the same top class, of test_images + random_images.
+    Attributes:
+        path: the file.
+        model: registered name of the network.
+        step: training step of the checkpoint.
+        folded: number of batch norms folded into convolutions.
+        norms: number of all batch norms.
+        test_images: number of test images compared on.
+        random_images: number of random images compared on.
+        difference: largest difference of any logit, relative to the largest logit.
+        same: number of images that get the same class from both.
     """
 
     path: Path
@@ -70,22 +82,25 @@ class Report:
 def export_run(
     run: Path, to: str, out: Path | None = None, *, checkpoint: str = "best", images: int = 100, **changes: Any
 ) -> Report:
-    """Write a run's network as `to`, one of `FORMATS`, run the file, and compare.
+    """Export the network of a run to a file, run the file, and compare the logits.
 
     Args:
         run: the run folder.
-        to: the format.
-        out: the file; model.FORMAT in the run folder unless said. The facts are written beside it as JSON.
-        checkpoint: best, last, or a step.
-        images: test images to compare on, spread over the whole part.
-        **changes: replace fields of the run's config, such as data.
+        to: the format, one of `FORMATS`.
+        out: the file to write; None means model.FORMAT in the run folder. The facts are written beside it as JSON.
+        checkpoint: "best", "last" or a training step.
+        images: number of test images to compare on, spread over the whole test part.
+        **changes: fields of the run's config to replace, such as data.
+
+    Returns:
+        What was written, and how the logits compare.
 
     Raises:
-        UserError: the run cannot be read, the format's extra is missing, or the file gives other numbers: then there
-            is no file.
+        UserError: the run cannot be read, the extra of the format is not installed, or the file gives different
+            logits, in which case no file is left.
     """
     if images < 1:
-        raise UserError(f"--images {images}: it must be at least 1")
+        raise UserError(f"`images`={images}: it must be at least 1")
     _check_packages(to)
     out = out or run / f"model.{to}"
     setup, step, variables = load_run(run, checkpoint, **changes)
@@ -97,20 +112,20 @@ def export_run(
         tested = _test_images(setup, images)
         noise = np.random.default_rng(0).integers(0, 256, (RANDOM_IMAGES, *program.image_shape), np.uint8)
         shown = np.concatenate([tested, noise])
-        difference, same = compare(live_logits(program, shown), FORMATS[to].load(part), shown)
+        difference, same = agreement(live_logits(program, shown), FORMATS[to].load(part), shown)
         if not difference <= TOLERANCE:
             raise UserError(
-                f"{out} is not written: as {to} the network gives logits that are {difference:.1e} apart, where "
-                f"rounding makes at most {TOLERANCE:.0e}; another --to may serve"
+                f"{out} is not written: as {to} the network gives logits that differ by {difference:.1e}, where "
+                f"rounding makes at most {TOLERANCE:.0e}; try another format for `to`"
             )
         os.replace(part, out)
         out.with_name(f"{out.name}.json").write_text(json.dumps(program.facts, indent=2) + "\n")
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out") from error
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another `out`") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
-    norms = sum(path.endswith("/var") for path in flat(program.variables))
+    norms = sum(path.endswith("/var") for path in flatten(program.variables))
     return Report(out, setup.config.model, step, len(program.pairs), norms, len(tested), len(noise), difference, same)
 
 
@@ -120,19 +135,31 @@ def _check_packages(to: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"--to {to} needs {' and '.join(missing)}, not installed here: pip install 'jsep[{to}]', "
+            f"`to`={to} needs {' and '.join(missing)}, not installed here: pip install 'jsep[{to}]', "
             f"then pip install --no-deps {form.converter}"
         )
 
 
 def live_logits(program: Program, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
-    """What the network itself says, in batches."""
+    """Return the logits of the network in JAX, computed in batches."""
     live = jax.jit(program.live)
     return np.concatenate([np.asarray(live(images[i : i + BATCH])) for i in range(0, len(images), BATCH)])
 
 
-def compare(live: Float[np.ndarray, "n k"], logits: Logits, images: UInt8[np.ndarray, "n h w c"]) -> tuple[float, int]:
-    """A file's largest difference from the live logits, relative to the largest of them; images of the same class."""
+def agreement(
+    live: Float[np.ndarray, "n k"], logits: Logits, images: UInt8[np.ndarray, "n h w c"]
+) -> tuple[float, int]:
+    """Compare the function in a file with the logits of the network in JAX.
+
+    Args:
+        live: the network's logits.
+        logits: the function in the file.
+        images: the images that the logits belong to.
+
+    Returns:
+        The largest difference of any logit, relative to the largest logit, and the number of images that get the same
+        class from both.
+    """
     scaled = images.astype(np.float32) / np.float32(255)
     theirs = np.concatenate([logits(scaled[i : i + BATCH]) for i in range(0, len(images), BATCH)])
     difference = np.abs(live - theirs).max() / max(np.abs(live).max(), np.finfo(np.float32).tiny)

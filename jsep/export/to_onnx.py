@@ -1,5 +1,5 @@
-"""ONNX: converted by jax2onnx, simplified by onnxruntime."""
-# what the extra brings is not where types are checked
+"""ONNX files: converted by jax2onnx, simplified by onnxruntime."""
+# the packages of the extra are not installed where types are checked
 # pyright: reportMissingImports=false
 
 import logging
@@ -15,13 +15,13 @@ OPSET = 21
 
 
 def write(program: Program, path: Path) -> None:
-    """Any number of images at once."""
+    """Write a file that takes any number of images at once."""
     import jax2onnx
     from onnx import checker, helper, save
 
-    for name in ("jax2onnx", "onnx_ir"):  # they log a traceback for each plugin whose package is not there
+    for name in ("jax2onnx", "onnx_ir"):  # they log a traceback for each plugin whose package is not installed
         logging.getLogger(name).setLevel(logging.ERROR)
-    with jax.disable_jit():  # functions of JAX that are jitted themselves, such as relu6, as their operations
+    with jax.disable_jit():  # jitted functions of JAX, such as relu6, are converted as their operations
         model: Any = jax2onnx.to_onnx(
             program.logits,
             [("n", *program.image_shape)],
@@ -38,7 +38,7 @@ def write(program: Program, path: Path) -> None:
 
 
 def load(path: Path) -> Logits:
-    """The function in the file, run by onnxruntime on the CPU."""
+    """Return the function in a file; onnxruntime runs it on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -46,9 +46,10 @@ def load(path: Path) -> Logits:
 
 
 def _pool_in_two_dimensions(model: Any) -> None:
-    """jax2onnx pools over all four axes of NHWC, (1, k, k, 1) of (1, 1, n, h, w, c), which no runtime has.
+    """Make every max pooling two-dimensional.
 
-    Its Unsqueeze, Unsqueeze, MaxPool, Squeeze becomes Transpose, MaxPool over h and w, Transpose.
+    jax2onnx pools over all four axes of NHWC, with a window (1, k, k, 1) on (1, 1, n, h, w, c), which no runtime
+    supports. Its Unsqueeze, Unsqueeze, MaxPool, Squeeze is replaced by Transpose, MaxPool over h and w, Transpose.
     """
     from onnx.helper import make_attribute
 
@@ -72,14 +73,14 @@ def _pool_in_two_dimensions(model: Any) -> None:
         node.input[0] = outer.output[0]
         graph.node.remove(inner)
         del node.attribute[:]
-        for name, values in attributes.items():  # of n, h, w, c; pads: those before, then those after
+        for name, values in attributes.items():  # along n, h, w, c; pads: all that go before, then all that go after
             spatial = values[1:3] + values[5:7] if name == "pads" else values[1:3]
             node.attribute.append(make_attribute(name, spatial))
-    del graph.value_info[:]  # shapes of what was; the checker infers them anew
+    del graph.value_info[:]  # outdated shapes; the checker infers them again
 
 
 def _simplified(model: Any) -> Any:
-    """Constants folded and pairs of transposes removed, in operators of ONNX alone."""
+    """Return the model with constants folded and pairs of transposes removed, in standard ONNX operators only."""
     import onnxruntime as runtime
     from onnx import load_model
 
@@ -91,7 +92,7 @@ def _simplified(model: Any) -> Any:
         runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         simple = load_model(path)
     used = {node.domain for node in simple.graph.node} | {""}
-    kept = [one for one in simple.opset_import if one.domain in used]  # onnxruntime names all that it knows
+    kept = [one for one in simple.opset_import if one.domain in used]  # onnxruntime adds every domain that it knows
     del simple.opset_import[:]
     simple.opset_import.extend(kept)
     return simple

@@ -1,4 +1,4 @@
-"""StableHLO as `jax.export` serialises it: for JAX anywhere, and by its MLIR module for other compilers."""
+"""StableHLO files, serialised by `jax.export`: for JAX, and through their MLIR module for other compilers."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from jsep.export.program import Logits, Program, spec
 
 
 def write(program: Program, path: Path) -> None:
-    """Any number of images at once. One lowering: what is in it is the same on every platform."""
+    """Write a file that takes any number of images at once, on any platform."""
     (n,) = export.symbolic_shape("n")
-    # of several platforms the module would hold each convolution several times
+    # a module that is lowered for several platforms would hold each convolution several times
     anywhere = [export.DisabledSafetyCheck.platform()]
     exported = export.export(jax.jit(program.logits), platforms=("cpu",), disabled_checks=anywhere)(spec(program, n))
     path.write_bytes(exported.serialize())
 
 
 def load(path: Path) -> Logits:
-    """The function in the file."""
+    """Return the function in a file."""
     call = jax.jit(export.deserialize(bytearray(path.read_bytes())).call)
     return lambda images: np.asarray(call(images))

@@ -1,5 +1,5 @@
-"""TFLite: StableHLO converted by the LiteRT converter, without TensorFlow."""
-# what the extra brings may not be where types are checked, and is a compiled module without types where it is
+"""TFLite files: StableHLO converted by the LiteRT converter, without TensorFlow."""
+# the packages of the extra may not be installed where types are checked, and are compiled modules without types
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 from pathlib import Path
@@ -15,7 +15,7 @@ SIGNATURE = "serving_default"
 
 
 def write(program: Program, path: Path) -> None:
-    """One image at a time: phones have no more, and resized inputs have given wrong numbers."""
+    """Write a file that takes one image at a time: phones need no more, and resized inputs gave wrong numbers."""
     from litert_converter import converter_api_ext as converter
     from litert_converter.mlir import ir, passmanager
 
@@ -30,7 +30,7 @@ def write(program: Program, path: Path) -> None:
 
 
 def load(path: Path) -> Logits:
-    """The function in the file, run by LiteRT on the CPU, image by image."""
+    """Return the function in a file; LiteRT runs it on the CPU, image by image."""
     from ai_edge_litert.interpreter import Interpreter
 
     run: Any = Interpreter(str(path)).get_signature_runner(SIGNATURE)

@@ -1,4 +1,4 @@
-"""Ground floor: pure array functions, no Flax. NHWC activations, HWIO kernels."""
+"""The numerics: pure functions of arrays, without Flax. Activations are NHWC, kernels HWIO."""
 
 from jsep.ops.conv import conv, pointwise_conv
 from jsep.ops.depthwise import depthwise_conv

@@ -1,7 +1,8 @@
-"""Dense, grouped and pointwise convolution as pure functions of NHWC activations and HWIO kernels.
+"""Dense, grouped and pointwise convolution of NHWC activations with HWIO kernels.
 
-XLA's own convolution is good on GPU and TPU, and for dense kernels on many channels everywhere. On a CPU it wastes its
-vectors on few channels, and computes groups ten to a hundred times slower than one after the other.
+XLA's own convolution is fast on GPU and TPU, and on every platform for dense kernels on many channels. On a CPU it
+makes poor use of vector instructions on few channels, and computes a grouped convolution ten to a hundred times slower
+than its groups one after another.
 """
 
 from functools import partial
@@ -16,8 +17,8 @@ from jsep.ops.lowering import by_platform, portable
 
 Lowering = Literal["auto", "products", "xla"]
 
-FEW_CHANNELS = 4  # up to which a convolution is one product over gathered windows
-MANY_GROUPS = 64  # above which they are left to XLA: each is a product of its own to compile
+FEW_CHANNELS = 4  # input channels up to which a convolution is one matrix product over gathered windows
+MANY_GROUPS = 64  # groups above which the convolution is left to XLA: each group is one more product to compile
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -32,11 +33,21 @@ def conv(
     groups: int = 1,
     lowering: Lowering = "auto",
 ) -> Float[Array, "n h2 w2 o"]:
-    """Convolution; `groups` > 1 splits the channels (the kernel then has c / groups input channels).
+    """Two-dimensional convolution, dense or grouped.
 
-    `lowering` names a formulation for tests and benchmarks: "products" (what a CPU gets: groups apart, 1x1 kernels
-    and few channels as matrix products), "xla" (what other platforms get); "auto" chooses by the platform that
-    the program is compiled for.
+    Args:
+        x: activations.
+        kernel: kernel with i = c / groups input channels.
+        strides: stride along height and width.
+        padding: see `explicit_padding`.
+        dilation: distance between neighbouring taps of the kernel, along height and width.
+        groups: number of groups that input and output channels are split into.
+        lowering: how the convolution is computed. "auto" chooses by the platform that the program is compiled for;
+            "products" is the choice for CPUs (groups one after another, 1x1 kernels and few channels as matrix
+            products), "xla" that for all other platforms. The last two are for tests and benchmarks.
+
+    Returns:
+        The activations after the convolution.
 
     >>> conv(jnp.ones((1, 8, 8, 6)), jnp.ones((3, 3, 2, 9)), strides=2, groups=3).shape
     (1, 4, 4, 9)
@@ -58,7 +69,16 @@ def conv(
 def pointwise_conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "1 1 c o"], *, strides: int | Pair = 1
 ) -> Float[Array, "n h2 w2 o"]:
-    """1x1 convolution, as one matrix product over all positions; a stride takes every s-th position."""
+    """Convolution with a 1x1 kernel, as one matrix product over all positions.
+
+    Args:
+        x: activations.
+        kernel: kernel.
+        strides: stride along height and width; a stride of s takes every s-th position.
+
+    >>> pointwise_conv(jnp.ones((1, 8, 8, 6)), jnp.ones((1, 1, 6, 9)), strides=2).shape
+    (1, 4, 4, 9)
+    """
     rows, columns = pair(strides)
     if portable():
         return _direct(x, kernel, Geometry((rows, columns), ((0, 0), (0, 0)), (1, 1)), groups=1)
@@ -70,7 +90,7 @@ def pointwise_conv(
 
 def _direct(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
     strides, pads, dilation = geometry
-    if min(map(min, pads)) < 0:  # XLA on a CPU reads beyond its memory where one end is cut and the other padded
+    if min(map(min, pads)) < 0:  # XLA on a CPU reads out of bounds if one end is cut and the other padded
         x = pad(x, [(min(low, 0), min(high, 0)) for low, high in pads])
         pads = [(max(low, 0), max(high, 0)) for low, high in pads]
     return lax.conv_general_dilated(

@@ -1,11 +1,12 @@
-"""Depthwise convolution, fast on every platform.
+"""Depthwise convolution that is fast on every platform.
 
-XLA turns a grouped convolution into good code on GPU and TPU, and on a CPU into code that is tens of times slower than
-need be, its gradients more so (jax-ml/jax#23713). There, the sum over the taps of shifted slices takes one pass over
-the activations, and so does the gradient of the input, computed apart for each residue of the stride.
+XLA compiles a grouped convolution to good code on GPU and TPU, but on a CPU to code that is tens of times slower than
+necessary, and its gradients to even slower code (jax-ml/jax#23713). On a CPU the convolution is therefore a sum of
+shifted slices over the taps, which takes one pass over the activations. So does the gradient of the input, which is
+computed separately for each residue of the stride.
 
-What the custom gradient takes away: `jax.jvp`, `jax.jacfwd` and `jax.hessian` do not pass through a `custom_vjp`, on
-any platform. `lowering="xla"` has none, and gives them back.
+The price of the custom gradient is forward-mode differentiation: `jax.jvp`, `jax.jacfwd` and `jax.hessian` do not pass
+through a `custom_vjp` on any platform. They work with `lowering="xla"`.
 """
 
 import itertools
@@ -25,7 +26,7 @@ from jsep.ops.precision import accumulation_dtype
 
 Lowering = Literal["auto", "taps", "xla"]
 
-WIDE_MAP = 512  # positions of the output from which on the kernel gradient folds images and rows
+WIDE_MAP = 512  # output positions from which the kernel gradient takes images in pairs and both halves of the rows
 
 
 def depthwise_conv(
@@ -37,12 +38,26 @@ def depthwise_conv(
     dilation: int | Sequence[int] = 1,
     lowering: Lowering = "auto",
 ) -> Float[Array, "n *hw2 cm"]:
-    """Depthwise convolution: each input channel has its own m filters (channel multiplier m = cm / c).
+    """Depthwise convolution in one or two dimensions: each input channel has its own filters.
 
-    In two dimensions, (n, h, w, c) with a kernel (kh, kw, 1, cm), or in one, (n, length, c) with (k, 1, cm).
-    Output channel o sees input channel o // m, as `lax` and PyTorch order a grouped convolution.
-    `lowering` names a formulation for tests and benchmarks: "taps" (what a CPU gets), "xla" (what other platforms
-    get); "auto" chooses by the platform that the program is compiled for.
+    With a channel multiplier m = cm / c, output channel o is computed from input channel o // m. This is the order of
+    grouped convolutions in `lax` and PyTorch.
+
+    Args:
+        x: activations (n, h, w, c), or (n, length, c) in one dimension.
+        kernel: kernel (kh, kw, 1, cm), or (k, 1, cm) in one dimension.
+        strides: stride along each spatial axis.
+        padding: see `explicit_padding`.
+        dilation: distance between neighbouring taps of the kernel, along each spatial axis.
+        lowering: how the convolution is computed. "auto" chooses by the platform that the program is compiled for;
+            "taps" is the choice for CPUs, "xla" that for all other platforms. The last two are for tests and
+            benchmarks.
+
+    Returns:
+        The activations after the convolution.
+
+    Raises:
+        ValueError: the kernel does not fit the activations.
 
     >>> depthwise_conv(jnp.ones((1, 4, 4, 8)), jnp.ones((3, 3, 1, 8)), strides=2).shape
     (1, 2, 2, 8)
@@ -55,7 +70,7 @@ def depthwise_conv(
             f"a depthwise kernel for {channels} channels has the shape (kh, kw, 1, {channels} * multiplier), "
             f"or (k, 1, ...) in one dimension, not {kernel.shape} for an input {x.shape}"
         )
-    if x.ndim == 3:  # the length as height: rows of one position
+    if x.ndim == 3:  # an image whose rows have one position
         (stride,), (spread,) = axes(strides, 1), axes(dilation, 1)
         ends = padding if isinstance(padding, str) else ((padding, padding), (0, 0))
         if not isinstance(padding, int | str):
@@ -88,7 +103,7 @@ def _by_platform(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _taps(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    """Pad once, then sum over the k*k taps of (shifted slice) * (tap vector): one pass."""
+    """Pad once, then sum (shifted slice) * (tap vector) over the taps, in one pass."""
     padded = pad(_repeat_channels(x, kernel), geometry.pads)
     slices = tap_slices(padded.shape, kernel.shape, geometry.strides, geometry.dilation)
     vectors, dtype = _tap_vectors(kernel), accumulation_dtype(x.dtype)
@@ -109,10 +124,10 @@ _taps.defvjp(_taps_fwd, _taps_bwd)
 
 
 def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: Geometry) -> Array:
-    """One sum over taps for each residue of the stride, interleaved.
+    """Sum over the taps for each residue of the stride, and interleave the sums.
 
-    Position i of the input meets tap t at output (i + pad - t * dilation) / stride, where that divides; positions with
-    the same residue meet the same taps, at outputs that lie side by side.
+    Position i of the input meets tap t at output (i + pad - t * dilation) / stride if that is a whole number. Positions
+    with the same residue modulo the stride meet the same taps, at consecutive outputs.
     """
     n, height, width, channels = shape
     rows, columns = (_residues(axis, shape, kernel.shape, g.shape, geometry) for axis in (0, 1))
@@ -138,7 +153,13 @@ def _input_gradient(shape: tuple[int, ...], kernel: Array, g: Array, geometry: G
 
 
 class _Residues(NamedTuple):
-    """Along one axis: positions of each residue, (tap, first padded output) of each residue, padding of the output."""
+    """How the positions along one axis of the input meet the outputs, by their residue modulo the stride.
+
+    Attributes:
+        size: number of positions with each residue.
+        taps: for each residue, the taps that it meets, each with its first position in the padded output.
+        pads: padding of the output.
+    """
 
     size: int
     taps: list[list[tuple[int, int]]]
@@ -157,9 +178,9 @@ def _residues(axis: int, x: Sequence[int], kernel: Sequence[int], g: Sequence[in
 
 
 def _kernel_gradient(x: Array, kernel: Array, g: Array, geometry: Geometry) -> Array:
-    """Add up over the images elementwise, one array a tap, and reduce over (h, w) once at the end.
+    """Sum over the images elementwise, in one array per tap, and reduce over height and width once at the end.
 
-    XLA reduces over (n, h, w) badly inside a fusion: a plain sum of products is eight times slower.
+    Inside a fusion XLA reduces over (n, h, w) badly: a plain sum of products is eight times slower.
     """
     wide = g.shape[0] > 0 and g.shape[1] * g.shape[2] >= WIDE_MAP
     sums = (_add_folded if wide else _add_images)(_repeat_channels(x, kernel), kernel.shape, g, geometry)
@@ -167,7 +188,7 @@ def _kernel_gradient(x: Array, kernel: Array, g: Array, geometry: Geometry) -> A
 
 
 def _add_images(x: Array, kernel: Sequence[int], g: Array, geometry: Geometry) -> tuple[Array, ...]:
-    """For each tap (h2, w2, c): image by image. The smaller the map, the better it stays in the cache."""
+    """Return a sum over the images (h2, w2, c) for each tap, image by image: small maps stay in the cache."""
     padded = pad(x, geometry.pads)
     slices = tap_slices(padded.shape, kernel, geometry.strides, geometry.dilation)
     dtype = accumulation_dtype(g.dtype)
@@ -181,10 +202,11 @@ def _add_images(x: Array, kernel: Sequence[int], g: Array, geometry: Geometry) -
 
 
 def _add_folded(x: Array, kernel: Sequence[int], g: Array, geometry: Geometry) -> tuple[Array, ...]:
-    """For each tap (h2 / 2, w2, c): both halves of the rows at once, and the images in pairs where they are even.
+    """Return a sum over images and halves of rows (h2 / 2, w2, c) for each tap.
 
-    A fourth of the additions to memory. The pair rides in the carry of the scan, padded there, because XLA would fold
-    the slicing of a scan's input into each of the taps' loops, which then compute number by number.
+    Both halves of the rows are added at once, and images in pairs where their number is even, which takes a quarter of
+    the additions to memory. The pair is carried through the scan, padded: XLA would fuse the slicing of a scan's input
+    into the loop of every tap, and these loops would no longer be vectorised.
     """
     n, height, width, channels = g.shape
     rows, pair_size = -(-height // 2), 2 - n % 2
@@ -220,11 +242,11 @@ def _add_folded(x: Array, kernel: Sequence[int], g: Array, geometry: Geometry) -
 
 
 def _repeat_channels(x: Array, kernel: Array) -> Array:
-    """(n, h, w, c) -> (n, h, w, c * multiplier)"""
+    """Repeat each channel for its filters: (n, h, w, c) -> (n, h, w, c * multiplier)."""
     multiplier = kernel.shape[-1] // x.shape[-1]
     return x if multiplier == 1 else jnp.repeat(x, multiplier, axis=-1)
 
 
 def _tap_vectors(kernel: Array) -> Array:
-    """(kh, kw, 1, c) -> (kh * kw, 1, 1, 1, c), in the dtype to accumulate in"""
+    """Split a kernel by taps, in the dtype to accumulate in: (kh, kw, 1, c) -> (kh * kw, 1, 1, 1, c)."""
     return kernel.astype(accumulation_dtype(kernel.dtype)).reshape(-1, 1, 1, 1, kernel.shape[-1])

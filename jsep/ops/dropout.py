@@ -1,4 +1,4 @@
-"""Dropout whose mask belongs to the example and not to the device that computes it."""
+"""Dropout whose mask depends on the example, not on the device that computes it."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 def batch_positions(number: int, axis_name: str | None) -> Int[Array, " n"]:
-    """The places of this device's examples in the whole batch over the devices of `axis_name`."""
+    """Return the positions of this device's examples in the whole batch.
+
+    Args:
+        number: number of examples on this device.
+        axis_name: name of the mapped axis over devices; None means there is only one device.
+    """
     first = jnp.int32(0) if axis_name is None else lax.axis_index(axis_name) * number
     return first + jnp.arange(number, dtype=jnp.int32)
 
@@ -15,11 +20,20 @@ def batch_positions(number: int, axis_name: str | None) -> Int[Array, " n"]:
 def dropout(
     key: PRNGKeyArray, x: Float[Array, "n h ..."], rate: float, *, axis_name: str | None = None
 ) -> Float[Array, "n h ..."]:
-    """Set a share `rate` of `x` to zero and scale the rest by 1 / (1 - rate).
+    """Set elements to zero with probability `rate`, and scale the others by 1 / (1 - rate).
 
-    Each example draws from a key of its own, folded from its place in the whole batch over the devices of
-    `axis_name`, so that a step does not depend on how many devices share it. A draw has 16 bits (the rate is met
-    to 1 / 65536): on a CPU random bits cost as much as a convolution, and half of them will do.
+    Each example has its own key, folded with its position in the whole batch, so that the result does not depend on
+    the number of devices. An element takes 16 random bits, so that the rate is exact to 1 / 65536: on a CPU random bits
+    cost as much as a convolution, and half of the usual number is enough.
+
+    Args:
+        key: key of this step and layer.
+        x: activations of one device's examples.
+        rate: probability of an element to be dropped, at least 0 and less than 1.
+        axis_name: name of the mapped axis over devices; None means there is only one device.
+
+    Raises:
+        ValueError: the rate is out of range.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout rate {rate}: it must be at least 0 and less than 1")
@@ -29,7 +43,7 @@ def dropout(
     rows, *rest = x.shape[1:]
 
     def kept(position: Array) -> Array:
-        # halves of the example, not neighbours, share a word: a TPU cannot take words apart in place
+        # the two halves of an example share words, not neighbouring rows: a TPU cannot split words in place
         words = jax.random.bits(jax.random.fold_in(key, position), (-(-rows // 2), *rest), jnp.uint32)
         return jnp.concatenate([words & 0xFFFF >= dropped, words >> 16 >= dropped])[:rows]
 

@@ -1,4 +1,4 @@
-"""Padding, strides and sizes."""
+"""Padding, strides and sizes of windows."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,7 +13,13 @@ Padding = Literal["TORCH", "SAME", "VALID"] | int | Sequence[tuple[int, int]]
 
 
 class Geometry(NamedTuple):
-    """Where a window goes: everything about a convolution but its kernel."""
+    """Where the windows of a convolution lie, along height and width.
+
+    Attributes:
+        strides: distance between neighbouring windows.
+        pads: padding before and after the input.
+        dilation: distance between neighbouring taps inside a window.
+    """
 
     strides: Pair
     pads: tuple[Pair, Pair]
@@ -21,20 +27,27 @@ class Geometry(NamedTuple):
 
 
 def pair(value: int | Sequence[int]) -> Pair:
-    """One number for both spatial axes, or one for each."""
+    """Return one number for each of two spatial axes, given one for both or one for each.
+
+    >>> pair(3), pair((3, 5))
+    ((3, 3), (3, 5))
+    """
     height, width = axes(value, 2)
     return height, width
 
 
 def axes(value: int | Sequence[int], count: int) -> tuple[int, ...]:
-    """One number for all spatial axes, or one for each.
+    """Return one number for each of `count` spatial axes, given one for all or one for each.
+
+    Raises:
+        ValueError: there are more or fewer numbers than axes.
 
     >>> axes(3, 1), axes((3, 5), 2)
     ((3,), (3, 5))
     """
     values = (value,) * count if isinstance(value, int) else tuple(value)
     if len(values) != count:
-        raise ValueError(f"{value}: one number, or {count} for {count} spatial axes")
+        raise ValueError(f"{value}: give one number for all spatial axes, or {count} numbers")
     return values
 
 
@@ -45,10 +58,19 @@ def explicit_padding(
     strides: Pair = (1, 1),
     dilation: Pair = (1, 1),
 ) -> tuple[Pair, Pair]:
-    """Padding as ((top, bottom), (left, right)).
+    """Return a padding as ((top, bottom), (left, right)).
 
-    `"TORCH"` pads `dilation * (k // 2)` on both sides, as PyTorch's networks do; `"SAME"` pads as TensorFlow does,
-    which for stride 2 on an even size differs from it; `"VALID"` pads nothing; a number pads all sides alike.
+    Args:
+        padding: "TORCH" pads dilation * (kernel size // 2) on both sides, as PyTorch's networks do. "SAME" pads as
+            TensorFlow does, which differs from that for stride 2 on an even size. "VALID" does not pad. A number
+            pads all sides by as much, and pairs are taken as they are.
+        size: height and width of the input.
+        kernel_size: height and width of the kernel.
+        strides: stride along height and width.
+        dilation: distance between neighbouring taps of the kernel, along height and width.
+
+    Raises:
+        ValueError: `padding` is none of these.
 
     >>> explicit_padding("TORCH", (32, 32), (3, 3), (2, 2))
     ((1, 1), (1, 1))
@@ -74,7 +96,7 @@ def explicit_padding(
 
 
 def pad(x: Array, pads: Sequence[Pair]) -> Array:
-    """Pad height and width; a negative padding cuts."""
+    """Pad height and width with zeros; a negative padding cuts."""
     config = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0)]
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
@@ -82,7 +104,14 @@ def pad(x: Array, pads: Sequence[Pair]) -> Array:
 def tap_slices(
     padded: Sequence[int], kernel: Sequence[int], strides: Pair, dilation: Pair
 ) -> list[tuple[slice, slice]]:
-    """For each tap of a kernel, row by row, the rows and columns of the padded input (n, h, w, c) that it meets."""
+    """Return the rows and columns of the padded input that each tap of a kernel meets, tap by tap, row by row.
+
+    Args:
+        padded: shape (n, h, w, c) of the padded input.
+        kernel: shape of the kernel, height and width first.
+        strides: stride along height and width.
+        dilation: distance between neighbouring taps, along height and width.
+    """
 
     def along(axis: int) -> list[slice]:
         k, stride, spread = kernel[axis], strides[axis], dilation[axis]

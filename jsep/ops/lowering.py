@@ -1,4 +1,4 @@
-"""Which formulation of an operation a program holds, where there are several: chosen while it is traced."""
+"""Choosing the lowering of an operation that has several, while a program is traced."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager
 import jax
 from jax import Array, lax
 
-_portable = jax.make_user_context(False)  # a part of the key of JAX's caches
+_portable = jax.make_user_context(False)  # part of the keys of JAX's caches
 
 
 def portable_operations() -> AbstractContextManager[None]:
-    """What is traced inside holds one convolution for each convolution, and one pooling for each pooling.
+    """Trace every convolution and every pooling inside the context as a single operation.
 
-    For programs that leave JAX: converters and other runtimes know a convolution when they see one, and slices and
-    products only as such.
+    For programs that are exported: converters and other runtimes recognise a convolution, but not the slices and
+    products that are faster on a CPU.
 
     >>> from jsep import ops
     >>> with portable_operations():
@@ -25,10 +25,10 @@ def portable_operations() -> AbstractContextManager[None]:
 
 
 def portable() -> bool:
-    """Whether the plain form is wanted."""
+    """Return whether the program is traced under `portable_operations`."""
     return _portable.value
 
 
 def by_platform(x: Array, kernel: Array, *, cpu: Callable[..., Array], default: Callable[..., Array]) -> Array:
-    """`cpu` where the program is compiled for a CPU, else (and where it is to be portable) `default`."""
+    """Apply `cpu` if the program is compiled for a CPU, and `default` for all other platforms and portable programs."""
     return default(x, kernel) if portable() else lax.platform_dependent(x, kernel, cpu=cpu, default=default)

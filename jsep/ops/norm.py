@@ -1,4 +1,4 @@
-"""Batch normalisation as pure functions: with given statistics, and with those of the batch itself."""
+"""Batch normalisation with given statistics, and with those of the batch."""
 
 from functools import partial
 from typing import Any
@@ -14,10 +14,17 @@ from jsep.ops.precision import accumulation_dtype
 def batch_moments(
     x: Float[Array, "*batch c"], axis_name: str | None = None
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Mean and biased variance of each channel over all other axes (and all devices of `axis_name`).
+    """Return the mean and the biased variance of each channel over all other axes.
 
-    At least float32 whatever the dtype of `x`; the variance is E[x^2] - E[x]^2, never below zero.
-    Every device must hold the same number of examples.
+    Both are at least float32, whatever the dtype of `x`. The variance is computed as E[x^2] - E[x]^2, and not below 0.
+
+    Args:
+        x: activations.
+        axis_name: name of a mapped axis over devices to average over, too; each must hold as many examples. None
+            means this device only.
+
+    >>> batch_moments(jnp.asarray([[1.0, 2.0], [3.0, 2.0]]))
+    (Array([2., 2.], dtype=float32), Array([1., 0.], dtype=float32))
     """
     x = x.astype(accumulation_dtype(x.dtype))
     mean, square = _means((x, lax.square(x)), axis_name)
@@ -32,9 +39,9 @@ def batch_norm(
     bias: Float[Array, " c"],
     epsilon: float,
 ) -> Float[Array, "*batch c"]:
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias, in the dtype of `x`.
+    """Return (x - mean) / sqrt(variance + epsilon) * scale + bias, in the dtype of `x`.
 
-    Computed as x * a + b with a and b of each channel, so that it is one multiply-add in its neighbour's pass.
+    It is computed as x * a + b with one a and b for each channel: a multiply-add that XLA fuses with its neighbours.
     """
     factor = scale * lax.rsqrt(variance + epsilon)
     return _affine(x, factor, bias - mean * factor)
@@ -47,11 +54,22 @@ def batch_norm_train(
     epsilon: float,
     axis_name: str | None = None,
 ) -> tuple[Float[Array, "*batch c"], Float[Array, " c"], Float[Array, " c"]]:
-    """Normalise by the batch's own moments; gives (y, mean, variance).
+    """Normalise activations by the moments of the batch.
 
-    The gradient saves `x` alone and passes over it twice: once for two sums, once for a * g + b * x + c of each
-    channel (autodiff stores the centred input as well). Mean and variance are for running statistics: no gradient
-    flows through them. No forward-mode differentiation.
+    The gradient saves only `x`, where automatic differentiation would save the centred activations as well. It passes
+    over `x` twice: once for two sums, and once for a * g + b * x + c with constants of each channel. There is no
+    forward-mode differentiation.
+
+    Args:
+        x: activations.
+        scale: scale of each channel.
+        bias: bias of each channel.
+        epsilon: added to the variance.
+        axis_name: name of a mapped axis over devices to take the moments over, see `batch_moments`.
+
+    Returns:
+        The normalised activations, and the mean and the variance of the batch, which are for running statistics: no
+        gradient flows through them.
     """
     outputs: Any = _train(x, scale, bias, epsilon, axis_name)
     return outputs
@@ -74,7 +92,7 @@ def _train_bwd(epsilon: float, axis_name: str | None, saved: tuple[Array, ...], 
     dtype = accumulation_dtype(x.dtype)
     wide_g, wide_x = g.astype(dtype), x.astype(dtype)
     inverse = lax.rsqrt(variance + epsilon)
-    # means over this device, as gradients of its own scale and bias; over all devices, as parts of dx
+    # means over this device for the gradients of its scale and bias, and over all devices for dx
     own = _means((wide_g, wide_g * wide_x), None)
     mean_g, mean_gx = own if axis_name is None else lax.pmean(own, axis_name)
     count = x.size // x.shape[-1]
@@ -93,11 +111,12 @@ _train.defvjp(_train_fwd, _train_bwd)
 
 
 def _means(arrays: tuple[Array, ...], axis_name: str | None) -> tuple[Array, ...]:
-    """The mean of each array over all axes but the last."""
+    """Return the mean of each array over all axes but the last, and over devices."""
     means = tuple(jnp.mean(a, tuple(range(a.ndim - 1))) for a in arrays)
     return means if axis_name is None else lax.pmean(means, axis_name)
 
 
 def _affine(x: Array, factor: Array, offset: Array) -> Array:
+    """Return x * factor + offset, computed in the dtype of `factor`."""
     shape = (1,) * (x.ndim - 1) + (-1,)
     return (x.astype(factor.dtype) * factor.reshape(shape) + offset.reshape(shape)).astype(x.dtype)

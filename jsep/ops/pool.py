@@ -19,9 +19,13 @@ def max_pool(
     strides: int | Pair | None = None,
     padding: Padding = "VALID",
 ) -> Float[Array, "n h2 w2 c"]:
-    """Largest value of each window; the stride is the window unless said; padding counts as -inf.
+    """Max pooling. The gradient goes to the first of equal values, as in PyTorch.
 
-    The gradient goes to the first of equal values, as in PyTorch.
+    Args:
+        x: activations.
+        window: height and width of the window.
+        strides: stride along height and width; None means that of the window.
+        padding: see `explicit_padding`; padding counts as -inf.
     """
     window, strides, pads = _geometry(x, window, strides, padding)
     if strides == window and not any(map(any, pads)) and not portable():
@@ -30,7 +34,7 @@ def max_pool(
 
 
 def _disjoint_max_pool(x: Array, window: Pair) -> Array:
-    """Windows that do not overlap, place by place: on a CPU the gradient of `reduce_window` is ten times slower."""
+    """Pool windows that do not overlap, tap by tap: on a CPU the gradient of `reduce_window` is ten times slower."""
     height, width = x.shape[1] // window[0], x.shape[2] // window[1]
     x = x[:, : height * window[0], : width * window[1]]
     y = x[:, :: window[0], :: window[1]]
@@ -48,7 +52,16 @@ def avg_pool(
     padding: Padding = "VALID",
     count_padding: bool = True,
 ) -> Float[Array, "n h2 w2 c"]:
-    """Mean of each window. `count_padding` divides by the whole window (PyTorch), else by what lies inside (TF)."""
+    """Average pooling.
+
+    Args:
+        x: activations.
+        window: height and width of the window.
+        strides: stride along height and width; None means that of the window.
+        padding: see `explicit_padding`.
+        count_padding: divide by the size of the window, as PyTorch does, instead of by the number of its positions
+            inside the image, as TensorFlow does.
+    """
     window, strides, pads = _geometry(x, window, strides, padding)
 
     dtype = accumulation_dtype(x.dtype)
@@ -61,7 +74,7 @@ def avg_pool(
 
 
 def global_avg_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
-    """Mean over all positions."""
+    """Return the mean over all positions."""
     return jnp.mean(x, (1, 2))
 
 

@@ -1,4 +1,4 @@
-"""Resizing one axis as PyTorch does; `jax.image.resize` places its samples at half pixels and gives other values."""
+"""Resizing one axis as PyTorch does; `jax.image.resize` places its samples at half pixels, which gives other values."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,10 +6,15 @@ from jaxtyping import Array, Float
 
 
 def resize_axis(x: Float[Array, "..."], axis: int, size: int) -> Float[Array, "..."]:
-    """Bring an axis to `size`: upwards by linear interpolation between aligned corners, downwards by averaging.
+    """Resize an axis: enlarge it by linear interpolation with aligned corners, reduce it by adaptive average pooling.
 
-    Upwards output i lies at i * (length - 1) / (size - 1); downwards it is the mean of the inputs from
-    floor(i * length / size) to ceil((i + 1) * length / size), which may overlap (adaptive average pooling).
+    When the axis grows, output i lies at i * (length - 1) / (size - 1). When it shrinks, output i is the mean of the
+    inputs from floor(i * length / size) to ceil((i + 1) * length / size); these windows may overlap.
+
+    Args:
+        x: any array.
+        axis: the axis to resize.
+        size: its new length.
 
     >>> resize_axis(jnp.asarray([0.0, 1.0, 4.0]), 0, 5).tolist()
     [0.0, 0.5, 1.0, 2.5, 4.0]

@@ -1,4 +1,4 @@
-"""Kernel sharing: the input channels of a group meet the same kernel, so they are added before the convolution."""
+"""Kernel sharing: all input channels of a group have the same kernel, and so are added before the convolution."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,9 +7,13 @@ from jaxtyping import Array, Float
 def group_sum(
     x: Float[Array, "n h w c"], groups: int, weights: Float[Array, " c"] | None = None, *, interleaved: bool = False
 ) -> Float[Array, "n h w groups"]:
-    """The (weighted) sum of the channels of each of `groups` groups.
+    """Return the sum over the channels of each group.
 
-    A group is a run of c / groups neighbours or, where `interleaved`, every groups-th channel.
+    Args:
+        x: activations.
+        groups: number of groups.
+        weights: weight of each channel; None means a plain sum.
+        interleaved: a group is every groups-th channel, instead of c / groups neighbouring channels.
 
     >>> group_sum(jnp.arange(6.0).reshape(1, 1, 1, 6), 2).ravel()
     Array([ 3., 12.], dtype=float32)
@@ -26,7 +30,13 @@ def group_sum(
 def expand_shared_kernel(
     kernel: Float[Array, "kh kw g o"], channels: int, weights: Array | None = None, *, interleaved: bool = False
 ) -> Float[Array, "kh kw c o"]:
-    """The kernel of the plain convolution that a shared kernel stands for; weights of shape (c,) or (c, o).
+    """Return the kernel of the dense convolution that equals a convolution with a shared kernel.
+
+    Args:
+        kernel: shared kernel, one slice for each of g groups.
+        channels: number of input channels.
+        weights: weight of each channel (c,), or of each pair of input and output channels (c, o); None means 1.
+        interleaved: how channels are grouped, see `group_sum`.
 
     >>> expand_shared_kernel(jnp.ones((3, 3, 2, 5)), 6).shape
     (3, 3, 6, 5)

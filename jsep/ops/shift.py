@@ -1,6 +1,6 @@
-"""Shifts in place of convolutions, shuffles and additions: data moves, nothing is computed.
+"""Shifts that replace convolutions, shuffles and additions: they move data and compute nothing.
 
-Paper: He et al., arXiv 1809.08458 (AddressNet), of which the abstract is readable; free numbers are reconstructed.
+He et al., arXiv 1809.08458 (AddressNet). Only the abstract was accessible; all numbers are reconstructions.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 
 def channel_shift(x: Float[Array, "n h w c"], steps: int) -> Float[Array, "n h w c"]:
-    """Roll the channels: channel i of the output is channel i + steps of the input.
+    """Roll the channels, so that output channel i is input channel i + steps.
 
     >>> channel_shift(jnp.arange(6.0).reshape(1, 1, 1, 6), 2).ravel()
     Array([2., 3., 4., 5., 0., 1.], dtype=float32)
@@ -19,10 +19,16 @@ def channel_shift(x: Float[Array, "n h w c"], steps: int) -> Float[Array, "n h w
 
 
 def address_shift(x: Float[Array, "n h w c"], *, mode: Literal["zero", "address"] = "zero") -> Float[Array, "n h w c"]:
-    """Move four groups of channels by one position: up, down, left, right.
+    """Move four groups of channels by one position: up, down, left and right.
 
-    mode: what enters at the edge, zeros or, as when only the address of a row-major buffer moves, what lies there:
-    the opposite edge for up and down, the neighbouring row's for left and right. In the interior both are the same.
+    Args:
+        x: activations; the number of channels is a multiple of 4.
+        mode: what enters at the edges. "zero" moves in zeros. "address" moves only the start address of a row-major
+            buffer, so that the opposite edge enters from above and below, and the edge of the neighbouring row from
+            left and right. Away from the edges both are the same.
+
+    Raises:
+        ValueError: the number of channels is not a multiple of 4.
 
     >>> address_shift(jnp.arange(1.0, 5.0).reshape(1, 2, 2, 1) * jnp.ones(4).reshape(1, 1, 1, 4))[0, :, :, 2]
     Array([[2., 0.],
@@ -50,7 +56,7 @@ def address_shift(x: Float[Array, "n h w c"], *, mode: Literal["zero", "address"
 
 
 def shortcut_shift(state: Float[Array, "n h w c"], new: Float[Array, "n h w k"]) -> Float[Array, "n h w c"]:
-    """Append new channels to a window of channels; the oldest fall out, and nothing is added up.
+    """Append new channels and drop as many of the oldest, instead of adding a shortcut.
 
     >>> shortcut_shift(jnp.arange(4.0).reshape(1, 1, 1, 4), jnp.full((1, 1, 1, 1), 9.0)).ravel()
     Array([1., 2., 3., 9.], dtype=float32)

@@ -1,13 +1,20 @@
-"""Moving channels between groups."""
+"""Exchanging channels between groups."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 def channel_shuffle(x: Float[Array, "*batch c"], groups: int) -> Float[Array, "*batch c"]:
-    """Deal the channels of `groups` groups out in turn: output channel j * groups + i is channel j of group i.
+    """Interleave the channels of groups, so that output channel j * groups + i is channel j of group i.
 
-    Paper: Zhang et al., arXiv 1707.01083, section 3.1.
+    Zhang et al., arXiv 1707.01083 (ShuffleNet), section 3.1.
+
+    Args:
+        x: activations.
+        groups: number of groups; it divides the number of channels.
+
+    Raises:
+        ValueError: the groups do not divide the channels.
 
     >>> channel_shuffle(jnp.arange(6.0), 2).tolist()
     [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]

@@ -1,7 +1,7 @@
-"""PyTorch to Flax: weights carried over strictly, and outputs set side by side."""
+"""Carrying PyTorch weights over to Flax, strictly, and comparing the outputs of both networks."""
 
-from jsep.port.check import TOLERANCE, Difference, check, pair
-from jsep.port.convert import flat, from_torch
+from jsep.port.convert import from_torch
+from jsep.port.parity import TOLERANCE, Difference, build_pair, compare_with_torch
 from jsep.port.read import read_state
 
-__all__ = ["TOLERANCE", "Difference", "check", "flat", "from_torch", "pair", "read_state"]
+__all__ = ["TOLERANCE", "Difference", "build_pair", "compare_with_torch", "from_torch", "read_state"]

@@ -5,14 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from jsep.models import model_info
-from jsep.port import flat, from_torch, read_state
+from jsep.port import from_torch, read_state
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.folder import RunFolder
 from jsep.train import Data, Recipe, RunConfig
+from jsep.trees import flatten, save_arrays
 
 
 def save_weights(config: RunConfig, variables: dict[str, Any], out: Path) -> None:
@@ -35,7 +33,7 @@ def adopt_file(
     options: Mapping[str, Any],
     data: str | None = None,
     normalize: Literal["dataset", "unit", "imagenet"] | None = None,
-) -> tuple[RunConfig, dict[str, np.ndarray]]:
+) -> tuple[RunConfig, dict[str, Any]]:
     """Make a run folder of PyTorch's weights, and return its configuration and all arrays by our names.
 
     Args:
@@ -56,6 +54,5 @@ def adopt_file(
     choice = Data(name, normalize=normalize or ("imagenet" if imagenet else "dataset"))
     config = RunConfig(model, options, Recipe(data=choice))
     save_weights(config, variables, out)
-    arrays = flat(variables)
-    save_file(arrays, out / "weights.safetensors")
-    return config, arrays
+    save_arrays(out / "weights.safetensors", variables)
+    return config, flatten(variables)

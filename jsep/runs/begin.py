@@ -110,7 +110,8 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
             f"{' and more' if len(other) > 3 else ''}: name the same network and options, and data of as many channels"
         )
     theirs = flatten(given)
-    return unflatten({name: own if name in anew else theirs[name] for name, own in flatten(fresh).items()})
+    chosen = {name: np.asarray(own if name in anew else theirs[name]) for name, own in flatten(fresh).items()}
+    return unflatten(chosen)
 
 
 def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jsep.costs import Table, count
+from jsep.costs import CostTable, count
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
@@ -36,7 +36,7 @@ class Setup:
     devices: Devices
     training: Feed
     testing: Feed
-    costs: Table
+    costs: CostTable
 
     @property
     def recipe(self) -> Recipe:

@@ -84,7 +84,7 @@ def test_show(capsys):
         (["train", "--seed", str(2**63)], "at least 0 and less than 2**63"),
         (["port", "resnet20", "weights.pth", "--check"], "leave the file and --options out"),
         (["port", "resnet20"], "give the file of its weights, or --check"),
-        (["port", "resnet20", "nothing.pth"], "nothing.pth is no file"),
+        (["port", "resnet20", "nothing.pth"], "nothing.pth is not a file"),
         (["port", "resnet2"], "give the file of its weights"),
         (["port", "separable_cnn", "--check"], "no public PyTorch reference"),
         (["port", "--check", "resnet20", "--size", "0"], "--size 0: it must be at least 1"),
@@ -236,5 +236,5 @@ def test_port_and_eval_from_the_command_line(capsys, tmp_path, tiny_tfds, resnet
     assert "already holds a run" in err
     code, _, err = run(capsys, *words[:3], "--out", str(tmp_path / "other"))
     assert code == 2
-    assert "stage1_block2_conv1_norm/mean needs layer1.1.bn1.running_mean, which is not there" in err
+    assert "stage1_block2_conv1_norm/mean needs layer1.1.bn1.running_mean, which is missing" in err
     assert not (tmp_path / "other").exists()

@@ -164,13 +164,13 @@ def test_plans_are_written_edited_and_read(tmp_path):
         ('["stage1_block1_conv2=dense"]', "replaces nothing"),
         ('["stage1_block1_conv2=channel:17"]', "give at most 16"),
         ('["stage1_block1_conv2=spatial:49"]', "give at most 48"),
-        ("{}", "is no plan"),
+        ("{}", "is not a plan"),
         ("[", "cannot be read as a plan"),
     ]:
         file.write_text(text)
         with pytest.raises(UserError, match=sentence):
             load_plan(file, sites)
-    with pytest.raises(UserError, match=r"--layers conv9\* matches no convolution"):
+    with pytest.raises(UserError, match=r"`layers`=conv9\* matches no convolution"):
         make_plan(sites, "comp", ["conv9*"])
 
 

@@ -6,18 +6,32 @@ import numpy as np
 import pytest
 
 from jsep.data import Augmentation, augment, mix, normalize
+from jsep.errors import UserError
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(1, 256, (64, 6, 6, 1)), jnp.uint8)
 PICTURES = jnp.asarray(np.random.default_rng(1).integers(1, 256, (64, 16, 12, 3)), jnp.uint8)
 PLACES = jnp.arange(64)
-AUGMENT = jax.jit(augment, static_argnums=3)
-EVERYTHING = Augmentation(
-    resized_crop=True, crop=2, flip=True, jitter=0.4, randaugment=(2, 9), erase=0.5, fill=(7, 8, 9)
-)
+AUGMENT = jax.jit(augment, static_argnums=(3, 4))
+EVERYTHING = Augmentation(crop=2, flip=True, resized_crop=True, jitter=0.4, randaugment=(2, 9), erase=0.5)
+COLOUR = (7, 8, 9)
 
 
 def run(images, seed=0, **how) -> np.ndarray:
     return np.asarray(AUGMENT(jax.random.key(seed), images, PLACES, Augmentation(**how)))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"crop": -1}, "`crop`=-1: it must be at least 0"),
+        ({"jitter": 1.5}, "`jitter`=1.5: it must be from 0 to 1"),
+        ({"randaugment": (2, 31)}, "at a magnitude from 0 to 30"),
+        ({"erase": -0.1}, "`erase`=-0.1: it must be from 0 to 1"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Augmentation(**values)
 
 
 def windows(image: np.ndarray, crop: int) -> list[bytes]:
@@ -60,7 +74,7 @@ def test_resized_crop_shows_a_window_at_the_size_of_the_image():
 
 
 def test_erasing_paints_rectangles_over_a_share_of_the_images():
-    erased = run(PICTURES, erase=0.5, fill=(0, 0, 0))
+    erased = run(PICTURES, erase=0.5)
     gone = (erased != np.asarray(PICTURES)).any(-1)
     hit = gone.any((1, 2))
     assert 20 < hit.sum() < 44
@@ -94,8 +108,8 @@ def test_randaugment_draws_among_its_operations():
 
 def test_a_part_of_the_batch_is_augmented_as_in_the_whole():
     key = jax.random.key(3)
-    whole = AUGMENT(key, PICTURES, PLACES, EVERYTHING)
-    np.testing.assert_array_equal(whole[40:], AUGMENT(key, PICTURES[40:], PLACES[40:], EVERYTHING))
+    whole = AUGMENT(key, PICTURES, PLACES, EVERYTHING, COLOUR)
+    np.testing.assert_array_equal(whole[40:], AUGMENT(key, PICTURES[40:], PLACES[40:], EVERYTHING, COLOUR))
 
 
 def test_normalize():

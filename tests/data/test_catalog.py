@@ -58,8 +58,8 @@ def test_a_format_without_random_access_is_refused(tiny_tfds, tmp_path):
 
 
 def test_names_are_found_in_the_data_dir_and_splits_are_added(tiny_tfds, monkeypatch):
-    source = sources.Source("tiny", train="train+test")
-    monkeypatch.setitem(sources.CATALOG, "both_parts", source)
+    entry = sources.CatalogEntry("tiny", train="train+test")
+    monkeypatch.setitem(sources.CATALOG, "both_parts", entry)
     data = load("both_parts", data_dir=tiny_tfds.parent.parent)
     assert data.name == "both_parts"
     assert len(data.train) == 68
@@ -86,7 +86,7 @@ def test_a_missing_data_set_without_a_network_says_at_once_what_to_do(tmp_path, 
         load("cifar10", data_dir=tmp_path)
     assert time.monotonic() - started < 5
     assert str(tmp_path) in str(error.value)
-    assert "cifar-10-binary.tar.gz of https://" in str(error.value)
+    assert "cifar-10-binary.tar.gz from https://" in str(error.value)
     assert "mnist5k" in str(error.value)
 
 
@@ -151,9 +151,9 @@ def test_a_downloaded_cifar_archive_is_checked():
     from jsep.data import cifar
 
     for name, builder in cifar.BUILDERS.items():
-        source = catalog.CATALOG[name]
-        (archive,) = source.archives
-        address = f"{source.address}/{archive}"
+        entry = catalog.CATALOG[name]
+        (archive,) = entry.archives
+        address = f"{entry.address}/{archive}"
         assert builder.url_infos[address].filename == archive
         assert len(builder.url_infos[address].checksum) == 64
 
@@ -203,7 +203,7 @@ def test_caltech256_from_its_archive(tmp_path):
 
 
 def test_caltech256_without_its_archive_says_where_to_put_it(tmp_path):
-    with pytest.raises(UserError, match=r"256_ObjectCategories\.tar of https.*: put it into .*manual"):
+    with pytest.raises(UserError, match=r"256_ObjectCategories\.tar \(see https.*\): put it into .*manual"):
         load("caltech256", data_dir=tmp_path)
 
 

@@ -13,9 +13,10 @@ from safetensors import safe_open
 from jsep.errors import UserError
 from jsep.export import FORMATS, TOLERANCE, export_run
 from jsep.export.program import make_program
-from jsep.export.run import Format, compare, live_logits
-from jsep.port import flat, read_state
+from jsep.export.run import Format, agreement, live_logits
+from jsep.port import read_state
 from jsep.train import RunConfig, adopt
+from jsep.trees import flatten
 
 SHAPE = (16, 16, 3)
 PICTURES = np.random.default_rng(3).integers(0, 256, (3, *SHAPE), np.uint8)
@@ -58,7 +59,7 @@ def live(program):
 def test_a_file_gives_the_logits_of_the_live_network(program, live, tmp_path, text, to):
     need(to)
     FORMATS[to].write(program(text), tmp_path / "model")
-    difference, same = compare(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
+    difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
     assert difference < 1e-5
     assert same == 3
 
@@ -125,7 +126,7 @@ def test_a_run_is_written_with_its_facts(run):
 
 def test_safetensors_hold_the_trained_arrays_and_what_network_they_belong_to(run, trained):
     path = export_run(run, "safetensors", images=1).path
-    arrays, wanted = read_state(path), flat(trained("both_cnn width=0.02", (28, 28, 1))[1])
+    arrays, wanted = read_state(path), flatten(trained("both_cnn width=0.02", (28, 28, 1))[1])
     assert arrays.keys() == wanted.keys()
     assert all(np.array_equal(arrays[name], wanted[name]) for name in wanted)
     with safe_open(path, "numpy") as file:
@@ -139,7 +140,7 @@ def test_a_file_that_gives_other_numbers_is_not_left(run, tmp_path, monkeypatch)
         return lambda images: right(images) * np.float32(1 + 2 * TOLERANCE)
 
     monkeypatch.setitem(FORMATS, "stablehlo", Format(FORMATS["safetensors"].write, load_wrong))
-    with pytest.raises(UserError, match=r"2\.0e-04 apart, where rounding makes at most 1e-04"):
+    with pytest.raises(UserError, match=r"differ by 2\.0e-04, where rounding makes at most 1e-04"):
         export_run(run, "stablehlo", tmp_path / "model.stablehlo", images=1)
     assert not list(tmp_path.iterdir())
 

@@ -32,8 +32,8 @@ def test_every_array_is_where_its_name_says(state):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda s: s.pop("layer2.0.bn2.bias"), "needs layer2.0.bn2.bias, which is not there"),
-        (lambda s: s.update(extra=np.zeros(3)), "nothing of ours takes extra"),
+        (lambda s: s.pop("layer2.0.bn2.bias"), "needs layer2.0.bn2.bias, which is missing"),
+        (lambda s: s.update(extra=np.zeros(3)), "extra belongs to no layer"),
         (lambda s: s.update({"conv1.weight": np.zeros((16, 3, 5, 5))}), r"has the shape \(3, 3, 3, 16\)"),
         (lambda s: s.pop("linear.weight"), "needs linear.weight"),
     ],
@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_named(state, spoil, sentence):
 
 
 def test_a_network_without_reference_says_so():
-    with pytest.raises(UserError, match="no PyTorch names"):
+    with pytest.raises(UserError, match="no public PyTorch reference"):
         from_torch("separable_cnn", {})
 
 
@@ -61,13 +61,13 @@ def test_files_that_cannot_be_read(tmp_path):
     broken.write_bytes(b"nothing of the kind")
     for path, sentence in [
         (broken, "cannot be read as safetensors"),
-        (tmp_path / "none.safetensors", "is no file"),
-        (tmp_path, "is no file"),
+        (tmp_path / "none.safetensors", "is not a file"),
+        (tmp_path, "is not a file"),
     ]:
         with pytest.raises(UserError, match=sentence):
             read_state(path)
     (tmp_path / "weights.h5").touch()
-    with pytest.raises(UserError, match=r"not as \.h5"):
+    with pytest.raises(UserError, match=r"is a \.h5 file"):
         read_state(tmp_path / "weights.h5")
 
 
@@ -95,6 +95,6 @@ def test_pth_files_are_tensors_or_nothing(tmp_path, state):
         found = read_state(tmp_path / f"{number}.pth")
         assert all(np.array_equal(found[name], value) for name, value in state.items())
     torch.save({"state_dict": Trap(tmp_path / "sprung")}, tmp_path / "trap.pth")
-    with pytest.raises(UserError, match="tensors alone"):
+    with pytest.raises(UserError, match="nothing but tensors"):
         read_state(tmp_path / "trap.pth")
     assert not (tmp_path / "sprung").exists()

@@ -10,7 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jsep import list_models, model_info
-from jsep.port import TOLERANCE, check, pair
+from jsep.port import TOLERANCE, build_pair, compare_with_torch
 from jsep.port.convert import convert
 from jsep.train import RunConfig
 from jsep.train.schedules import make_optimizer
@@ -28,7 +28,7 @@ REFERENCES = [(name, reference) for name in list_models() for reference in model
 
 @pytest.mark.parametrize(("name", "reference"), REFERENCES)
 def test_stages_and_logits(name, reference):
-    for row in check(name, reference, size=SIZES[model_info(name).input_shape[0]]):
+    for row in compare_with_torch(name, reference, size=SIZES[model_info(name).input_shape[0]]):
         assert row.relative <= TOLERANCE, row
 
 
@@ -55,7 +55,7 @@ STEPS, BATCH, RATE, MOMENTUM, DECAY = 5, 4, 0.01, 0.9, 5e-4
 @pytest.mark.parametrize(("name", "reference", "options", "size"), TRAINED)
 def test_gradients_and_five_steps(name, reference, options, size):
     """Computed in float64, where rounding hides no difference; compared as float32."""
-    model, variables, theirs, names = pair(name, reference, options, size)
+    model, variables, theirs, names = build_pair(name, reference, options, size)
     rng = np.random.default_rng(1)
     images = rng.normal(size=(STEPS, BATCH, size, size, 3))
     labels = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH))

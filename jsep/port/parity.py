@@ -1,4 +1,4 @@
-"""Ours and PyTorch's, side by side: the same weights, the same images, the difference at every stage."""
+"""Comparing a network with its PyTorch reference: same weights, same images, the difference at every stage."""
 # torch is an extra, and not where types are checked
 # pyright: reportMissingImports=false
 
@@ -17,25 +17,40 @@ from jsep.models import create_model, model_info
 from jsep.port.convert import convert
 from jsep.port.names import Names, layouts
 
-TOLERANCE = 1e-4  # of the largest value of a stage, float32
+TOLERANCE = 1e-4  # relative to the largest value of a stage, in float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How far one stage, or the logits, are apart: the largest difference over the largest value of PyTorch's."""
+    """How much the outputs of a stage, or the logits, differ.
+
+    Attributes:
+        stage: name of the stage, or "logits".
+        shape: shape of the output.
+        relative: largest absolute difference over the largest absolute value of PyTorch's output.
+    """
 
     stage: str
     shape: tuple[int, ...]
     relative: float
 
 
-def pair(
+def build_pair(
     name: str, reference: str, options: Mapping[str, Any], size: int
 ) -> tuple[nn.Module, dict[str, Any], Any, Names]:
-    """Our network, variables for it, the PyTorch network they were carried over from, and its names.
+    """Build a network and its randomly initialised PyTorch reference, and carry the weights over.
+
+    Args:
+        name: registered name of the network.
+        reference: package and name of the PyTorch network, such as "pytorchcv:resnet20_cifar10".
+        options: options of the network under which it equals the reference.
+        size: height and width of the images that the reference draws its statistics from.
+
+    Returns:
+        The network, its variables, the PyTorch network, and the names of its layers.
 
     Raises:
-        UserError: torch, or the package of the reference, is not installed; or the weights do not fit.
+        UserError: torch or the package of the reference is not installed, or the weights do not fit.
     """
     info = model_info(name)
     try:
@@ -43,7 +58,7 @@ def pair(
 
         theirs = build(reference, info.num_classes, size)
     except ImportError as error:
-        raise UserError(f"The reference needs {error.name}: pip install 'jsep[torch]'") from error
+        raise UserError(f"The reference needs {error.name}, not installed here: pip install 'jsep[torch]'") from error
     model = create_model(name, **options)
     package = reference.partition(":")[0]
     (names,) = [names for names in layouts(model) if package in names.source]
@@ -54,20 +69,23 @@ def pair(
     return model, variables, theirs, names
 
 
-def check(name: str, reference: str, *, size: int | None = None) -> list[Difference]:
-    """Carry a random PyTorch network over, and compare all stages and the logits: a row each, the logits last.
+def compare_with_torch(name: str, reference: str, *, size: int | None = None) -> list[Difference]:
+    """Compare the outputs of a network with those of its randomly initialised PyTorch reference.
 
     Args:
-        name: see `list_models`.
+        name: registered name of the network.
         reference: one of `model_info(name).references`.
-        size: height and width of the images; the published ones unless said.
+        size: height and width of the images; None means the network's published input size.
+
+    Returns:
+        The differences of all stages, in order, and then of the logits.
 
     Raises:
-        UserError: as `pair`.
+        UserError: torch or the package of the reference is not installed, or the weights do not fit.
     """
     info = model_info(name)
     side = size or info.input_shape[0]
-    model, variables, theirs, names = pair(name, reference, info.references[reference], side)
+    model, variables, theirs, names = build_pair(name, reference, info.references[reference], side)
     images = np.random.default_rng(0).normal(size=(2, side, side, info.input_shape[2])).astype(np.float32)
     run = jax.jit(lambda variables, x: model.apply(variables, x, features=True))
     logits, stages = run(variables, jnp.asarray(images))
@@ -80,7 +98,7 @@ def check(name: str, reference: str, *, size: int | None = None) -> list[Differe
 
 
 def _torch_stages(model: Any, stages: Mapping[str, str], images: np.ndarray) -> dict[str, np.ndarray]:
-    """What PyTorch's modules give, NHWC by our names, and the logits."""
+    """Return the outputs (n, h, w, c) of PyTorch's modules by the names of our stages, and the logits."""
     import torch
 
     found: dict[str, np.ndarray] = {}

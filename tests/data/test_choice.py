@@ -1,0 +1,27 @@
+"""The choice of a data set, checked when it is made, and as flags."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import tyro
+
+from jsep.data import Data
+from jsep.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    data: Data = dataclasses.field(default_factory=Data)
+
+
+@pytest.mark.parametrize("field", ["image_size", "workers"])
+def test_sizes_below_zero_are_refused(field):
+    with pytest.raises(UserError, match=f"`{field}`=-1: it must be at least 0"):
+        Data(**{field: -1})
+
+
+def test_flags_are_flat_and_the_name_is_data():
+    words = ["--data", "cifar10", "--data-dir", "/sets", "--image-size", "64", "--stream", "--normalize", "unit"]
+    found = tyro.cli(Recipe, args=words, config=(tyro.conf.OmitArgPrefixes,))
+    assert found.data == Data("cifar10", Path("/sets"), image_size=64, stream=True, normalize="unit")
