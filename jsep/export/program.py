@@ -15,6 +15,7 @@ import jsep
 from jsep import ops
 from jsep.compress import apply_folded, fold_batch_norms
 from jsep.data import normalize
+from jsep.models import parse_options
 from jsep.models.factored import create_factored
 
 INPUT, OUTPUT = "images", "logits"  # what files call them
@@ -68,7 +69,7 @@ def make_program(
     std: tuple[float, ...],
 ) -> Program:
     """The float32 network of these names with these weights."""
-    model = create_factored(network, options, factors, num_classes=len(class_names))
+    model = create_factored(network, parse_options(options), factors, num_classes=len(class_names))
     folded, pairs = fold_batch_norms(model, variables, image_shape)
     facts = {
         "model": network,

@@ -9,6 +9,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jsep.export.program import Logits, Program
+from jsep.models import parse_options
 from jsep.models.factored import create_factored
 from jsep.port import flat
 
@@ -27,7 +28,7 @@ def load(path: Path) -> Logits:
     with safe_open(path, "numpy") as file:
         facts = file.metadata()
         variables = unflatten_dict({name: file.get_tensor(name) for name in file.keys()}, sep="/")  # noqa: SIM118
-    options, factors = (tuple(facts[key].split()) for key in ("options", "factored"))
+    options, factors = parse_options(facts["options"].split()), facts["factored"].split()
     model = create_factored(facts["model"], options, factors, num_classes=int(facts["num_classes"]))
     mean, std = (jnp.asarray(json.loads(facts[key]), jnp.float32).reshape(1, 1, 1, -1) for key in ("mean", "std"))
     call = jax.jit(lambda images: model.apply({"batch_stats": {}, **variables}, (images - mean) / std, train=False))

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, load
 from jsep.errors import UserError
+from jsep.models import parse_options
 from jsep.models.factored import create_factored
 from jsep.port import flat
 from jsep.train.checkpoint import Checkpoints
@@ -91,7 +92,7 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     classes = classes_of(variables["params"])
     if classes != len(dataset.class_names):
         raise UserError(f"--teacher {run}: it tells {classes} classes apart, and {dataset.name} has others")
-    network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
+    network = create_factored(theirs.model, parse_options(theirs.options), theirs.factored, num_classes=classes)
     if misfits(network, dataset.image_shape, variables):
         size = "x".join(map(str, dataset.image_shape))
         raise UserError(f"--teacher {run}: its network is not one for images of {size}, as those of {dataset.name}")

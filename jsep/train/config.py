@@ -165,7 +165,7 @@ class RunConfig(Recipe):
 class Comparison:
     """Several networks under one recipe: what a file in experiments/ holds.
 
-    models: registered names, each alone or with options of its own: "densenet100_k12_bc se=growth".
+    models: registered names, each alone or with options of its own: "densenet100_k12_bc attention=se".
     """
 
     title: str

@@ -89,7 +89,7 @@ def _open(config: RunConfig) -> Setup:
     dataset = load(config.data, config.data_dir, config.image_size, stream=config.stream)
     model = create_factored(
         config.model,
-        config.options,
+        parse_options(config.options),
         config.factored,
         num_classes=len(dataset.class_names),
         dtype=jax.numpy.dtype(config.dtype),
