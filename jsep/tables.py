@@ -39,11 +39,14 @@ def zoo(names: Sequence[str]) -> None:
 
 def _counted(info: Any) -> list[str]:
     """Input, parameters and MACs of a registered network."""
-    from jsep.costs import count
-    from jsep.models import create_model
+    params, macs = info.params, info.macs
+    if params is None or macs is None:
+        from jsep.costs import count
+        from jsep.models import create_model
 
-    costs = count(create_model(info.name), info.input_shape)
-    return [size(info.input_shape), f"{costs.params:,}", f"{costs.macs:,}"]
+        costs = count(create_model(info.name), info.input_shape)
+        params, macs = costs.params, costs.macs
+    return [size(info.input_shape), f"{params:,}", f"{macs:,}"]
 
 
 def layers(info: Any, network: Any, shape: tuple[int, int, int]) -> None:

@@ -45,10 +45,11 @@ class Network(nn.Module):
         conv: nn.Module,
         act: Callable[[Array], Array] | None = None,
         *,
+        norm: str = "",
         train: bool,
     ) -> Float[Array, "n h2 w2 f"]:
-        """Apply a convolution, the batch norm {name of the convolution}_norm, and an activation."""
-        return conv_norm(x, conv, self.norm(f"{conv.name}_norm"), act, train=train)
+        """Apply a convolution, a batch norm called {name of the convolution}_norm by default, and an activation."""
+        return conv_norm(x, conv, self.norm(norm or f"{conv.name}_norm"), act, train=train)
 
     @nn.nowrap
     def classified(

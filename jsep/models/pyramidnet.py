@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jsep.errors import UserError
-from jsep.layers import AvgPool, Conv, PointwiseConv, conv_norm, spatial_conv
+from jsep.layers import AvgPool, Conv, PointwiseConv, spatial_conv
 from jsep.models.network import Network, Output
 from jsep.models.registry import option
 from jsep.models.stage import Stage
@@ -46,24 +46,23 @@ class PyramidNet(Network):
             raise UserError(f"option depth={self.depth}: it must be 2 plus a multiple of {9 if self.bottleneck else 6}")
         common: dict[str, Any] = {"kernel_init": _he, "dtype": self.dtype}
 
-        def pointwise(channels: int, features: int, stride: int, name: str) -> nn.Module:
-            return PointwiseConv(features, stride, use_bias=False, name=name, **common)
-
-        def spatial(channels: int, features: int, stride: int, name: str) -> nn.Module:
-            options: dict[str, Any] = {"separable_init": _he, "axis_name": self.axis_name, "name": name, **common}
-            return spatial_conv(self.conv, channels, features, stride, **options)
+        def convolution(kernel: int, channels: int, features: int, stride: int, name: str) -> nn.Module:
+            if kernel == 1:
+                return PointwiseConv(features, stride, use_bias=False, name=name, **common)
+            options: dict[str, Any] = {"separable_init": _he, "axis_name": self.axis_name, "name": name}
+            return spatial_conv(self.conv, channels, features, stride, **options, **common)
 
         def unit(x: Array, width: int, stride: int, name: str) -> Array:
-            layers = [(spatial, width, stride), (spatial, width, 1)]
+            layers = [(3, width, stride), (3, width, 1)]  # kernel size, features, stride
             if self.bottleneck:
-                layers = [(pointwise, width, 1), (spatial, width, stride), (pointwise, 4 * width, 1)]
+                layers = [(1, width, 1), (3, width, stride), (1, 4 * width, 1)]
             features = layers[-1][1]
             y = self.norm(f"{name}_conv1_norm")(x, train=train)
             # the batch norm behind a convolution is named after the next one; the last has no ReLU
-            for i, (kind, out, step) in enumerate(layers, start=1):
-                conv, last = kind(y.shape[-1], out, step, f"{name}_conv{i}"), i == len(layers)
-                norm = self.norm(f"{name}_norm" if last else f"{name}_conv{i + 1}_norm")
-                y = conv_norm(y, conv, norm, None if last else nn.relu, train=train)
+            for i, (kernel, out, step) in enumerate(layers, start=1):
+                conv, last = convolution(kernel, y.shape[-1], out, step, f"{name}_conv{i}"), i == len(layers)
+                norm = f"{name}_norm" if last else f"{name}_conv{i + 1}_norm"
+                y = self.conv_norm(y, conv, None if last else nn.relu, norm=norm, train=train)
             if stride > 1:
                 x = AvgPool(2, name=f"{name}_shortcut_pool")(x)
             return y + jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))

@@ -76,24 +76,25 @@ class ResNet(Network):
         blocks, bottleneck = BLOCKS[self.depth]
         conv_norm = partial(self.conv_norm, train=train)
 
-        def pointwise(x: Array, width: int, stride: int, name: str) -> nn.Module:
-            return PointwiseConv(width, stride, use_bias=False, kernel_init=_he, dtype=self.dtype, name=name)
-
-        def spatial(x: Array, width: int, stride: int, name: str) -> nn.Module:
-            options: dict[str, Any] = {"sharing": self.sharing, "axis_name": self.axis_name, "dtype": self.dtype}
-            return spatial_conv(self.conv, x.shape[-1], width, stride, kernel_init=_he, name=name, **options)
+        def convolution(kernel: int, channels: int, features: int, stride: int, name: str) -> nn.Module:
+            common: dict[str, Any] = {"kernel_init": _he, "dtype": self.dtype, "name": name}
+            if kernel == 1:
+                return PointwiseConv(features, stride, use_bias=False, **common)
+            options: dict[str, Any] = {"sharing": self.sharing, "axis_name": self.axis_name}
+            return spatial_conv(self.conv, channels, features, stride, **options, **common)
 
         def block(x: Array, width: int, stride: int, eca_kernel: int, name: str) -> Array:
-            layers = [(spatial, width, stride), (spatial, width, 1)]
+            layers = [(3, width, stride), (3, width, 1)]  # kernel size, features, stride
             if bottleneck:
-                layers = [(pointwise, width, 1), (spatial, width, stride), (pointwise, 4 * width, 1)]
+                layers = [(1, width, 1), (3, width, stride), (1, 4 * width, 1)]
             y = x
-            for i, (kind, out, step) in enumerate(layers, start=1):
-                y = conv_norm(y, kind(y, out, step, f"{name}_conv{i}"), nn.relu if i < len(layers) else None)
+            for i, (kernel, out, step) in enumerate(layers, start=1):
+                conv = convolution(kernel, y.shape[-1], out, step, f"{name}_conv{i}")
+                y = conv_norm(y, conv, nn.relu if i < len(layers) else None)
             se: dict[str, Any] = {"se_ratio": self.se_ratio, "se_bias": self.se_bias}
             y = attended(y, self.attention, name, **se, eca_kernel=eca_kernel, dtype=self.dtype)
             if stride > 1 or x.shape != y.shape:
-                x = conv_norm(x, pointwise(x, y.shape[-1], stride, f"{name}_shortcut"))
+                x = conv_norm(x, convolution(1, x.shape[-1], y.shape[-1], stride, f"{name}_shortcut"))
             y = StochasticDepth(next(rates), self.axis_name, name=f"{name}_drop")(y, train=train)
             return nn.relu(x + y)
 

@@ -4,7 +4,6 @@ Papers: He et al., arXiv 1512.03385, section 4.2 (basic blocks, post-activation)
 bottlenecks). SResNet, the depthwise separable form, is reconstructed: it replaces the 3x3 of every bottleneck.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -75,33 +74,32 @@ class CifarResNet(Network):
         def norm(x: Array, name: str) -> Array:
             return self.norm(f"{name}_norm")(x, train=train)
 
-        def pointwise(channels: int, features: int, stride: int, name: str) -> nn.Module:
-            return PointwiseConv(features, stride, use_bias=False, kernel_init=_he, dtype=self.dtype, name=name)
-
-        def spatial(channels: int, features: int, stride: int, name: str) -> nn.Module:
-            options: dict[str, Any] = {"sharing": self.sharing, "axis_name": self.axis_name, "dtype": self.dtype}
-            options |= {"kernel_init": _he, "separable_init": _he, "name": name}
-            return spatial_conv(self.conv, channels, features, stride, **options)
+        def convolution(kernel: int, channels: int, features: int, stride: int, name: str) -> nn.Module:
+            common: dict[str, Any] = {"kernel_init": _he, "dtype": self.dtype, "name": name}
+            if kernel == 1:
+                return PointwiseConv(features, stride, use_bias=False, **common)
+            options: dict[str, Any] = {"sharing": self.sharing, "separable_init": _he, "axis_name": self.axis_name}
+            return spatial_conv(self.conv, channels, features, stride, **options, **common)
 
         def shortcut(x: Array, features: int, stride: int, name: str) -> Array:
             missing = features - x.shape[-1]
             if not missing and stride == 1:
                 return x
             if self.shortcut == "projection":
-                conv = pointwise(x.shape[-1], features, stride, f"{name}_shortcut")
+                conv = convolution(1, x.shape[-1], features, stride, f"{name}_shortcut")
                 return conv(x) if self.preact else conv_norm(x, conv)
             before = missing // 2 if self.shortcut == "pad_split" else 0
             return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (before, missing - before)))
 
         def block(x: Array, width: int, stride: int, name: str) -> Array:
-            layers: list[tuple[Callable[..., nn.Module], int, int]] = [(spatial, width, stride), (spatial, width, 1)]
+            layers = [(3, width, stride), (3, width, 1)]  # kernel size, features, stride
             if self.bottleneck:
                 first, second = (stride, 1) if self.stride_on == "1x1" else (1, stride)
-                layers = [(pointwise, width, first), (spatial, width, second), (pointwise, 4 * width, 1)]
+                layers = [(1, width, first), (3, width, second), (1, 4 * width, 1)]
             features = layers[-1][1]
             y, source = x, x
-            for i, (kind, out, step) in enumerate(layers, start=1):
-                conv = kind(y.shape[-1], out, step, f"{name}_conv{i}")
+            for i, (kernel, out, step) in enumerate(layers, start=1):
+                conv = convolution(kernel, y.shape[-1], out, step, f"{name}_conv{i}")
                 if self.preact:
                     y = nn.relu(norm(y, f"{name}_conv{i}"))
                     # a block that changes the shape shares its first activation with the shortcut

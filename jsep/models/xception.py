@@ -10,7 +10,6 @@ from typing import Any, Literal
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jsep import layers
 from jsep.layers import Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv
 from jsep.models.network import Network, Output
 from jsep.models.registry import Rate, option
@@ -51,7 +50,7 @@ class Xception(Network):
         def separable(x: Array, width: int, name: str, act: Callable[[Array], Array] | None = None) -> Array:
             x = inner(DepthwiseConv(3, name=f"{name}_depthwise", **common)(x))
             pointwise = PointwiseConv(width, name=f"{name}_pointwise", **common)
-            return layers.conv_norm(x, pointwise, self.norm(f"{name}_norm"), act, train=train)
+            return conv_norm(x, pointwise, act, norm=f"{name}_norm")
 
         def shortcut(x: Array, width: int, name: str) -> Array:
             return conv_norm(x, PointwiseConv(width, 2, name=f"{name}_shortcut", **common))
