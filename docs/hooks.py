@@ -62,11 +62,12 @@ def models() -> str:
     """The registry, and each family with its names."""
     names: dict[str, list[str]] = {}
     for name in list_models():
-        family = typing.get_type_hints(model_info(name).build)["return"]
+        family = model_info(name).network_class()
         names.setdefault(f"{family.__module__}.{family.__name__}", []).append(name)
     parts = ["# Networks\n", "::: jsep.models\n    options:\n      members:"]
-    registry = ("create_model", "list_models", "model_info", "ModelInfo", "Stage", "parse_options", "format_options")
-    parts += [f"        - {member}" for member in registry]
+    registry = ("create_model", "list_models", "model_info", "ModelInfo", "register", "option", "Images")
+    parts += [f"        - {member}" for member in (*registry, "parse_options", "format_options")]
+    parts.append("\n::: jsep.models.stage.Stage\n\n::: jsep.models.network.Network\n")
     parts.append("\n## Families\n")
     parts.append("The class of a family explains its options. A name fixes some; a user may still set them.\n")
     for family in sorted(names):

@@ -6,7 +6,7 @@ Source     A thesis on depthwise separable networks, of which only the abstract 
 Command    jsep compare experiments/densenet_attention.py
 Recipe     DenseNet's (arXiv 1608.06993), as in separable_densenet.py.
 Expect     Parameters: none 573,322; growth 575,098; mid 589,594; trans 590,285; block 605,012; block+trans 609,281.
-           All print as 0.6 M. On the input of each layer (se=concat, 813,086) it would be 0.8 M, which rules it out.
+           All print as 0.6 M. On the input of each layer (concat, 813,086) it would be 0.8 M, which rules it out.
            No accuracy is known. For ResNet-110 and 164 on CIFAR-10 squeeze and excitation took the error from 6.37 to
            5.21 % and from 5.46 to 4.39 % (arXiv 1709.01507, second-hand).
 State      Not run.
@@ -19,7 +19,7 @@ PLACES = ("growth", "mid", "trans", "block", "block+trans")
 
 experiment = Comparison(
     title="SDenseNet-BC-100 with squeeze and excitation in five places",
-    models=("sdensenet100_k12_bc", *(f"sdensenet100_k12_bc se={place}" for place in PLACES)),
+    models=("sdensenet100_k12_bc", *(f"sdensenet100_k12_bc attention=se attention_at={place}" for place in PLACES)),
     recipe=Recipe(
         data=Data("cifar10"),
         augment=Augmentation(crop=4, flip=True),

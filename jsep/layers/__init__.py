@@ -1,8 +1,9 @@
-"""Linen modules over `jsep.ops`, with the field's names and PyTorch's padding by default."""
+"""Linen modules built on `jsep.ops`, with the usual names and, by default, PyTorch's padding."""
 
 from jsep.layers.activation import PReLU
-from jsep.layers.attention import EfficientChannelAttention, SqueezeExcite, eca_kernel_size
-from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, Separable, SeparableConv, dense_or_separable
+from jsep.layers.attention import Attention, EfficientChannelAttention, SqueezeExcite, attended, eca_kernel_size
+from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, SeparableConv
+from jsep.layers.conv_norm import WithBatchNorm, call_conv, conv_norm
 from jsep.layers.dice import DiCE
 from jsep.layers.head import classifier
 from jsep.layers.initializers import keras_glorot_depthwise
@@ -16,13 +17,14 @@ from jsep.layers.sharing import (
     KernelSharingConv,
     PairWeightedKernelSharingConv,
     SharedSeparableConv,
-    Sharing,
     WeightedKernelSharingConv,
-    dense_or_shared,
+    groups_of,
 )
+from jsep.layers.spatial import SpatialKind, spatial_conv
 from jsep.layers.watch import path_of, watch
 
 __all__ = [
+    "Attention",
     "AvgPool",
     "BatchNorm",
     "Conv",
@@ -39,20 +41,23 @@ __all__ = [
     "PairWeightedKernelSharingConv",
     "PointwiseConv",
     "RollingPointwiseConv",
-    "Separable",
     "SeparableConv",
     "SharedSeparableConv",
-    "Sharing",
+    "SpatialKind",
     "SplitPointwiseConv",
     "SqueezeExcite",
     "StochasticDepth",
     "WeightedKernelSharingConv",
+    "WithBatchNorm",
+    "attended",
+    "call_conv",
     "classifier",
-    "dense_or_separable",
-    "dense_or_shared",
+    "conv_norm",
     "eca_kernel_size",
+    "groups_of",
     "growing_rates",
     "keras_glorot_depthwise",
     "path_of",
+    "spatial_conv",
     "watch",
 ]

@@ -8,9 +8,12 @@ from jaxtyping import Array, Float
 
 
 class PReLU(nn.Module):
-    """ReLU with a learned slope below zero for each channel, a quarter at the start: shapes stay.
+    """ReLU with a learned slope below zero for each channel, initially 1/4. The shape stays the same.
 
     Paper: He et al., arXiv 1502.01852, section 2.1.
+
+    Attributes:
+        dtype: dtype of the computation.
     """
 
     dtype: Dtype | None = None

@@ -1,7 +1,8 @@
-"""Attention over channels."""
+"""Channel attention: every channel is scaled by a factor between 0 and 1 computed from the channels' means."""
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 from flax.typing import Dtype
@@ -10,12 +11,22 @@ from jaxtyping import Array, Float
 from jsep import ops
 from jsep.layers.conv import DepthwiseConv
 
+Attention = Literal["none", "se", "eca"]
+
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by what two dense layers make of all channels' means: (n, h, w, c) -> (n, h, w, c).
+    """Squeeze and excitation: two dense layers turn the means of all channels into a factor for each.
 
-    Paper: Hu et al., arXiv 1709.01507, section 3. The hidden layer has c // ratio features, at least `min_width`, or
-    `hidden` where that is said. act: behind the first layer. gate: what makes factors of the second layer's output.
+    (n, h, w, c) -> (n, h, w, c). Paper: Hu et al., arXiv 1709.01507, section 3.
+
+    Attributes:
+        ratio: the hidden layer has c // ratio features.
+        use_bias: whether the two dense layers have biases.
+        min_width: least number of hidden features.
+        hidden: number of hidden features; 0 derives it from `ratio` and `min_width`.
+        act: activation of the hidden layer.
+        gate: function that maps the output of the second layer to factors.
+        dtype: dtype of the computation.
     """
 
     ratio: int = 16
@@ -37,7 +48,9 @@ class SqueezeExcite(nn.Module):
 
 
 def eca_kernel_size(channels: int) -> int:
-    """The paper's rule: the odd number at or above (log2(channels) + 1) / 2, whose fraction is dropped first.
+    """Return the kernel size of efficient channel attention by the formula of its paper, section 3.2.
+
+    It is (log2(channels) + 1) / 2 without its fraction, plus 1 if that is even.
 
     >>> [eca_kernel_size(c) for c in (64, 128, 512, 2048)]
     [3, 5, 5, 7]
@@ -47,9 +60,13 @@ def eca_kernel_size(channels: int) -> int:
 
 
 class EfficientChannelAttention(nn.Module):
-    """Scale each channel by what a 1-D convolution over neighbouring channels' means gives: shapes stay.
+    """Efficient channel attention: a 1-D convolution over the means of neighbouring channels gives the factors.
 
-    Paper: Wang et al., arXiv 1910.03151, section 3. kernel_size: 0 takes the paper's rule, `eca_kernel_size`.
+    (n, h, w, c) -> (n, h, w, c). Paper: Wang et al., arXiv 1910.03151, section 3.
+
+    Attributes:
+        kernel_size: number of neighbouring channels, odd; 0 uses the formula of `eca_kernel_size`.
+        dtype: dtype of the computation.
     """
 
     kernel_size: int = 0
@@ -61,3 +78,31 @@ class EfficientChannelAttention(nn.Module):
         y = ops.global_avg_pool(x)[..., None]  # (n, h, w, c) -> (n, c, 1): channels are the length
         y = DepthwiseConv(size, use_bias=False, dtype=self.dtype, name="conv")(y)[..., 0]
         return x * nn.sigmoid(y)[:, None, None, :]
+
+
+def attended(
+    x: Float[Array, "n h w c"],
+    attention: Attention,
+    name: str,
+    *,
+    se_ratio: int = 16,
+    se_bias: bool = True,
+    eca_kernel: int = 0,
+    dtype: Dtype | None = None,
+) -> Float[Array, "n h w c"]:
+    """Apply the channel attention that the option `attention` of a network chooses, in the calling module.
+
+    Args:
+        x: input maps.
+        attention: "none", "se" (squeeze and excitation) or "eca" (efficient channel attention).
+        name: name of the branch; the layer is called {name}_se or {name}_eca.
+        se_ratio: `ratio` of `SqueezeExcite`.
+        se_bias: `use_bias` of `SqueezeExcite`.
+        eca_kernel: `kernel_size` of `EfficientChannelAttention`.
+        dtype: dtype of the computation.
+    """
+    if attention == "se":
+        return SqueezeExcite(se_ratio, se_bias, dtype=dtype, name=f"{name}_se")(x)
+    if attention == "eca":
+        return EfficientChannelAttention(eca_kernel, dtype=dtype, name=f"{name}_eca")(x)
+    return x

@@ -1,7 +1,7 @@
-"""Convolutions. Parameters are named and shaped as those of `flax.linen.Conv`."""
+"""Convolutions. Their parameters are named and shaped like those of `flax.linen.Conv`."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,16 +10,37 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from jsep import ops
+from jsep.layers.conv_norm import WithBatchNorm, conv_norm
 from jsep.layers.norm import BatchNorm
 from jsep.ops.geometry import Padding, axes, pair
-
-Separable = Literal["none", "sep", "sep_bn", "sep_bn_relu"]
 
 _default_init = nn.initializers.lecun_normal()
 
 
 class Conv(nn.Module):
-    """Dense (or, with `groups`, grouped) convolution: (n, h, w, c) -> (n, h2, w2, features)."""
+    """Dense or grouped convolution: (n, h, w, c) -> (n, h2, w2, features).
+
+    Attributes:
+        features: output channels.
+        kernel_size: height and width of the kernel, or one number for both.
+        strides: strides of the rows and columns, or one number for both.
+        padding: "TORCH" pads k // 2 positions (times the dilation) on each side, "SAME" pads as TensorFlow does,
+            "VALID" not at all; or a number of positions, or a pair (before, after) for each dimension.
+        dilation: distance between the positions that a kernel reads.
+        groups: groups of input channels that do not see each other; must divide `features` and the input channels.
+        use_bias: whether a bias is added.
+        kernel_init: initializer of the kernel.
+        bias_init: initializer of the bias.
+        dtype: dtype of the computation.
+        param_dtype: dtype of the parameters.
+
+    Example:
+
+    >>> layer = layers.Conv(16, 3, strides=2, use_bias=False)
+    >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    >>> y.shape, variables["params"]["kernel"].shape
+    ((1, 16, 16, 16), (3, 3, 3, 16))
+    """
 
     features: int
     kernel_size: int | Sequence[int] = 3
@@ -55,7 +76,17 @@ class Conv(nn.Module):
 
 
 class PointwiseConv(nn.Module):
-    """1x1 convolution: (n, h, w, c) -> (n, h / strides, w / strides, features)."""
+    """Pointwise (1x1) convolution: (n, h, w, c) -> (n, ceil(h / stride), ceil(w / stride), features).
+
+    Attributes:
+        features: output channels.
+        strides: every how many positions an output is computed.
+        use_bias: whether a bias is added.
+        kernel_init: initializer of the kernel.
+        bias_init: initializer of the bias.
+        dtype: dtype of the computation.
+        param_dtype: dtype of the parameters.
+    """
 
     features: int
     strides: int | Sequence[int] = 1
@@ -74,10 +105,28 @@ class PointwiseConv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """Depthwise convolution with `multiplier` filters a channel: (n, h, w, c) -> (n, h2, w2, c * multiplier).
+    """Depthwise convolution: (n, h, w, c) -> (n, h2, w2, c * multiplier).
 
-    In one dimension (n, length, c) -> (n, length2, c * multiplier), as the input says.
-    The default initializer draws with the fan of one group, k * k.
+    An input of three dimensions is convolved in one: (n, length, c) -> (n, length2, c * multiplier).
+
+    Attributes:
+        kernel_size: size of the kernel in each dimension, or one number for all.
+        strides: stride in each dimension, or one number for all.
+        padding: see `Conv`.
+        dilation: distance between the positions that a kernel reads.
+        multiplier: filters for each input channel.
+        use_bias: whether a bias is added.
+        kernel_init: initializer of the kernel; the default draws with the fan-in of one channel, k * k.
+        bias_init: initializer of the bias.
+        dtype: dtype of the computation.
+        param_dtype: dtype of the parameters.
+
+    Example:
+
+    >>> layer = layers.DepthwiseConv(3, use_bias=False)
+    >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 16)))
+    >>> y.shape, variables["params"]["kernel"].shape
+    ((1, 8, 8, 16), (3, 3, 1, 16))
     """
 
     kernel_size: int | Sequence[int] = 3
@@ -106,11 +155,29 @@ class DepthwiseConv(nn.Module):
         return _with_bias(self, y)
 
 
-class SeparableConv(nn.Module):
-    """Depthwise convolution, then pointwise: (n, h, w, c) -> (n, h2, w2, features).
+class SeparableConv(WithBatchNorm):
+    """Depthwise separable convolution, depthwise then pointwise: (n, h, w, c) -> (n, h2, w2, features).
 
-    The depthwise part has no bias and carries the stride; the bias, if any, belongs to the pointwise part
-    (Keras's SeparableConv2D). `inner` is what lies between the two: nothing, "bn" or "bn_relu".
+    The depthwise part has the stride and no bias, like that of Keras's SeparableConv2D.
+
+    Attributes:
+        features: output channels.
+        kernel_size: kernel size of the depthwise part.
+        strides: strides of the depthwise part.
+        padding: see `Conv`.
+        use_bias: whether the pointwise part has a bias.
+        depthwise_init: initializer of the depthwise kernel.
+        pointwise_init: initializer of the pointwise kernel.
+        inner: what lies between the two parts: nothing (""), batch norm ("bn"), or batch norm and ReLU ("bn_relu").
+        axis_name: mapped axis whose devices share batch statistics.
+        dtype: dtype of the computation.
+
+    Example:
+
+    >>> layer = layers.SeparableConv(32, strides=2)
+    >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 16)))
+    >>> y.shape, sorted(variables["params"])
+    ((1, 4, 4, 32), ['depthwise', 'pointwise'])
     """
 
     features: int
@@ -127,8 +194,8 @@ class SeparableConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False) -> Float[Array, "n h2 w2 f"]:
         if self.inner not in ("", "bn", "bn_relu"):
-            raise ValueError(f'inner={self.inner!r}: use "", "bn" or "bn_relu"')
-        x = DepthwiseConv(
+            raise ValueError(f'inner={self.inner!r}: it must be "", "bn" or "bn_relu"')
+        depthwise = DepthwiseConv(
             self.kernel_size,
             self.strides,
             self.padding,
@@ -136,11 +203,12 @@ class SeparableConv(nn.Module):
             kernel_init=self.depthwise_init,
             dtype=self.dtype,
             name="depthwise",
-        )(x)
+        )
         if self.inner:
-            x = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")(x, train=train)
-        if self.inner == "bn_relu":
-            x = nn.relu(x)
+            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
+            x = conv_norm(x, depthwise, norm, nn.relu if self.inner == "bn_relu" else None, train=train)
+        else:
+            x = depthwise(x)
         return PointwiseConv(
             self.features,
             use_bias=self.use_bias,
@@ -148,27 +216,6 @@ class SeparableConv(nn.Module):
             dtype=self.dtype,
             name="pointwise",
         )(x)
-
-
-def dense_or_separable(
-    x: Float[Array, "n h w c"],
-    separable: Separable,
-    features: int,
-    strides: int = 1,
-    *,
-    train: bool,
-    name: str,
-    kernel_init: Initializer,
-    axis_name: str | None,
-    dtype: Dtype | None,
-) -> Float[Array, "n h2 w2 f"]:
-    """A 3x3 convolution without bias, dense or as `separable` says, of the module that calls this."""
-    common: dict[str, Any] = {"use_bias": False, "dtype": dtype, "name": name}
-    if separable == "none":
-        return Conv(features, 3, strides, kernel_init=kernel_init, **common)(x)
-    init = {"depthwise_init": kernel_init, "pointwise_init": kernel_init}
-    inner: Any = separable.removeprefix("sep").removeprefix("_")
-    return SeparableConv(features, 3, strides, inner=inner, axis_name=axis_name, **init, **common)(x, train=train)
 
 
 def _with_bias(layer: Conv | PointwiseConv | DepthwiseConv, y: Array) -> Array:

@@ -1,7 +1,7 @@
-"""Initializers that know what a depthwise kernel is.
+"""Initializers for depthwise kernels.
 
-`jax.nn.initializers.variance_scaling` takes the fans of a (k, k, 1, C) kernel for fan_in = k*k and fan_out = k*k*C.
-The first is right for a depthwise convolution (each output sees k*k inputs); the second is C times too large.
+For a (k, k, 1, C) kernel, `jax.nn.initializers.variance_scaling` computes fan_in = k * k and fan_out = k * k * C. The
+first is right for a depthwise convolution, whose outputs see k * k inputs each; the second is C times too large.
 """
 
 import jax
@@ -11,10 +11,11 @@ from jaxtyping import Array, PRNGKeyArray
 
 
 def keras_glorot_depthwise(key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
-    """Glorot uniform as Keras draws a depthwise kernel, for a (kh, kw, 1, c) kernel of multiplier 1.
+    """Draw a (kh, kw, 1, c) depthwise kernel from Keras's Glorot uniform distribution.
 
-    Keras keeps the kernel as (kh, kw, c, 1) and takes both fans from that shape, so the limit is
-    sqrt(6 / (kh * kw * (c + 1))): smaller than the fans of a group would ask for, and part of what was published.
+    Keras stores the kernel as (kh, kw, c, 1) and takes both fans from that shape, so the limit is
+    sqrt(6 / (kh * kw * (c + 1))). It is smaller than the fans of a single channel ask for, but networks published in
+    Keras were trained with it.
     """
     kh, kw, _, channels = shape
     limit = (6 / (kh * kw * (channels + 1))) ** 0.5

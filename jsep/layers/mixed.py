@@ -1,4 +1,4 @@
-"""Depthwise convolutions with kernels of several sizes side by side, and the split pointwise ones that go with them."""
+"""Depthwise convolutions with kernels of several sizes side by side, and pointwise convolutions of split channels."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from jsep.layers.conv import DepthwiseConv, PointwiseConv
 
 
 def _splits(channels: int, parts: int) -> list[int]:
-    """Equal parts; what is left over goes to the first."""
+    """Return the sizes of equal parts of the channels; the first part takes the remainder."""
     size = channels // parts
     return [channels - size * (parts - 1)] + [size] * (parts - 1)
 
@@ -22,9 +22,14 @@ def _apart(x: Array, parts: int) -> list[Array]:
 
 
 class MixedDepthwiseConv(nn.Module):
-    """Depthwise convolution, a kernel size to each part of the channels: (n, h, w, c) -> (n, h2, w2, c).
+    """Depthwise convolution without bias and with a kernel size for each part of the channels.
 
-    Paper: Tan and Le, arXiv 1907.09595, section 3. No bias. With one size it is the plain depthwise convolution.
+    (n, h, w, c) -> (n, h2, w2, c). Paper: Tan and Le, arXiv 1907.09595, section 3.
+
+    Attributes:
+        kernel_sizes: kernel size of each part of the channels; one is the plain depthwise convolution.
+        strides: stride in both dimensions.
+        dtype: dtype of the computation.
     """
 
     kernel_sizes: Sequence[int]
@@ -41,9 +46,14 @@ class MixedDepthwiseConv(nn.Module):
 
 
 class SplitPointwiseConv(nn.Module):
-    """1x1 convolutions of each part of the channels to its part of the features: (n, h, w, c) -> (n, h, w, features).
+    """Pointwise convolution without bias of each part of the channels to its part of the features.
 
-    No bias. With one part it is the plain pointwise convolution, with equal parts the grouped one.
+    (n, h, w, c) -> (n, h, w, features). With equal parts it is the grouped pointwise convolution.
+
+    Attributes:
+        features: output channels of all parts together.
+        parts: number of parts; 1 is the plain pointwise convolution.
+        dtype: dtype of the computation.
     """
 
     features: int

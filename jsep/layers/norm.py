@@ -12,9 +12,14 @@ from jsep import ops
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, with running statistics in `batch_stats`.
 
-    momentum: the share of the running statistics that is kept (0.9 is PyTorch's 0.1).
-    axis_name: the mapped axis whose devices share their statistics; none outside `pmap`.
-    Statistics are at least float32. The running variance is biased, as in Flax; PyTorch's is n / (n - 1) times it.
+    Statistics are computed in at least float32. The running variance is the biased one, as in Flax; PyTorch's is
+    n / (n - 1) times as large.
+
+    Attributes:
+        momentum: share of the running statistics that an update keeps (0.9 is PyTorch's 0.1).
+        epsilon: number added to the variance.
+        axis_name: mapped axis whose devices share batch statistics; None outside of `pmap`.
+        dtype: dtype of the computation.
     """
 
     momentum: float = 0.9

@@ -1,4 +1,4 @@
-"""Pooling as modules, so that a cost table can see it."""
+"""Pooling as modules, so that the layer counter of `jsep.costs` sees it."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -8,7 +8,13 @@ from jsep.ops.geometry import Padding
 
 
 class MaxPool(nn.Module):
-    """(n, h, w, c) -> (n, h2, w2, c); the stride is the window unless said."""
+    """Maximum over windows: (n, h, w, c) -> (n, h2, w2, c).
+
+    Attributes:
+        window: side of the square window.
+        strides: stride in both dimensions; None for that of the window.
+        padding: see `Conv`.
+    """
 
     window: int = 2
     strides: int | None = None
@@ -19,7 +25,14 @@ class MaxPool(nn.Module):
 
 
 class AvgPool(nn.Module):
-    """(n, h, w, c) -> (n, h2, w2, c); padding counts as zeros, as in PyTorch, unless `count_padding` is off."""
+    """Mean over windows: (n, h, w, c) -> (n, h2, w2, c).
+
+    Attributes:
+        window: side of the square window.
+        strides: stride in both dimensions; None for that of the window.
+        padding: see `Conv`.
+        count_padding: whether padding enters the mean as zeros, as in PyTorch.
+    """
 
     window: int = 2
     strides: int | None = None
@@ -37,7 +50,7 @@ class AvgPool(nn.Module):
 
 
 class GlobalAvgPool(nn.Module):
-    """(n, h, w, c) -> (n, c)."""
+    """Mean of each channel: (n, h, w, c) -> (n, c)."""
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
         return ops.global_avg_pool(x)

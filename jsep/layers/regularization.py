@@ -1,4 +1,4 @@
-"""Layers that act in training alone."""
+"""Layers that only act in training."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,12 @@ from jsep import ops
 
 
 class Dropout(nn.Module):
-    """Dropout from the rng stream "dropout"; `axis_name` makes it independent of the number of devices."""
+    """Dropout, drawn from the rng stream "dropout".
+
+    Attributes:
+        rate: probability of setting an element to zero; the others are scaled by 1 / (1 - rate).
+        axis_name: mapped axis of the devices; with it the draw does not depend on their number.
+    """
 
     rate: float
     axis_name: str | None = None
@@ -23,9 +28,13 @@ class Dropout(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """Leave out a branch of an example with chance `rate`, else scale it by 1 / (1 - rate): arXiv 1603.09382.
+    """Stochastic depth: leaves out a residual branch for some examples, and scales it for the others.
 
-    As `Dropout` it draws by the example's place in the batch over the devices of `axis_name`.
+    Paper: Huang et al., arXiv 1603.09382, with the scaling of dropout.
+
+    Attributes:
+        rate: probability of leaving the branch out for an example; otherwise it is scaled by 1 / (1 - rate).
+        axis_name: mapped axis of the devices; with it the draw does not depend on their number.
     """
 
     rate: float
@@ -40,7 +49,7 @@ class StochasticDepth(nn.Module):
 
 
 def growing_rates(rate: float, blocks: int) -> Iterator[float]:
-    """The rule of the paper's section 3: from nothing at the input to `rate` in the last block.
+    """Return the rates of stochastic depth by block: linear, and `rate` in the last one (arXiv 1603.09382, section 3).
 
     >>> list(growing_rates(0.2, 4))
     [0.05, 0.1, 0.15, 0.2]

@@ -1,4 +1,4 @@
-"""Rolling pointwise convolution: 1x1 kernels over windows of channels that overlap and wrap around."""
+"""Rolling pointwise convolution: 1x1 kernels that read overlapping windows of channels, which wrap around."""
 
 import math
 import warnings
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 
 def rolling_windows(channels: int, groups: int, overlap: float) -> np.ndarray:
-    """The input channels of each window, (windows, channels / groups), until a window would come again.
+    """Return the input channels of all distinct windows, as an array (windows, channels / groups).
 
     >>> rolling_windows(4, 2, 0.5).tolist()
     [[0, 1], [1, 2], [2, 3], [3, 0]]
@@ -25,17 +25,18 @@ def rolling_windows(channels: int, groups: int, overlap: float) -> np.ndarray:
 
 
 class RollingPointwiseConv(nn.Module):
-    """1x1 convolution whose outputs read cyclic windows of c / groups channels: (n, h, w, c) -> (n, h, w, features).
+    """1x1 convolution without bias whose outputs read cyclic windows of c / groups channels.
 
-    Paper: Wang, Feng, Ding, arXiv 2101.00745 (sliding-channel convolution; "rolling pointwise" in the authors' code).
-    Parameters and MACs are those of a grouped 1x1 convolution. No bias.
+    (n, h, w, c) -> (n, h, w, features), with the parameters and MACs of a grouped 1x1 convolution. Paper: Wang, Feng,
+    Ding, arXiv 2101.00745 ("sliding-channel convolution"; "rolling pointwise" in the authors' code).
 
-    groups: 1 is the dense 1x1 convolution, which also stands in, with a warning, where groups does not divide c.
-    overlap: share of a window that the next one has in common with it. order: "block" gives each window a run of
-    neighbouring outputs, "cyclic" deals the outputs out to the windows in turn.
-
-    Raises:
-        ValueError: overlap outside of [0, 1), or features that are no multiple of the number of windows.
+    Attributes:
+        features: output channels; must be a multiple of the number of windows.
+        groups: a window has c / groups channels. 1 is the dense 1x1 convolution, which is also used, with a warning,
+            if `groups` does not divide c.
+        overlap: share of its channels that a window has in common with the next one, at least 0 and less than 1.
+        order: "block" gives each window a run of neighbouring outputs, "cyclic" deals them out to the windows in turn.
+        dtype: dtype of the computation.
     """
 
     features: int

@@ -1,8 +1,8 @@
-"""Kernel sharing convolutions (KSC, WKSC): one k x k kernel for a group of input channels and an output.
+"""Kernel sharing convolutions (KSC, WKSC): the input channels of a group share one k x k kernel for each output.
 
-Source: H. Zhou, Y.-T. Chen, J. Zhang, W.-H. Fang, "Efficient Weighted Kernel Sharing Convolutional Neural Networks",
-2018, and a thesis of NTUST, of both of which only the abstract is readable: the definition is theirs, contiguous
-groups, initialisation and the separable forms are reconstructed.
+Sources: H. Zhou, Y.-T. Chen, J. Zhang, W.-H. Fang, "Efficient Weighted Kernel Sharing Convolutional Neural Networks",
+2018, and a thesis of NTUST. Only their abstracts could be read. The definition is theirs; contiguous groups, the
+initialisation and the separable forms are reconstructed.
 """
 
 import warnings
@@ -16,21 +16,26 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep import ops
-from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv, SeparableConv
+from jsep.layers.conv import Conv, DepthwiseConv, PointwiseConv
+from jsep.layers.conv_norm import WithBatchNorm, conv_norm
 from jsep.layers.norm import BatchNorm
 from jsep.ops.geometry import Padding, pair
 
 
 def _he_over_all_channels(channels: int, groups: int) -> nn.initializers.Initializer:
-    """He normal with the fan-in of the plain convolution: after ReLU the means of a group add up."""
+    """He normal with the fan-in of the dense convolution, because the means of a group add up after ReLU."""
     return nn.initializers.variance_scaling(2.0 * groups / channels, "fan_in", "normal")
 
 
 class GroupSum(nn.Module):
-    """(Weighted) sum of the channels of each group: (n, h, w, c) -> (n, h, w, groups).
+    """Sum of the channels of each group, optionally weighted: (n, h, w, c) -> (n, h, w, groups).
 
-    weighted: a learned scalar for each input channel, 1 at the start unless `weight_init` draws it otherwise.
-    interleaved: see `ops.group_sum`.
+    Attributes:
+        groups: number of groups; must divide the input channels.
+        weighted: whether each input channel has a learned weight.
+        interleaved: whether a group consists of every `groups`-th channel instead of neighbouring ones.
+        weight_init: initializer of the weights.
+        dtype: dtype of the computation.
     """
 
     groups: int
@@ -52,8 +57,20 @@ class GroupSum(nn.Module):
 class KernelSharingConv(nn.Module):
     """Convolution whose kernels are shared by the input channels of a group: (n, h, w, c) -> (n, h2, w2, features).
 
-    Computed in the fast form: the group is summed, then a plain convolution takes `groups` channels to `features`.
-    With as many groups as channels it is the plain convolution. weighted: WKSC, see `WeightedKernelSharingConv`.
+    It is computed in the fast form: each group is summed, then a dense convolution takes `groups` channels to
+    `features`. With as many groups as channels it is the dense convolution.
+
+    Attributes:
+        features: output channels.
+        groups: number of groups of input channels.
+        kernel_size: see `Conv`.
+        strides: see `Conv`.
+        padding: see `Conv`.
+        dilation: see `Conv`.
+        interleaved: see `GroupSum`.
+        use_bias: whether a bias is added.
+        weighted: whether each input channel has a learned weight (WKSC).
+        dtype: dtype of the computation.
     """
 
     features: int
@@ -85,15 +102,25 @@ class KernelSharingConv(nn.Module):
 
 
 class WeightedKernelSharingConv(KernelSharingConv):
-    """`KernelSharingConv` with one learned weight for each input channel, the same for all outputs."""
+    """`KernelSharingConv` with a learned weight for each input channel, the same for all outputs."""
 
     weighted: bool = True
 
 
 class PairWeightedKernelSharingConv(nn.Module):
-    """For ablations: a weight for each pair of input channel and output. It has no fast form.
+    """Kernel sharing with a weight for each pair of input channel and output, for ablations.
 
-    (n, h, w, c) -> (n, h2, w2, features), computed as the plain convolution that it stands for.
+    (n, h, w, c) -> (n, h2, w2, features). It has no fast form and is computed as a dense convolution.
+
+    Attributes:
+        features: output channels.
+        groups: number of groups of input channels.
+        kernel_size: see `Conv`.
+        strides: see `Conv`.
+        padding: see `Conv`.
+        dilation: see `Conv`.
+        interleaved: see `GroupSum`.
+        dtype: dtype of the computation.
     """
 
     features: int
@@ -118,11 +145,21 @@ class PairWeightedKernelSharingConv(nn.Module):
         return ops.conv(x, full, strides=pair(self.strides), padding=self.padding, dilation=pair(self.dilation))
 
 
-class SharedSeparableConv(nn.Module):
+class SharedSeparableConv(WithBatchNorm):
     """Kernel sharing with a depthwise separable convolution: (n, h, w, c) -> (n, h2, w2, features).
 
-    form "B": the (weighted) group sum, depthwise on `groups` channels, pointwise. form "A": depthwise on all channels,
-    then a (weighted) kernel sharing 1x1 convolution. inner: what lies behind the depthwise part, as in `SeparableConv`.
+    Attributes:
+        features: output channels.
+        groups: number of groups of input channels.
+        kernel_size: kernel size of the depthwise part.
+        strides: strides of the depthwise part.
+        padding: see `Conv`.
+        form: "B" sums the groups, then convolves the sums depthwise and pointwise; "A" convolves all channels
+            depthwise, then uses a kernel sharing 1x1 convolution.
+        weighted: whether each input channel has a learned weight.
+        inner: what follows the depthwise part, see `SeparableConv`.
+        axis_name: mapped axis whose devices share batch statistics.
+        dtype: dtype of the computation.
     """
 
     features: int
@@ -141,45 +178,22 @@ class SharedSeparableConv(nn.Module):
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
         if self.form == "B":
             x = GroupSum(self.groups, self.weighted, dtype=self.dtype, name="sum")(x)
-        x = DepthwiseConv(self.kernel_size, self.strides, self.padding, name="depthwise", **common)(x)
+        depthwise = DepthwiseConv(self.kernel_size, self.strides, self.padding, name="depthwise", **common)
         if self.inner:
-            x = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")(x, train=train)
-        if self.inner == "bn_relu":
-            x = nn.relu(x)
+            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
+            x = conv_norm(x, depthwise, norm, nn.relu if self.inner == "bn_relu" else None, train=train)
+        else:
+            x = depthwise(x)
         if self.form == "B":
             return PointwiseConv(self.features, name="pointwise", **common)(x)
         shared: dict[str, Any] = {"weighted": self.weighted, "dtype": self.dtype, "name": "pointwise"}
         return KernelSharingConv(self.features, self.groups, 1, **shared)(x)
 
 
-Sharing = Literal["dense", "ksc", "wksc", "ds", "wksc_ds"]
-
-
-def dense_or_shared(
-    x: Float[Array, "n h w c"],
-    conv: Sharing,
-    sharing: int,
-    features: int,
-    strides: int = 1,
-    *,
-    name: str,
-    kernel_init: nn.initializers.Initializer,
-    dtype: Dtype | None,
-) -> Float[Array, "n h2 w2 f"]:
-    """A 3x3 convolution without bias of the module that calls this, dense, separable ("ds") or with shared kernels.
-
-    `sharing` channels share a kernel. Where that does not divide the channels the convolution stays plain: a warning
-    says so, and it stands as Conv in `jsep show`.
-    """
-    channels = x.shape[-1]
-    common: dict[str, Any] = {"dtype": dtype, "name": name}
-    if conv == "ds":
-        return SeparableConv(features, 3, strides, use_bias=False, **common)(x)
-    if conv != "dense" and channels % sharing:
-        sentence = f"{name}: sharing={sharing} does not divide its {channels} channels; it stays plain"
+def groups_of(channels: int, sharing: int, name: str) -> int | None:
+    """Return the number of groups if `sharing` channels share a kernel; None, with a warning, if it does not divide."""
+    if channels % sharing:
+        sentence = f"{name}: sharing={sharing} does not divide its {channels} channels; no kernels are shared"
         warnings.warn(sentence, stacklevel=2)
-    elif conv in ("ksc", "wksc"):
-        return KernelSharingConv(features, channels // sharing, 3, strides, weighted=conv == "wksc", **common)(x)
-    elif conv == "wksc_ds":
-        return SharedSeparableConv(features, channels // sharing, 3, strides, **common)(x)
-    return Conv(features, 3, strides, use_bias=False, kernel_init=kernel_init, **common)(x)
+        return None
+    return channels // sharing

@@ -1,4 +1,4 @@
-"""Standing between a network and its layers: to count them, to record what they see, or to answer in their place."""
+"""Intercepting the layers of a network: to count them, to record their inputs, or to compute something else instead."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

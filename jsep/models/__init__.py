@@ -1,48 +1,36 @@
-"""The zoo: one file a family. `create_model` by name, `list_models` by wildcard."""
+"""The zoo of networks: `create_model` by name, `list_models` by wildcard, `register` for your own.
 
-from jsep.models import (  # they register their names
-    addressnet,
-    antnet,
-    densenet,
-    dicenet,
-    inception_v3,
-    mixnet,
-    mobilenet_v1,
-    mobilenet_v2,
-    mobilenet_v3,
-    pyramidnet,
-    resnet,
-    resnet_cifar,
-    separable_cnn,
-    shufflenet_v2,
-    vgg,
-    xception,
+Importing it needs neither JAX nor Flax: rows of networks are in `jsep.models.zoo`, and a family's module is imported
+when a network of it is built.
+"""
+
+from jsep.models import zoo  # noqa: F401 (it registers the names)
+from jsep.models.registry import (
+    CIFAR10,
+    CIFAR100,
+    IMAGENET,
+    Images,
+    ModelInfo,
+    create_model,
+    format_options,
+    list_models,
+    model_info,
+    option,
+    parse_options,
+    register,
 )
-from jsep.models.registry import ModelInfo, create_model, format_options, list_models, model_info, parse_options
-from jsep.models.stage import Stage
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "IMAGENET",
+    "Images",
     "ModelInfo",
-    "Stage",
-    "addressnet",
-    "antnet",
     "create_model",
-    "densenet",
-    "dicenet",
     "format_options",
-    "inception_v3",
     "list_models",
-    "mixnet",
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3",
     "model_info",
+    "option",
     "parse_options",
-    "pyramidnet",
-    "resnet",
-    "resnet_cifar",
-    "separable_cnn",
-    "shufflenet_v2",
-    "vgg",
-    "xception",
+    "register",
 ]

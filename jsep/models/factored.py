@@ -1,7 +1,7 @@
 """Any network with some of its dense convolutions replaced by products of cheaper ones.
 
-The network's own code stays as it is: where it calls one of the named convolutions, the replacement answers, with
-parameters below the same name.
+The code of the network does not change: where it calls one of the named convolutions, the replacement is computed
+instead, with parameters below the same name.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.errors import UserError
-from jsep.layers import Conv, PointwiseConv, SeparableConv
+from jsep.layers import Conv, PointwiseConv, SeparableConv, call_conv, path_of, watch
 from jsep.models.registry import create_model
 from jsep.models.stage import Stage
 from jsep.ops.geometry import Padding, explicit_padding, pair
@@ -24,11 +24,15 @@ Kind = Literal["separable", "channel", "spatial", "dense"]
 
 @dataclasses.dataclass(frozen=True)
 class Factor:
-    """What stands in for the convolution at `path`.
+    """A replacement of one convolution.
 
-    kind: separable is depthwise, batch norm, pointwise; channel a k x k convolution to `rank` features and a pointwise
-    one; spatial a k x 1 convolution to `rank` features and a 1 x k one; dense the convolution itself.
-    bias: the last part has one (a batch norm behind it needs none).
+    Attributes:
+        path: path of the convolution in its network.
+        kind: "separable" is a depthwise convolution, batch norm and a pointwise convolution; "channel" a k x k
+            convolution to `rank` features and a pointwise one; "spatial" a k x 1 convolution to `rank` features and a
+            1 x k one; "dense" the convolution itself.
+        rank: features between the two convolutions of "channel" and "spatial".
+        bias: whether the last part has a bias, which is not needed in front of a batch norm.
 
     >>> Factor.parse("stage1_conv2=channel:12+bias")
     Factor(path='stage1_conv2', kind='channel', rank=12, bias=True)
@@ -46,7 +50,11 @@ class Factor:
 
     @classmethod
     def parse(cls, text: str) -> "Factor":
-        """The inverse of `str`; anything else is a `UserError`."""
+        """Return the replacement that a text describes: the inverse of `str`.
+
+        Raises:
+            UserError: the text does not describe one.
+        """
         path, _, what = text.partition("=")
         what, plus, bias = what.partition("+")
         kind, colon, rank = what.partition(":")
@@ -66,7 +74,17 @@ class Factor:
 
 
 class _Ranked(nn.Module):
-    """What two convolutions in a row need to know of the one that they stand for; `rank` features lie between them."""
+    """Two convolutions in place of one.
+
+    Attributes:
+        features: output channels.
+        rank: features between the two convolutions.
+        kernel_size: see `Conv`.
+        strides: see `Conv`.
+        padding: see `Conv`.
+        use_bias: whether the second convolution has a bias.
+        dtype: dtype of the computation.
+    """
 
     features: int
     rank: int
@@ -78,7 +96,7 @@ class _Ranked(nn.Module):
 
 
 class ChannelConv(_Ranked):
-    """A k x k convolution to `rank` features, then a pointwise one: (n, h, w, c) -> (n, h2, w2, features)."""
+    """k x k convolution to `rank` features, then a pointwise one: (n, h, w, c) -> (n, h2, w2, features)."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
@@ -88,7 +106,7 @@ class ChannelConv(_Ranked):
 
 
 class SpatialConv(_Ranked):
-    """A k x 1 convolution to `rank` features, then a 1 x k one: (n, h, w, c) -> (n, h2, w2, features)."""
+    """k x 1 convolution to `rank` features, then a 1 x k one: (n, h, w, c) -> (n, h2, w2, features)."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
@@ -101,7 +119,12 @@ class SpatialConv(_Ranked):
 
 
 class Factored(nn.Module):
-    """`network` with the convolutions that `factors` name replaced; its variables are named as the network's own."""
+    """A network with replaced convolutions. Its variables have the names of the network's own.
+
+    Attributes:
+        network: the network.
+        factors: the replacements.
+    """
 
     network: nn.Module
     factors: tuple[Factor, ...]
@@ -112,22 +135,20 @@ class Factored(nn.Module):
     def __call__(
         self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
     ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
-        """Logits; with `features` also each stage by name.
+        """Return logits; with `features` also each stage by name.
 
         Raises:
             UserError: the network has no such convolution.
         """
         left = {factor.path: factor for factor in self.factors}
 
-        def replace(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-            layer = context.module
-            path = "/".join(layer.path)
-            if not isinstance(layer, Conv) or context.method_name != "__call__" or path not in left:
+        def replace(layer: Any, call: Any, *args: Any, **kwargs: Any) -> Any:
+            if (path := path_of(layer)) not in left:
                 return call(*args, **kwargs)
             replacement = _replacement(layer, left.pop(path), getattr(self.network, "axis_name", None))
-            return replacement(*args, train=train) if isinstance(replacement, SeparableConv) else replacement(*args)
+            return call_conv(replacement, *args, train=train)
 
-        with nn.intercept_methods(replace):
+        with watch(replace, Conv):
             found = self.network(x, train=train, features=features)
         if left:
             raise UserError(f"{type(self.network).__name__} has no convolution {next(iter(left))} to replace")
@@ -135,19 +156,27 @@ class Factored(nn.Module):
 
 
 def factored(network: nn.Module, texts: Sequence[str]) -> nn.Module:
-    """`network` with the replacements that `texts` describe, see `Factor.parse`; itself where there are none."""
+    """Return a network with the replacements that `texts` describe, see `Factor.parse`; itself if there are none."""
     return Factored(network, tuple(map(Factor.parse, texts))) if texts else network
 
 
 def create_factored(
     name: str, options: Mapping[str, Any], texts: Sequence[str], *, num_classes: int, **fields: Any
 ) -> nn.Module:
-    """The network that a run folder names: `create_model` with `options` as texts, and with the replacements."""
+    """Build a registered network with replaced convolutions.
+
+    Args:
+        name: see `create_model`.
+        options: options of the network.
+        texts: the replacements, see `Factor.parse`.
+        num_classes: number of logits.
+        **fields: `dtype` and `axis_name` of the network.
+    """
     return factored(create_model(name, num_classes=num_classes, **options, **fields), texts)
 
 
 def _replacement(layer: Conv, factor: Factor, axis_name: str | None) -> nn.Module:
-    # bound to the scope of the layer it stands in for, which itself is not called
+    # bound to the scope of the layer that it replaces, which is not called itself
     common: dict[str, Any] = {"use_bias": factor.bias, "dtype": layer.dtype, "parent": layer.scope}
     geometry = (layer.kernel_size, layer.strides, layer.padding)
     match factor.kind:

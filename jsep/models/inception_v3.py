@@ -1,19 +1,19 @@
 """Inception V3: parallel branches of factorised convolutions, concatenated.
 
-Paper: Szegedy et al., arXiv 1512.00567, Figures 5 to 10; the widths are torchvision's and TF-slim's. Every convolution
-is followed by batch norm (epsilon 0.001) and ReLU. Without the auxiliary head.
+Paper: Szegedy et al., arXiv 1512.00567, Figures 5 to 10. The widths are torchvision's and TF-slim's. Batch norm (with
+epsilon 0.001) and ReLU follow every convolution. The auxiliary head is left out.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.layers import AvgPool, BatchNorm, Conv, Dropout, GlobalAvgPool, MaxPool, classifier
-from jsep.models.registry import IMAGENET, Rate, option, register
+from jsep.layers import AvgPool, Conv, MaxPool
+from jsep.models.network import Network, Output
+from jsep.models.registry import Rate, option
 from jsep.models.stage import Stage
 
 # (features, kernel size, stride, padding) of a convolution
@@ -34,27 +34,25 @@ TALL, WIDE = (7, 1), (1, 7)
 STRIDES = {"a": 8, "b": 16, "c": 16, "d": 32, "e": 32}
 
 
-class InceptionV3(nn.Module):
-    """Inception V3 for any number of classes; dropout before the classifier in training."""
+class InceptionV3(Network):
+    """Inception V3.
 
-    num_classes: int = 1000
+    Attributes:
+        dropout: rate in front of the classifier.
+    """
+
     dropout: Rate = option(0.5)
-    dtype: Dtype | None = None
-    axis_name: str | None = None
+
+    norm_epsilon: ClassVar[float] = 1e-3
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False
-    ) -> Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]:
-        """Logits; with `features` also each block by name."""
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
+        """Return logits; with `features` also each block by name."""
 
         def chain(x: Array, specs: Sequence[Spec], name: str) -> Array:
             for i, (width, kernel, stride, padding) in enumerate(specs, start=1):
-                own = f"{name}_conv{i}"
-                options: dict[str, Any] = {"use_bias": False, "dtype": self.dtype, "name": own}
-                x = Conv(width, kernel, stride, padding, **options)(x)
-                norm = BatchNorm(epsilon=1e-3, axis_name=self.axis_name, dtype=self.dtype, name=f"{own}_norm")
-                x = nn.relu(norm(x, train=train))
+                options: dict[str, Any] = {"use_bias": False, "dtype": self.dtype, "name": f"{name}_conv{i}"}
+                x = self.conv_norm(x, Conv(width, kernel, stride, padding, **options), nn.relu, train=train)
             return x
 
         def split(x: Array, width: int, name: str) -> Array:
@@ -118,19 +116,4 @@ class InceptionV3(nn.Module):
                 split(chain(x, [_same(448), _same(384, 3)], f"{name}_branch3"), 384, f"{name}_branch3"),
                 pooled(x, 192, name),
             )
-        x = GlobalAvgPool(name="pool")(x)
-        x = Dropout(self.dropout, axis_name=self.axis_name, name="dropout")(x, train=train)
-        logits = classifier(x, self.num_classes, self.dtype)
-        return (logits, stages) if features else logits
-
-
-@register(
-    paper="arXiv 1512.00567",
-    certainty="certain",
-    **{**IMAGENET, "input_shape": (299, 299, 3)},
-    references={"torchvision:inception_v3": {}, "timm:inception_v3": {}},
-    published={"ImageNet top-1, % (as measured in arXiv 1610.02357)": "78.2"},
-)
-def inception_v3(**fields: Any) -> InceptionV3:
-    """Inception V3 without its auxiliary head."""
-    return InceptionV3(**fields)
+        return self.classified(x, stages, train=train, features=features, dropout=self.dropout)

@@ -1,109 +1,154 @@
-"""Names to networks: one decorator, wildcards, and errors that name the nearest."""
+"""Names of networks: what is known of each, and how it is built. Importing this needs neither JAX nor Flax."""
 
 import ast
 import dataclasses
 import fnmatch
+import importlib
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
-
-import flax.linen as nn
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 from jsep.errors import UserError, nearest
 
-# the only readable parts of both works on it are their abstracts
-SHARING_PAPER = "Zhou, Chen, Zhang, Fang: Efficient Weighted Kernel Sharing CNNs (2018)"
+if typing.TYPE_CHECKING:
+    import flax.linen as nn
 
 Certainty = Literal["certain", "third-party", "reconstructed"]
 Rate = Annotated[float, "at least 0 and less than 1"]  # of dropout
 CountOrNone = Annotated[int, "a whole number, 0 for none"]
 
-# what `register` needs to know of the data that a network was published for
-CIFAR10: dict[str, typing.Any] = {"input_shape": (32, 32, 3), "num_classes": 10, "normalization": "cifar10"}
-CIFAR100: dict[str, typing.Any] = {"input_shape": (32, 32, 3), "num_classes": 100, "normalization": "cifar100"}
-IMAGENET: dict[str, typing.Any] = {"input_shape": (224, 224, 3), "num_classes": 1000, "normalization": "imagenet"}
 
-_registry: dict[str, "ModelInfo"] = {}
+class Images(NamedTuple):
+    """The images that a network was published for.
+
+    Attributes:
+        input_shape: height, width and channels.
+        num_classes: number of classes.
+        normalization: how pixels were normalized, see `jsep.data`.
+    """
+
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    normalization: str
+
+
+CIFAR10 = Images((32, 32, 3), 10, "cifar10")
+CIFAR100 = Images((32, 32, 3), 100, "cifar100")
+IMAGENET = Images((224, 224, 3), 1000, "imagenet")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a registered name.
+    """A registered network.
 
-    input_shape: (height, width, channels) of one image. normalization: what the published network was fed.
-    published: figures as their source prints them; of this very architecture, never of a look-alike.
-    references: PyTorch networks that outputs are checked against, with the options that make ours equal to each.
-    certainty: whether the architecture was read in a primary source, in a third party's code, or reconstructed.
+    Attributes:
+        name: registered name.
+        family: class of the network, or where it is: "module:Class".
+        fixed: options of the family that the name fixes; a user may still set them.
+        summary: one line.
+        paper: source of the architecture.
+        input_shape: height, width and channels of the images it was published for.
+        num_classes: number of classes it was published for.
+        normalization: how the pixels were normalized for the published network.
+        certainty: whether the architecture is known from a primary source ("certain"), from somebody else's code
+            ("third-party"), or was reconstructed from incomplete sources ("reconstructed").
+        params: exact number of trainable parameters; None if it was not given, see `jsep.costs.count`.
+        macs: exact number of multiply-accumulates for one image; None if it was not given.
+        published: published figures of this very architecture, as their source prints them, by what they measure.
+        references: PyTorch networks whose outputs ours are checked against, with the options that make ours equal.
     """
 
     name: str
-    build: Callable[..., nn.Module]
+    family: "str | type[nn.Module]"
+    fixed: Mapping[str, Any]
     summary: str
     paper: str
     input_shape: tuple[int, int, int]
     num_classes: int
     normalization: str
     certainty: Certainty
+    params: int | None
+    macs: int | None
     published: Mapping[str, str]
-    references: Mapping[str, Mapping[str, typing.Any]]
+    references: Mapping[str, Mapping[str, Any]]
+
+    def network_class(self) -> "type[nn.Module]":
+        """Return the class of the family; imports its module."""
+        if not isinstance(self.family, str):
+            return self.family
+        module, _, name = self.family.partition(":")
+        return getattr(importlib.import_module(module), name)
 
     @property
-    def options(self) -> dict[str, typing.Any]:
-        """The options that `create_model` takes for this name beside num_classes, dtype and axis_name: their types."""
-        module = typing.get_type_hints(self.build)["return"]
-        types = typing.get_type_hints(module, include_extras=True)
-        return {f.name: types[f.name] for f in dataclasses.fields(module) if f.metadata.get("option")}
+    def options(self) -> dict[str, Any]:
+        """Types of the options that `create_model` takes for this name, besides `num_classes`, `dtype`, `axis_name`."""
+        network = self.network_class()
+        types = typing.get_type_hints(network, include_extras=True)
+        return {f.name: types[f.name] for f in dataclasses.fields(network) if f.metadata.get("option")}
 
 
-def option(default: object) -> typing.Any:
-    """A field of a network that a user may set by name."""
+_registry: dict[str, ModelInfo] = {}
+
+
+def option(default: object) -> Any:
+    """Declare a field of a network as an option that users set by name, with its default.
+
+    Its annotation says which values are allowed: a Literal, bool, int (at least 1), float (greater than 0), or str.
+    """
     return dataclasses.field(default=default, metadata={"option": True})
 
 
 def register(
+    name: str,
+    family: "str | type[nn.Module]",
+    summary: str,
     *,
     paper: str,
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    normalization: str,
+    data: Images,
     certainty: Certainty,
+    options: Mapping[str, Any] | None = None,
+    params: int | None = None,
+    macs: int | None = None,
     published: Mapping[str, str] | None = None,
-    references: Mapping[str, Mapping[str, typing.Any]] | None = None,
-) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Register a function named like the network, annotated with its module, that fills in what the name fixes."""
+    references: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Register a network, so that every part of jsep knows its name.
 
-    def enter(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        name = build.__name__
-        if name in _registry:
-            raise ValueError(f"model {name} is registered twice")
-        _registry[name] = ModelInfo(
-            name=name,
-            build=build,
-            summary=(build.__doc__ or "").strip().splitlines()[0],
-            paper=paper,
-            input_shape=input_shape,
-            num_classes=num_classes,
-            normalization=normalization,
-            certainty=certainty,
-            published=published or {},
-            references=references or {},
-        )
-        return build
+    Args:
+        name: the name.
+        family: class of the network, see `jsep.models.network.Network`; or "module:Class", imported on demand.
+        summary: one line for lists.
+        paper: source of the architecture.
+        data: images that it was published for, such as `CIFAR10`.
+        certainty: how sure the architecture is, see `ModelInfo`.
+        options: options of the family that the name fixes.
+        params: exact number of trainable parameters; None to have it counted when it is shown.
+        macs: exact number of multiply-accumulates for one image; None to have it counted when it is shown.
+        published: published figures by what they measure.
+        references: PyTorch networks that give the same outputs, with the options of ours that this takes.
 
-    return enter
-
-
-def errors(**figures: str) -> dict[str, str]:
-    """Published errors by data set.
-
-    >>> errors(C10="5.92", C10_augmented="4.51")
-    {'C10 error, %': '5.92', 'C10 augmented error, %': '4.51'}
+    Raises:
+        ValueError: the name is taken.
     """
-    return {f"{name.replace('_', ' ')} error, %": figure for name, figure in figures.items()}
+    if name in _registry:
+        raise ValueError(f"model {name} is registered twice")
+    _registry[name] = ModelInfo(
+        name=name,
+        family=family,
+        fixed=options or {},
+        summary=summary,
+        paper=paper,
+        **data._asdict(),
+        certainty=certainty,
+        params=params,
+        macs=macs,
+        published=published or {},
+        references=references or {},
+    )
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Registered names that match a shell wildcard, sorted.
+    """Return the registered names that match a shell wildcard, sorted.
 
     >>> list_models("*separable*")
     ['keras_separable_cnn', 'separable_cnn']
@@ -112,23 +157,63 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """The registry's entry; an unknown name is a `UserError` that suggests the nearest."""
+    """Return what is known of a registered network.
+
+    >>> info = model_info("mobilenet_v1")
+    >>> info.paper, info.input_shape, info.params, info.macs
+    ('arXiv 1704.04861', (224, 224, 3), 4231976, 568740352)
+
+    Raises:
+        UserError: no network has this name; the message suggests the nearest ones.
+    """
     if name not in _registry:
         raise UserError(f"There is no model {name!r}; {nearest(name, _registry)}")
     return _registry[name]
 
 
-def parse_options(items: Sequence[str]) -> dict[str, typing.Any]:
-    """Options as typed on a command line; values are Python literals, or else strings.
+def create_model(name: str, *, num_classes: int | None = None, **options: object) -> "nn.Module":
+    """Build the Linen module of a registered network.
+
+    Args:
+        name: see `list_models`.
+        num_classes: number of logits; None for that of the published network.
+        **options: options of the family, see `ModelInfo.options`; `dtype` (of the computation); `axis_name` (mapped
+            axis whose devices share batch statistics).
+
+    >>> model = create_model("separable_cnn", width=0.25)
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    >>> model.apply(variables, jnp.ones((2, 32, 32, 3))).shape
+    (2, 10)
+
+    Raises:
+        UserError: the name or an option is unknown, or a value is not allowed.
+    """
+    info = model_info(name)
+    types = info.options
+    known = {"dtype", "axis_name", *types}
+    for key, value in options.items():
+        if key not in known:
+            raise UserError(f"{name} has no option {key!r}; {nearest(key, known)}")
+        if key in types:
+            _check_option(key, value, types[key])
+    classes = info.num_classes if num_classes is None else num_classes
+    return info.network_class()(num_classes=classes, **{**info.fixed, **options})
+
+
+def parse_options(items: Sequence[str]) -> dict[str, Any]:
+    """Parse options as typed on a command line. Values are Python literals, or else strings.
 
     >>> parse_options(["width=0.5", "act=relu6"])
     {'width': 0.5, 'act': 'relu6'}
+
+    Raises:
+        UserError: an item is not of the form name=value.
     """
     pairs = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise UserError(f"--options {item}: write it as name=value, such as width=0.25")
+            raise UserError(f"`options`={item}: write it as name=value, such as width=0.25")
         try:
             pairs[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -137,7 +222,7 @@ def parse_options(items: Sequence[str]) -> dict[str, typing.Any]:
 
 
 def format_options(options: Mapping[str, object]) -> str:
-    """The inverse of `parse_options`, as one line.
+    """Write options in one line: the inverse of `parse_options`.
 
     >>> format_options({"width": 0.5, "act": "relu6"})
     'width=0.5 act=relu6'
@@ -145,41 +230,24 @@ def format_options(options: Mapping[str, object]) -> str:
     return " ".join(f"{key}={value}" for key, value in options.items())
 
 
-def _check_option(key: str, value: object, kind: typing.Any) -> None:
+def _check_option(key: str, value: Any, kind: Any) -> None:
+    # options are not flags (--options width=0.25 sets one), so messages hold them without backticks
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    number = whole or isinstance(value, float)
     if typing.get_origin(kind) is Literal:
-        if value not in (choices := typing.get_args(kind)):
-            raise UserError(f"option {key}={value}: it must be {' or '.join(map(str, choices))}")
-    elif kind is bool and not isinstance(value, bool):
-        raise UserError(f"option {key}={value}: it must be True or False")
-    elif kind is int and not (isinstance(value, int) and value >= 1):
-        raise UserError(f"option {key}={value}: it must be a whole number, at least 1")
-    elif kind == CountOrNone and not (isinstance(value, int) and value >= 0):
-        raise UserError(f"option {key}={value}: it must be {typing.get_args(CountOrNone)[1]}")
-    elif kind == Rate and not (isinstance(value, int | float) and 0 <= value < 1):
-        raise UserError(f"option {key}={value}: it must be {typing.get_args(Rate)[1]}")
-    elif kind is float and not (isinstance(value, int | float) and value > 0):
-        raise UserError(f"option {key}={value}: it must be a number greater than 0")
-
-
-def create_model(name: str, *, num_classes: int | None = None, **options: object) -> nn.Module:
-    """Build the Linen module of a registered name.
-
-    Args:
-        name: see `list_models`.
-        num_classes: size of the logits; the published number unless said.
-        **options: `dtype` (compute), `axis_name` (devices that share batch statistics) and the family's own.
-
-    >>> model = create_model("separable_cnn", width=0.25)
-    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
-    >>> model.apply(variables, jnp.ones((2, 32, 32, 3))).shape
-    (2, 10)
-    """
-    info = model_info(name)
-    known = {"dtype", "axis_name", *info.options}
-    for key, value in options.items():
-        if key not in known:
-            raise UserError(f"{name} has no option {key!r}; {nearest(key, known)}")
-        if key in info.options:
-            _check_option(key, value, info.options[key])
-    classes = info.num_classes if num_classes is None else num_classes
-    return info.build(num_classes=classes, **options)
+        choices = typing.get_args(kind)
+        allowed, what = value in choices, " or ".join(map(str, choices))
+    elif kind is bool:
+        allowed, what = isinstance(value, bool), "True or False"
+    elif kind is int:
+        allowed, what = whole and value >= 1, "a whole number, at least 1"
+    elif kind is float:
+        allowed, what = number and value > 0, "a number greater than 0"
+    elif kind == CountOrNone:
+        allowed, what = whole and value >= 0, typing.get_args(kind)[1]
+    elif kind == Rate:
+        allowed, what = number and 0 <= value < 1, typing.get_args(kind)[1]
+    else:
+        return
+    if not allowed:
+        raise UserError(f"option {key}={value}: it must be {what}")

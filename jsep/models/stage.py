@@ -1,4 +1,4 @@
-"""What `features=True` gives: a stage of a network."""
+"""A stage of a network, as `features=True` returns it."""
 
 from flax import struct
 from jaxtyping import Array, Float
@@ -6,7 +6,11 @@ from jaxtyping import Array, Float
 
 @struct.dataclass
 class Stage:
-    """The maps at the end of a stage, and how many pixels of the input lie between two of their positions.
+    """The maps at the end of a stage.
+
+    Attributes:
+        maps: the maps.
+        stride: distance in pixels of the input between two neighbouring positions of the maps.
 
     >>> model = create_model("resnet20")
     >>> x = jnp.ones((2, 32, 32, 3))

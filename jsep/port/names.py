@@ -1,7 +1,7 @@
-"""What PyTorch's model packages call the layers and stages of our families.
+"""The names that PyTorch's model packages give to the layers and stages of our families.
 
-A row is our name and theirs. {stage}, {block} and the like stand for numbers from 1; {block0} is the same number
-counted from 0. A layer inside one of ours, such as the depthwise part of a separable convolution, goes by its own name
+A row maps our name to theirs. {stage}, {block} and the like stand for numbers from 1; {block0} is the same number
+counted from 0. A layer inside one of ours, such as the depthwise part of a separable convolution, has its own name
 inside theirs.
 """
 
@@ -35,21 +35,27 @@ from jsep.models.xception import Xception
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """The names of one package for one family: of layers, and of the modules that end a stage."""
+    """The names of one package for one family.
+
+    Attributes:
+        source: the package, or the repository.
+        layers: their names of layers by ours.
+        stages: the modules of theirs that end a stage, by our names of stages.
+    """
 
     source: str
     layers: Mapping[str, str]
     stages: Mapping[str, str]
 
     def torch(self, layer: str) -> str:
-        """Their name of one of our layers; one that has none keeps ours, so that it shows in an error."""
+        """Return their name of one of our layers; a layer without one keeps ours, so that errors show it."""
         if (found := _look_up(layer, self.layers)) is not None:
             return found
         parent, _, child = layer.rpartition("/")
         return f"{self.torch(parent)}.{child}" if parent else layer
 
     def stage(self, stage: str) -> str:
-        """Their module at whose end one of our stages stands."""
+        """Return the module of theirs that ends one of our stages."""
         found = _look_up(stage, self.stages)
         assert found is not None, stage
         return found
@@ -69,7 +75,7 @@ def _pattern(row: str) -> str:
 
 
 def _with_norm(rows: Mapping[str, str], conv: str = ".conv", norm: str = ".bn") -> dict[str, str]:
-    """Rows of convolutions, each with the batch norm that belongs to it."""
+    """Return rows of convolutions, each with a row for its batch norm."""
     both = {}
     for ours, theirs in rows.items():
         both[ours], both[f"{ours}_norm"] = f"{theirs}{conv}", f"{theirs}{norm}"
@@ -306,15 +312,15 @@ def _torchvision_mobilenet_v3(rows: Sequence[V3Row]) -> Names:
     names = {"stem": "features.0.0", "stem_norm": "features.0.1", "head": f"{last}.0", "head_norm": f"{last}.1"}
     stages, channels = {}, V3_STEM
     numbered = zip(rows, v3_places(rows), strict=True)
-    for at, ((_, expanded, features, squeeze, *_), (stage, number)) in enumerate(numbered, start=1):
+    for at, (row, (stage, number)) in enumerate(numbered, start=1):
         ours, theirs = f"stage{stage}_block{number}", f"features.{at}.block"
-        parts = ["expand"] * (expanded != channels) + ["depthwise"] + ["se"] * squeeze + ["project"]
+        parts = ["expand"] * (row.expanded != channels) + ["depthwise"] + ["se"] * row.squeeze + ["project"]
         for i, part in enumerate(parts):
             if part == "se":
                 names |= {f"{ours}_se/reduce": f"{theirs}.{i}.fc1", f"{ours}_se/expand": f"{theirs}.{i}.fc2"}
             else:
                 names |= _with_norm({f"{ours}_{part}": f"{theirs}.{i}"}, ".0", ".1")
-        stages[f"stage{stage}"], channels = f"features.{at}", features
+        stages[f"stage{stage}"], channels = f"features.{at}", row.features
     return Names("torchvision", {**names, "dense": "classifier.0", "classifier": "classifier.3"}, stages)
 
 
@@ -333,11 +339,12 @@ def _timm_mixnet(stages: Sequence[Sequence[MixNetRow]]) -> Names:
     shared = _timm_mobilenet_v2()
     rows: dict[str, str] = {}
     for stage, kinds in enumerate(stages, start=1):
-        blocks = [row for row in kinds for _ in range(row[0])]
-        for block, (_, expansion, _, expand, kernels, project, *_) in enumerate(blocks, start=1):
+        blocks = [row for row in kinds for _ in range(row.blocks)]
+        for block, row in enumerate(blocks, start=1):
             ours = f"stage{stage}_block{block}"
-            for part, count in (("expand", expand), ("depthwise", len(kernels)), ("project", project)):
-                if part == "expand" and expansion == 1:
+            parts = {"expand": row.expand_parts, "depthwise": len(row.kernels), "project": row.project_parts}
+            for part, count in parts.items():
+                if part == "expand" and row.expansion == 1:
                     continue
                 theirs = shared.torch(f"{ours}_{part}")
                 for i in range(count):  # a convolution of one part is not a list there
@@ -391,7 +398,7 @@ _FAMILIES: dict[type[nn.Module], list[Names]] = {
 
 
 def layouts(model: nn.Module) -> list[Names]:
-    """All names under which a network of this family may come; none where there is no public reference."""
+    """Return all sets of names that weights for this network may use; none if there is no public reference."""
     if isinstance(model, CifarResNet):
         return [_CV_PRERESNET] if model.preact else [_CV_RESNET, _AKAMASTER]
     if isinstance(model, DenseNet):

@@ -1,4 +1,4 @@
-"""The PyTorch networks that ours are set beside: made with random weights and statistics, never downloaded."""
+"""PyTorch networks to compare ours with. They are built with random weights and statistics, never downloaded."""
 # torch is an extra, and not where types are checked
 # pyright: reportMissingImports=false
 
@@ -13,21 +13,26 @@ from jsep.models.resnet import BLOCKS, RELEASED_ECA, WIDTHS
 
 
 def build(reference: str, num_classes: int, size: int) -> nn.Module:
-    """A network by package and name, such as "pytorchcv:resnet20_cifar10", in evaluation mode.
+    """Build a PyTorch network by package and name, such as "pytorchcv:resnet20_cifar10", in evaluation mode.
 
-    A name of timm may end in the attention of its blocks, "resnet50/eca" (kernels by the paper's formula) or
-    "resnet50/released_eca" (kernels as its authors released them); "+sep", "+sep_bn" or "+sep_bn_relu" behind a
-    name replaces its 3x3 convolutions by depthwise separable ones. The last pool takes any size. Slopes of PReLU, and
-    scales, biases and statistics of batch norms are random, since two networks can agree under default ones and still
-    differ. The statistics lie around those of random images of `size`, and most units are active, so that neither
-    signals nor rounding grow without bound on their way through a hundred layers.
+    Slopes of PReLU, and scales, biases and statistics of batch norms are random, because two networks can agree with
+    default ones and still differ. The statistics are near those of random images, and most units are active, so that
+    neither signals nor rounding grow without bound through a hundred layers.
+
+    Args:
+        reference: package and name. A name of timm may end in the attention of its blocks: "resnet50/eca" (kernels by
+            the paper's formula) or "resnet50/released_eca" (kernels of the released models). A name that ends in
+            "+separable", "+separable_bn" or "+separable_bn_relu" has depthwise separable convolutions in place of its
+            3x3 ones.
+        num_classes: number of logits.
+        size: side of the images, in pixels; the last pool takes any.
     """
     torch.manual_seed(0)
     package, _, name = reference.partition(":")
     name, _, separable = name.partition("+")
     model = _MAKERS[package](name, num_classes)
     if separable:
-        _replace_3x3(model, separable.removeprefix("sep").removeprefix("_"))
+        _replace_3x3(model, separable.removeprefix("separable").removeprefix("_"))
     for module in model.modules():
         if isinstance(module, nn.PReLU):
             nn.init.uniform_(module.weight, 0.1, 0.4)
@@ -96,7 +101,7 @@ def _replace_3x3(model: nn.Module, inner: str) -> None:
 
 
 def _separable(conv: Any, inner: str) -> nn.Sequential:
-    """The layers of our SeparableConv, by its names."""
+    """Return the layers of our SeparableConv, under the same names."""
     channels = conv.in_channels
     depthwise = nn.Conv2d(channels, channels, 3, conv.stride, conv.padding, groups=channels, bias=False)
     layers: OrderedDict[str, nn.Module] = OrderedDict(depthwise=depthwise)

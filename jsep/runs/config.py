@@ -10,7 +10,7 @@ from typing import Any
 from jsep.errors import UserError, nearest
 from jsep.files import write_atomically
 from jsep.models import format_options, parse_options
-from jsep.models.renamed import modern_options
+from jsep.models.earlier_options import modern_options
 from jsep.train import RunConfig
 
 FORMAT = 2  # of config.json; before it was counted, options of networks had other names

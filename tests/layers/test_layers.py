@@ -209,12 +209,11 @@ def test_stochastic_depth_leaves_out_whole_branches_of_examples():
 def test_every_residual_family_has_it(name, options):
     model, rates = create_model(name, num_classes=2, stochastic_depth=0.5, **options), []
 
-    def note(call, args, kwargs, context):
-        if isinstance(context.module, layers.StochasticDepth):
-            rates.append(context.module.rate)
+    def note(layer, call, *args, **kwargs):
+        rates.append(layer.rate)
         return call(*args, **kwargs)
 
-    with nn.intercept_methods(note):
+    with layers.watch(note, layers.StochasticDepth):
         jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
     assert rates == sorted(rates)
     assert 0 < rates[0] < rates[-1] <= 0.5

@@ -14,7 +14,7 @@ from jsep.layers import (
     PairWeightedKernelSharingConv,
     SharedSeparableConv,
     WeightedKernelSharingConv,
-    dense_or_shared,
+    spatial_conv,
 )
 
 C, G, M = 12, 4, 10
@@ -140,16 +140,16 @@ def test_groups_that_do_not_divide_are_refused():
             layer.init(jax.random.key(0), x)
 
 
-def test_a_convolution_that_cannot_share_says_that_it_stays_plain():
+def test_a_convolution_that_cannot_share_says_that_it_is_dense():
     import flax.linen as nn
 
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
             init = nn.initializers.lecun_normal()
-            return dense_or_shared(x, "ksc", 4, 8, name="conv", kernel_init=init, dtype=None)
+            return spatial_conv("ksc", 10, 8, sharing=4, kernel_init=init, name="conv")(x)
 
-    with pytest.warns(UserWarning, match="conv: sharing=4 does not divide its 10 channels; it stays plain"):
+    with pytest.warns(UserWarning, match="conv: sharing=4 does not divide its 10 channels; no kernels are shared"):
         variables = Net().init(jax.random.key(0), jnp.ones((1, 4, 4, 10)))
     assert variables["params"]["conv"]["kernel"].shape == (3, 3, 10, 8)
 

@@ -35,10 +35,10 @@ def test_stages_and_logits(name, reference):
 # a small network of every family, and of every way to build a block
 TRAINED = [
     ("resnet20", "pytorchcv:resnet20_cifar10", {"shortcut": "projection"}, 16),
-    ("resnet20", "pytorchcv:seresnet20_cifar10", {"shortcut": "projection", "se": True}, 16),
+    ("resnet20", "pytorchcv:seresnet20_cifar10", {"shortcut": "projection", "attention": "se"}, 16),
     ("preresnet110", "pytorchcv:preresnet20_cifar10", {"depth": 20}, 16),
-    ("densenet100_k12_bc", "pytorchcv:densenet40_k12_bc_cifar10+sep_bn", {"depth": 40, "separable": "sep_bn"}, 16),
-    ("spyramidnet164_a48", "pytorchcv:pyramidnet20_a48_bn_cifar10+sep_bn_relu", {"depth": 20}, 16),
+    ("sdensenet100_k12_bc", "pytorchcv:densenet40_k12_bc_cifar10+separable_bn", {"depth": 40}, 16),
+    ("spyramidnet164_a48", "pytorchcv:pyramidnet20_a48_bn_cifar10+separable_bn_relu", {"depth": 20}, 16),
     ("mobilenet_v1_025", "pytorchcv:mobilenet_wd4", {}, 64),
     ("xception", "pytorchcv:xception", {"dropout": 0.0}, 64),
     ("inception_v3", "torchvision:inception_v3", {"dropout": 0.0}, 96),

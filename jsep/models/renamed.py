@@ -1,2 +1,0 @@
-def modern_options(model, options):
-    return dict(options)
