@@ -2,6 +2,6 @@
 
 from jsep.models import create_model, list_models, model_info
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["create_model", "list_models", "model_info"]

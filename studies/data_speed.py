@@ -5,9 +5,9 @@ Question   Images a second that one core decodes and cuts; what draft mode (a JP
 Method     Synthetic 500x375 JPEGs of 133 kB (1/f noise, quality 91), in memory. Figures are images per second of
            processor time, which busy neighbours disturb least, and per second of the clock; `foreign` says how many
            cores other processes kept busy meanwhile: a row with much of it holds for its processor time alone.
-Command    python experiments/data_speed.py
+Command    python studies/data_speed.py
 Hardware   any; four minutes on two CPU cores that others used, too.
-Result     experiments/results/data_speed.csv, measured while others kept 1.8 of the two cores busy. A core decodes and
+Result     studies/results/data_speed.csv, measured while others kept 1.8 of the two cores busy. A core decodes and
            cuts 554 images a second to 224 and takes 9.2 through MobileNet V1's step: 2 % of the step. An accelerator
            that trains thousands a second needs as many cores as 500 goes into that. Draft mode gains nothing at 224
            (0.97 times), 1.1 times at 160 and 128, 1.2 at 64 (and 1.3 at 224 from 1600x1200 pixels). Threads (430) do

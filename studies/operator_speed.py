@@ -3,9 +3,9 @@
 Question   Does kernel sharing turn its saving of multiply-accumulates into time? Is the channel shift faster than the
            channel shuffle that it replaces (arXiv 1809.08458 reports 12.7 times on a GPU)?
 Method     Forward and both gradients of each, compiled alone; contenders in turn, the median of all rounds.
-Command    python experiments/operator_speed.py
+Command    python studies/operator_speed.py
 Hardware   any; half a minute on two CPU cores.
-Result     experiments/results/operator_speed.csv
+Result     studies/results/operator_speed.csv
 """
 
 import csv

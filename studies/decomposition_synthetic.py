@@ -6,9 +6,9 @@ Source     arXiv 1910.09455 names synthetic data in its abstract; how it was mad
 Method     Single layers: fitted to 400 images of 10 windows, measured on 200 others: the error of the response over its
            deviation. Networks of five layers (3x3, ReLU): every layer in turn, symmetric (fitted to the untouched
            network) or asymmetric (to what the decomposed layers before it give), on other images.
-Command    python experiments/decomposition_synthetic.py
+Command    python studies/decomposition_synthetic.py
 Hardware   any; eight minutes on two busy CPU cores.
-Result     experiments/results/decomposition_synthetic.csv. Single layers: als < three sweeps < comp < data < channel on
+Result     studies/results/decomposition_synthetic.csv. Single layers: als < three sweeps < comp < data < channel on
            other images. Five layers: asymmetric beats symmetric from the second layer on for every method that sees
            data; with He's kernels `data` falls behind `channel` from the third layer on, `comp` stays ahead.
 """

@@ -6,12 +6,12 @@ Method     Each method is fitted to the same training images; the statistics of 
            network is trained on with a small rate.
 Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0.0 --crop 4 --flip --optimizer sgd \
                --lr 0.05 --weight-decay 5e-4 --schedule cosine --batch-size 64 --epochs 12 --out runs/vgg
-           python experiments/decomposition.py runs/vgg --out runs/vgg-decomposed
+           python studies/decomposition.py runs/vgg --out runs/vgg-decomposed
            The same on fashion_mnist (6 epochs, --crop 2); ResNet-20 from `jsep port`; ShuffleNet V2:
            jsep train shufflenet_v2_x0_5_expanded --options input=cifar ... --epochs 4 --out runs/expanded
-           python experiments/decomposition.py runs/expanded --methods comp --lr 0.01 --out runs/expanded-decomposed
+           python studies/decomposition.py runs/expanded --methods comp --lr 0.01 --out runs/expanded-decomposed
            against shufflenet_v2_x0_5 trained for 4 epochs.
-Result     experiments/results/decomposition.csv: VGG-16 on cifar10_jpeg and fashion_mnist and the ported ResNet-20 on
+Result     studies/results/decomposition.csv: VGG-16 on cifar10_jpeg and fashion_mnist and the ported ResNet-20 on
            cifar10_lossless5k, all methods; ShuffleNet V2 with 3 + 1 epochs against 4, two seeds.
            With --lr 0.0005 tuning raised `channel` on cifar10_jpeg (40.9 to 46.8 %, fitted with a ridge of 1e-8 instead
            of 1e-5), with 0.005 it lowers it: bottlenecks of 2 to 5 channels without a batch norm between do not bear

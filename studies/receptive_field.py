@@ -2,7 +2,7 @@
 
 Source     Wang et al., arXiv 2009.05236: the abstract is readable (up to 65.38 % fewer parameters, up to 5.47 % more
            accuracy), metric and optimizer are reconstructed. No figure of the paper belongs to what is printed here.
-Command    python experiments/receptive_field.py
+Command    python studies/receptive_field.py
 Hardware   any; seconds.
 """
 

@@ -5,9 +5,9 @@ Question   jsep.ops.depthwise_conv has two formulations, `xla` (a grouped convol
 Method     libtpu compiles for a described chip on any Linux machine; nothing is run, and no TPU is needed. What counts
            is the compiler's own figure of bytes accessed, beside the floor: each operand read and each result written
            once. "fused" is the forward pass of batch norm's scale and shift, ReLU and the convolution together.
-Command    pip install '.[tpu-compiler]' && python experiments/tpu_lowerings.py
+Command    pip install '.[tpu-compiler]' && python studies/tpu_lowerings.py
 Hardware   any; 650 s on two CPU cores, most of it for the whole steps (libtpu 0.0.52, jax 0.10.2).
-Result     experiments/results/tpu_lowerings.csv. Bytes are no seconds: the vector unit's time only a chip can tell.
+Result     studies/results/tpu_lowerings.csv. Bytes are no seconds: the vector unit's time only a chip can tell.
 """
 
 import os
