@@ -1,21 +1,21 @@
-"""Every way to decompose a trained network, at equal multiply-accumulates: accuracy before, after, and tuned.
+"""All methods that decompose a trained network, at equal multiply-accumulates: accuracy before, after, and tuned.
 
-Source     Depth-wise decomposition, arXiv 1910.09455: its abstract is readable, its tables are not. All figures are
+Source     Depth-wise decomposition, arXiv 1910.09455, of which we could read the abstract but no table. All figures are
            ours.
-Method     Each method is fitted to the same training images; the statistics of all batch norms are renewed; then the
-           network is trained on with a small rate.
-Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0.0 --crop 4 --flip --optimizer sgd \
+Method     Each method is fitted to the same training images. The statistics of all batch norms are renewed. Then the
+           network is trained further with a small learning rate.
+Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0.0 --crop 4 --flip --optimizer sgd
                --lr 0.05 --weight-decay 5e-4 --schedule cosine --batch-size 64 --epochs 12 --out runs/vgg
            python studies/decomposition.py runs/vgg --out runs/vgg-decomposed
            The same on fashion_mnist (6 epochs, --crop 2); ResNet-20 from `jsep port`; ShuffleNet V2:
            jsep train shufflenet_v2_x0_5_expanded --options input=cifar ... --epochs 4 --out runs/expanded
            python studies/decomposition.py runs/expanded --methods comp --lr 0.01 --out runs/expanded-decomposed
-           against shufflenet_v2_x0_5 trained for 4 epochs.
+           compared with shufflenet_v2_x0_5 trained for 4 epochs.
 Result     studies/results/decomposition.csv: VGG-16 on cifar10_jpeg and fashion_mnist and the ported ResNet-20 on
-           cifar10_lossless5k, all methods; ShuffleNet V2 with 3 + 1 epochs against 4, two seeds.
-           With --lr 0.0005 tuning raised `channel` on cifar10_jpeg (40.9 to 46.8 %, fitted with a ridge of 1e-8 instead
-           of 1e-5), with 0.005 it lowers it: bottlenecks of 2 to 5 channels without a batch norm between do not bear
-           the larger rate.
+           cifar10_lossless5k, all methods; ShuffleNet V2 with 3 + 1 epochs and with 4, two seeds.
+           With --lr 0.0005 tuning raised `channel` on cifar10_jpeg from 40.9 to 46.8 % (fitted with a ridge of 1e-8
+           instead of 1e-5); with 0.005 it lowers it. Bottlenecks of 2 to 5 channels without a batch norm in between do
+           not tolerate the larger rate.
 """
 
 import csv
@@ -43,7 +43,7 @@ METHODS: tuple[Method, ...] = ("svd", "data", "comp", "als", "channel_svd", "cha
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Accuracies are of all test images: of the network as decomposed with statistics renewed, and after tuning."""
+    """Accuracy on all test images: as decomposed with statistics renewed, and after tuning."""
 
     network: str
     dataset: str
@@ -72,8 +72,8 @@ def main(
         out: Folder of the new runs, decomposition.csv and its figure.
         methods: See `jsep decompose --help`.
         images: Training images to fit to.
-        epochs: Of tuning; 0 for none.
-        lr: Its peak learning rate.
+        epochs: Epochs of tuning; 0 for none.
+        lr: Peak learning rate of tuning.
     """
     console = Console(width=110, highlight=False)
     source, config = Source.open(run), RunFolder.open(run).config()
@@ -98,7 +98,7 @@ def main(
 
 
 def write(out: Path, rows: list[Row], console: Console) -> None:
-    """The table on the screen and as csv, and the figure."""
+    """Print the table, write it as csv, and draw the figure."""
     table = Table(box=None, pad_edge=False)
     table.add_column("method")
     for heading in ("parameters", "MACs", "accuracy", "tuned"):
@@ -128,7 +128,7 @@ def write(out: Path, rows: list[Row], console: Console) -> None:
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-        axes.set_title("Arrows: what tuning adds. Decomposed ones are drawn beside each other.", fontsize=9, loc="left")
+        axes.set_title("Arrows: the effect of tuning. Equal MACs are drawn side by side.", fontsize=9, loc="left")
         figure.savefig(out / "decomposition.png", dpi=150)
 
 

@@ -1,16 +1,14 @@
-"""Every registered network's training step, compiled for TPUs by libtpu alone: nothing is run, no TPU is needed.
+"""The training step of every registered network, compiled for TPUs by libtpu without running anything.
 
-Question   Does every network compile for a TPU, how much memory does it need there, and what would bind it?
-Method     `jsep.tpu.estimate`: the very step of `jsep train`, mapped with pmap, Adam, bfloat16, uint8 images. Three
-           tables: zoo (one v5e chip, batch 32, the smallest input that the network takes: that of CIFAR, or 64 and up),
-           paper (one v5e chip, batch 128, the published input), topologies (MobileNet V1, 224, 128 a device).
+Question   Does every network compile for a TPU, how much memory does it need there, and what bounds its speed?
+Method     `jsep.tpu.estimate`: the step of `jsep train`, mapped with pmap, Adam, bfloat16, uint8 images. Three tables:
+           zoo (one v5e chip, batch 32, the smallest input that the network takes: CIFAR's, or 64 and up), paper (one
+           v5e chip, batch 128, the published input), topologies (MobileNet V1 at 224, 128 images a device).
 Command    pip install '.[tpu-compiler]' && python studies/tpu_zoo.py
-           What the csv holds already is not compiled again; one network of each family comes first. Also writes
-           docs/tpu_zoo.md.
-Hardware   any; up to four processes at once. A network takes half a minute to two minutes of a CPU core, at the
+           Rows that the csv file already holds are not compiled again. One network of each family comes first.
+Hardware   Any; up to four processes at once. A network takes half a minute to two minutes of a CPU core, at the
            published input up to five, DenseNets and PyramidNets six to thirty (libtpu 0.0.52, jax 0.10.2).
-Result     studies/results/tpu_zoo.csv: all 90 networks, all twelve of the paper table and all 14 topologies were
-           compiled, and none was refused.
+Result     studies/results/tpu_zoo.csv: all 90 networks, all twelve of the paper table and all 14 topologies compile.
 """
 
 import csv
@@ -68,11 +66,14 @@ TOPOLOGIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One step for one target. Bytes, FLOPs and cycles are those of one device; of a step that was refused, only
-    `hbm_gb` is known, and only where memory was the reason: that of its temporaries alone.
+    """One step for one target; bytes, FLOPs and cycles are those of one device.
 
-    accessed_gb: bytes by the compiler's count; moved_gb: those to and from HBM; bound_ms: the larger of FLOPs at the
-    published peak and moved_gb at the published bandwidth.
+    Attributes:
+        hbm_gb: Arguments, outputs, temporaries and code; for a step that does not fit, its temporaries.
+        accessed_gb: Bytes by the compiler's count.
+        moved_gb: Bytes to and from HBM.
+        bound_ms: The larger of FLOPs at the published peak and `moved_gb` at the published bandwidth.
+        error: Why the step does not compile.
     """
 
     table: str
@@ -100,7 +101,7 @@ class Row:
 
 
 def smallest(model: str) -> tuple[int, int]:
-    """Side of the smallest image that a network is compiled for (its own where that is small), and its layers."""
+    """Return the side of the smallest image that a network takes (of `SIDES`, or its own if smaller) and its layers."""
     published = model_info(model).input_shape[0]
     for side in (published,) if published <= SIDES[0] else SIDES:
         try:
@@ -111,7 +112,7 @@ def smallest(model: str) -> tuple[int, int]:
 
 
 def jobs() -> list[Row]:
-    """All rows without their figures: the cheapest network of each family, then the next of each, and so on."""
+    """Return all rows without figures: the cheapest network of each family, then the next of each, and so on."""
     known = {model: smallest(model) for model in list_models()}
     rounds: Counter[type] = Counter()
     ranked = []
@@ -128,7 +129,7 @@ def jobs() -> list[Row]:
 
 
 def measure(job: Row) -> Row:
-    """Compile a job's step."""
+    """Compile the step of a row and fill in its figures."""
     target = Target(chip=job.chip, topology=job.topology, batch=job.batch, input=(job.side, job.side, 3))
     start = time.perf_counter()
     try:
@@ -154,7 +155,7 @@ def measure(job: Row) -> Row:
 
 
 def read() -> dict[tuple, Row]:
-    """The rows that are measured already, by what was compiled."""
+    """Return the rows of the csv file by `key`."""
     if not RESULTS.exists():
         return {}
     with RESULTS.open(newline="") as file:
