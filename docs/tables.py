@@ -57,20 +57,20 @@ def experiments() -> str:
 
 
 def comparison(name: str) -> str:
-    """One row a network and data set; seeds side by side."""
+    """One table a data set and recipe, one row a network; repeated runs side by side."""
     path = f"experiments/results/{name}.csv"
-    rows, lines, above = read(path), [], None
-    columns = ("dataset", "epochs", "batch_size", "model", "options")
-    for (data, epochs, batch, model, options), runs in grouped(rows, *columns).items():
-        own = " ".join(word for word in options.split() if word not in model.split())
-        job = f"`{data}`, {epochs} epochs, batch {batch}"
-        accuracy = ", ".join(f"{100 * float(run['accuracy']):.2f}" for run in runs)
-        seconds = ", ".join(f"{float(run['train_seconds']):,.0f}" for run in runs)
-        counts = [f"{int(runs[0][column]):,}" for column in ("params", "macs")]
-        lines.append([job if job != above else "", f"`{f'{model} {own}'.strip()}`", accuracy, *counts, seconds])
-        above = job
-    headings = ("data", "network", "accuracy, %", "parameters", "MACs an image", "training, s")
-    return markdown(headings, lines, 4) + origin(path, rows)
+    rows, parts = read(path), []
+    for (data, epochs, batch), job in grouped(rows, "dataset", "epochs", "batch_size").items():
+        lines = []
+        for (model, options), runs in grouped(job, "model", "options").items():
+            own = [word for word in options.split() if word not in model.split()]
+            accuracy = ", ".join(f"{100 * float(run['accuracy']):.2f}" for run in runs)
+            counts = [f"{int(runs[0][column]):,}" for column in ("params", "macs")]
+            seconds = ", ".join(f"{float(run['train_seconds']):,.0f}" for run in runs)
+            lines.append([f"`{' '.join([model, *own])}`", accuracy, *counts, seconds])
+        headings = ("network", "accuracy, %", "parameters", "MACs an image", "training, s")
+        parts.append(f"`{data}`, {epochs} epochs, batch {batch}:\n\n{markdown(headings, lines, 4)}")
+    return "\n\n".join(parts) + origin(path, rows)
 
 
 def decomposition() -> str:
