@@ -82,11 +82,12 @@ def models() -> str:
     """Return the reference of the registry, and of each family with its names."""
     names: dict[str, list[str]] = {}
     for name in list_models():
-        family = typing.get_type_hints(model_info(name).build)["return"]
+        family = model_info(name).network_class()
         names.setdefault(f"{family.__module__}.{family.__name__}", []).append(name)
     parts = ["# Networks\n", "::: jsep.models\n    options:\n      members:"]
-    registry = ("create_model", "list_models", "model_info", "ModelInfo", "Stage", "parse_options", "format_options")
-    parts += [f"        - {member}" for member in registry]
+    registry = ("create_model", "list_models", "model_info", "ModelInfo", "register", "option", "Images")
+    parts += [f"        - {member}" for member in (*registry, "parse_options", "format_options")]
+    parts.append("\n::: jsep.models.stage.Stage\n\n::: jsep.models.network.Network\n")
     parts.append("\n## Families\n")
     parts.append(
         "The class of a family documents its options. A registered name fixes some; a user may still set them.\n"

@@ -18,7 +18,7 @@ PLACES = ("growth", "mid", "trans", "block", "block+trans")
 
 experiment = Comparison(
     title="SDenseNet-BC-100 with squeeze and excitation in five places",
-    models=("sdensenet100_k12_bc", *(f"sdensenet100_k12_bc se={place}" for place in PLACES)),
+    models=("sdensenet100_k12_bc", *(f"sdensenet100_k12_bc attention=se attention_at={place}" for place in PLACES)),
     recipe=Recipe(
         data="cifar10",
         crop=4,
