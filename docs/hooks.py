@@ -87,7 +87,10 @@ def models() -> str:
     parts = ["# Networks\n", "::: jsep.models\n    options:\n      members:"]
     registry = ("create_model", "list_models", "model_info", "ModelInfo", "register", "option", "Images")
     parts += [f"        - {member}" for member in (*registry, "parse_options", "format_options")]
-    parts.append("\n::: jsep.models.stage.Stage\n\n::: jsep.models.network.Network\n")
+    for base in ("stage.Stage", "network.Network"):
+        parts.append(
+            f"\n## {base.rpartition('.')[2]}\n\n::: jsep.models.{base}\n    options:\n      heading_level: 3\n"
+        )
     parts.append("\n## Families\n")
     parts.append(
         "The class of a family documents its options. A registered name fixes some; a user may still set them.\n"
