@@ -38,10 +38,9 @@ def _doctest_names(doctest_namespace: dict) -> None:
 
     import jsep
     from jsep import layers
-    from jsep.train import RunConfig
 
     names = {"jax": jax, "jnp": jnp, "np": np, "layers": layers}
-    doctest_namespace.update(names, create_model=jsep.create_model, RunConfig=RunConfig)
+    doctest_namespace.update(names, create_model=jsep.create_model)
 
 
 def picture(pixels: np.ndarray, encoding: str) -> bytes:

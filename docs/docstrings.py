@@ -1,4 +1,4 @@
-"""What mkdocstrings needs to be told of this package."""
+"""Extensions of mkdocstrings for this package."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import griffe
 
 
 class Examples(griffe.Extension):
-    """Examples of docstrings are code: a fence around each, or Markdown takes `>>>` for a quotation."""
+    """Fence the examples in docstrings; Markdown takes `>>>` for a quotation."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
@@ -16,10 +16,10 @@ class Examples(griffe.Extension):
 
 
 class LinenModules(griffe.Extension):
-    """Linen modules are dataclasses, though no decorator says so: their fields are what they are called with."""
+    """Give Linen modules, which are classes with a `__call__`, the signature that their fields imply."""
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
-        if not any(str(base).endswith("Module") for base in cls.bases):
+        if "__call__" not in cls.members:
             return
         fields = [member for member in cls.members.values() if member.is_attribute and member.annotation]
         word = griffe.ParameterKind.positional_or_keyword

@@ -1,4 +1,4 @@
-"""Pages of the site that come from the program itself, so that they cannot go stale."""
+"""Pages and tables of the site that come from the program and its measured rows, so that they cannot go stale."""
 
 import contextlib
 import functools
@@ -7,29 +7,50 @@ import os
 import re
 import textwrap
 import typing
-from pathlib import Path
 
-from jsep.cli import COMMANDS, HELP
+import tables
+
+from jsep.cli.main import COMMANDS, HELP, run_command
 from jsep.models import list_models, model_info
 
-README = Path(__file__).parent.parent / "README.md"
-COLUMNS = 88  # of the commands' help
+COLUMNS = 88  # width of the commands' help
+TABLE = re.compile(r"^<!-- table: (\w+)((?: \w+)*) -->$", re.MULTILINE)
 
 
 def on_files(files: typing.Any, config: typing.Any) -> typing.Any:
-    """mkdocs calls this when it knows the pages on disk."""
+    """Add the pages that are generated as a whole; MkDocs calls this when it knows the pages on disk."""
     from mkdocs.structure.files import File
 
-    for name, page in {"commands.md": commands(), "zoo.md": zoo(), "api/models.md": models()}.items():
+    for name, page in {"commands.md": commands(), "api/models.md": models()}.items():
         files.append(File.generated(config, name, content=page))
     return files
 
 
+def on_page_markdown(text: str, **_: typing.Any) -> str:
+    """Replace the comments that ask for a table; MkDocs calls this for every page."""
+    return filled(text)
+
+
+def filled(text: str) -> str:
+    """Replace each line `<!-- table: NAME ARGUMENTS -->` by the table of that function."""
+    return TABLE.sub(lambda found: table(found[1], *found[2].split()), text)
+
+
+def table(name: str, *words: str) -> str:
+    """Return the zoo, or the table that a function of `tables` makes."""
+    return zoo() if name == "zoo" else getattr(tables, name)(*words)
+
+
+def zoo() -> str:
+    """Return what `jsep models --table` prints, with one published figure a line."""
+    return output("models", "--table").replace("; ", "<br>")
+
+
 def commands() -> str:
-    """What every command says of itself."""
+    """Return the page of all commands, with the help of each."""
     listed = re.findall(r"^  (jsep (\w+).*?) {2,}(.+)$", HELP, re.MULTILINE)
-    parts = ["# Commands\n", "What `jsep --help` and `jsep COMMAND --help` print.\n"]
-    parts.append("| command | what it does |\n|---|---|")
+    parts = ["# Commands\n", "The output of `jsep --help` and `jsep COMMAND --help`.\n"]
+    parts.append("| command | purpose |\n|---|---|")
     parts += [f"| [`{usage}`](#jsep-{name}) | {words} |" for usage, name, words in listed]
     parts.append("")
     parts += [f"## jsep {name}\n\n```text\n{explained(name)}```\n" for name in COMMANDS]
@@ -38,28 +59,27 @@ def commands() -> str:
 
 @functools.cache
 def explained(name: str, *words: str) -> str:
-    """The output of `jsep NAME WORDS --help`, as plain text."""
+    """Return the output of `jsep NAME WORDS --help` as plain text."""
+    lines = output(name, *words, "--help").splitlines()
+    return "\n".join(textwrap.fill(line, COLUMNS) for line in lines).strip() + "\n"
+
+
+def output(name: str, *words: str) -> str:
+    """Return what a command prints on a terminal of `COLUMNS` columns."""
     columns = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(COLUMNS)
     text = io.StringIO()
     try:
         with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-            COMMANDS[name]([*words, "--help"])
+            run_command(name, list(words))
     finally:
         os.environ.pop("COLUMNS")
         os.environ.update({} if columns is None else {"COLUMNS": columns})
-    return "\n".join(textwrap.fill(line, COLUMNS) for line in text.getvalue().splitlines()).strip() + "\n"
-
-
-def zoo() -> str:
-    """The networks' part of the README, whose table a test holds against `jsep models --table`."""
-    words, _, rest = README.read_text().partition("## Networks\n")[2].partition("<!-- zoo: jsep models --table -->\n")
-    table = rest.partition("<!-- /zoo -->")[0].replace("; ", "<br>")
-    return f"---\nhide: [toc]\n---\n\n# Networks\n{words}{table}"
+    return text.getvalue()
 
 
 def models() -> str:
-    """The registry, and each family with its names."""
+    """Return the reference of the registry, and of each family with its names."""
     names: dict[str, list[str]] = {}
     for name in list_models():
         family = model_info(name).network_class()
@@ -67,9 +87,14 @@ def models() -> str:
     parts = ["# Networks\n", "::: jsep.models\n    options:\n      members:"]
     registry = ("create_model", "list_models", "model_info", "ModelInfo", "register", "option", "Images")
     parts += [f"        - {member}" for member in (*registry, "parse_options", "format_options")]
-    parts.append("\n::: jsep.models.stage.Stage\n\n::: jsep.models.network.Network\n")
+    for base in ("stage.Stage", "network.Network"):
+        parts.append(
+            f"\n## {base.rpartition('.')[2]}\n\n::: jsep.models.{base}\n    options:\n      heading_level: 3\n"
+        )
     parts.append("\n## Families\n")
-    parts.append("The class of a family explains its options. A name fixes some; a user may still set them.\n")
+    parts.append(
+        "The class of a family documents its options. A registered name fixes some; a user may still set them.\n"
+    )
     for family in sorted(names):
         parts.append(f"### {family.rpartition('.')[2]}\n\n{', '.join(f'`{name}`' for name in names[family])}\n")
         parts.append(f"::: {family}\n    options:\n      members: false\n")

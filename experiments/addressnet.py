@@ -1,10 +1,10 @@
-"""AddressNet of three depths, with added and with shifted shortcuts.
+"""AddressNet at three depths, with added and with shifted shortcuts, on CIFAR-100.
 
-Source     He et al., arXiv 1809.08458 (WACV 2019); its body could not be read. The networks are reconstructed to the
-           size of two rows of a survey, so no accuracy belongs to them.
-Command    jsep compare experiments/addressnet.py
-Recipe     That of the ShiftResNet code that it competes with: SGD with momentum 0.9, weight decay 5e-4, batch 128, 0.1
-           divided by 10 at epochs 81 and 122 of 164, crop and flip.
+Source     He et al., arXiv 1809.08458 (WACV 2019). We could not read the body of the paper: the networks are
+           reconstructed to match two rows of a survey in size, so no published accuracy belongs to them.
+Command    jsep compare addressnet
+Recipe     That of the code of ShiftResNet, which AddressNet competes with: SGD with momentum 0.9, weight decay 5e-4,
+           batch 128, learning rate 0.1 divided by 10 at epochs 81 and 122 of 164, crop and flip.
 Expect     Parameters: addressnet20 81,694, addressnet32 139,654, addressnet44 197,614; enhanced 67,492, 111,592 and
            155,692.
 State      Not run.

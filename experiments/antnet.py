@@ -1,14 +1,14 @@
-"""ANTNet against MobileNet V2 on CIFAR-100.
+"""ANTNet and MobileNet V2 on CIFAR-100.
 
-Source     Xiong, Kim, Hedau, arXiv 1904.03775. That its model has two groups in every block, on images of 224, follows
-           from the compute that it prints; the ratios of its attention are a third party's.
-Command    jsep compare experiments/antnet.py
-           On 32x32 images: --image-size 32 --options input=cifar
-Recipe     A third party's, unverified: SGD, 0.01, Nesterov momentum 0.9, weight decay 4e-5, 400 epochs, divided by 10
-           at 200 and 300.
-Expect     CIFAR-100 accuracy as published: ANTNet 75.7 %, MobileNet V2 74.2 %. With 100 classes 240.88 M and 299.62 M
+Source     Xiong, Kim, Hedau, arXiv 1904.03775. The compute that the paper prints implies two groups in every block and
+           images of 224x224. The reduction ratios of the attention come from a third party's code.
+Command    jsep compare antnet
+           On 32x32 images: jsep compare antnet --image-size 32 --options input=cifar
+Recipe     A third party's, unverified: SGD with Nesterov momentum 0.9, weight decay 4e-5, learning rate 0.01 divided by
+           10 at epochs 200 and 300 of 400.
+Expect     Published accuracy on CIFAR-100: ANTNet 75.7 %, MobileNet V2 74.2 %. With 100 classes 240.88 M and 299.62 M
            MACs.
-State      Not run at this size; small forms in `efficient_small.py`.
+State      Not run at this size; `efficient_small` has a small form.
 """
 
 from jsep.runs.comparison import Comparison

@@ -1,15 +1,15 @@
-"""No attention, squeeze and excitation, and efficient channel attention in ResNet-50.
+"""ResNet-50 without attention, with squeeze and excitation, and with efficient channel attention, on ImageNet.
 
-Source     Wang et al., arXiv 1910.03151, Table 2, and the table that its authors keep with their code.
-Command    jsep compare experiments/channel_attention.py --data-dir PATH
-           Other depths: --models resnet18 se_resnet18 eca_resnet18, and resnet101, eca_resnet101, ...
+Source     Wang et al., arXiv 1910.03151, Table 2, and the table in its authors' repository.
+Command    jsep compare channel_attention --data-dir PATH
+           Other depths: --models resnet18 se_resnet18 eca_resnet18; resnet101 eca_resnet101; ...
            MobileNet V2: --models mobilenet_v2 se_mobilenet_v2 eca_mobilenet_v2 --lr 0.045 --weight-decay 4e-5
                --batch-size 96 --epochs 400 --schedule exponential --decay 0.98 --decay-epochs 1
-Recipe     The authors': SGD with momentum 0.9, weight decay 1e-4, batch 256, 0.1 divided by 10 every 30 of 100 epochs,
-           random resized crops (as streamed sets have them) and flips.
-Expect     ImageNet top-1 / top-5 in %, and parameters: eca_resnet50 77.42 / 93.62 (the table with the code; the paper
-           prints 77.48 / 93.68), 25,557,112, of which 80 are the attention's. se_resnet50 28,071,976, resnet50
-           25,557,032: their accuracies we have only from memory, 76.71 / 93.38 and 75.20 / 92.52.
+Recipe     The authors': SGD with momentum 0.9, weight decay 1e-4, batch 256, learning rate 0.1 divided by 10 every 30
+           of 100 epochs, random resized crops (the default for streamed images) and flips.
+Expect     ImageNet top-1 / top-5 in %: eca_resnet50 77.42 / 93.62 in the repository, 77.48 / 93.68 in the paper.
+           From memory: se_resnet50 76.71 / 93.38, resnet50 75.20 / 92.52.
+           Parameters: eca_resnet50 25,557,112, of which attention has 80; se_resnet50 28,071,976; resnet50 25,557,032.
 State      Not run.
 """
 

@@ -1,15 +1,15 @@
-"""In which order a layer of DenseNet normalises, activates and convolves.
+"""SDenseNet with six orders of normalisation, activation and convolution, on CIFAR-10.
 
 Source     A thesis on depthwise separable networks, of which only the abstract is known. It says that another order
-           than the usual one does better, and prints the same string for both: the new one is open. Here are the usual
-           order, BN-ReLU-Conv-BN-ReLU-Conv, and five readings of the printed one, likeliest first.
-Command    jsep compare experiments/densenet_order.py
+           does better than the usual one, but prints the same string for both. These are the usual order,
+           BN-ReLU-Conv-BN-ReLU-Conv, and five readings of the printed one, most likely first.
+Command    jsep compare densenet_order
 Recipe     DenseNet's (arXiv 1608.06993), as in separable_densenet.py.
-Expect     Parameters 573,322 for the usual order, 574,474 for BN-Conv-BN-ReLU-Conv-BN, 556,810 for the other four: all
-           0.6 M, so size cannot tell which was meant. No accuracy is known.
-           The same question for ResNet (arXiv 1603.05027; errors on CIFAR-10 in %, ResNet-110 / 164): the original
-           6.61 / 5.93, BN after the addition 8.17 / 6.50, ReLU before it 7.84 / 6.14, ReLU-only pre-activation
-           6.71 / 5.91, full pre-activation 6.37 / 5.46.
+Expect     Parameters: 573,322 for the usual order, 574,474 for BN-Conv-BN-ReLU-Conv-BN, 556,810 for the other four. All
+           print as 0.6 M, so the size does not tell which order was meant. No accuracy is known.
+           The same question for ResNet (arXiv 1603.05027; error on CIFAR-10 in %, ResNet-110 / 164): original
+           6.61 / 5.93, BN after the addition 8.17 / 6.50, ReLU before the addition 7.84 / 6.14, ReLU-only
+           pre-activation 6.71 / 5.91, full pre-activation 6.37 / 5.46.
 State      Not run.
 """
 

@@ -1,15 +1,14 @@
-"""Small forms of the efficient networks side by side, at a scale that two cores manage.
+"""Small forms of the efficient networks, at a scale that two CPU cores manage.
 
-Source     No paper has this table: it sets kernel sharing (VGG-16 at a quarter of the width) beside the inverted
-           residual, nested attention, channel shuffle and dimension-wise networks in their forms for 32x32 images.
-Command    jsep compare experiments/efficient_small.py --data PATH/cifar10_lossless5k/1.0.0 --seeds 2
-Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 64, 0.05 with a cosine to zero, 30 epochs, crop and
-           flip: the same for all.
-Expect     No published figures: nobody else trained on this small part of CIFAR-10.
-State      Run on two CPU cores, beside other work: accuracy of the last epoch, two seeds each, in
-           `results/efficient_small.csv`. Percent: vgg16_bn 68.8, 70.9; ksc4 60.6, 60.9; wksc4 61.2, 61.4; wksc_ds4
-           50.3, 52.8; mobilenet_v2 56.2, 58.8; antnet_g2 55.7, 53.8; shufflenet_v2_x0_5 55.6, 54.4; dicenet_x0_5
-           59.9, 59.0.
+Source     Not from a paper. It compares kernel sharing (VGG-16 at a quarter of its width) with networks of inverted
+           residuals, nested attention, channel shuffle and dimension-wise convolution in their forms for 32x32 images.
+Command    jsep compare efficient_small --data PATH/cifar10_lossless5k/1.0.0 --seeds 2
+Recipe     The same for all: SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 64, a cosine from 0.05 to zero
+           over 30 epochs, crop and flip.
+Expect     Nothing is published: nobody else trained on this small part of CIFAR-10.
+State      Run on two CPU cores beside other work. Accuracy of the last epoch in %, two seeds each (all columns in
+           results/efficient_small.csv): vgg16_bn 68.8, 70.9; ksc4 60.6, 60.9; wksc4 61.2, 61.4; wksc_ds4 50.3, 52.8;
+           mobilenet_v2 56.2, 58.8; antnet_g2 55.7, 53.8; shufflenet_v2_x0_5 55.6, 54.4; dicenet_x0_5 59.9, 59.0.
 """
 
 from jsep.runs.comparison import Comparison

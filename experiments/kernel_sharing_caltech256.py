@@ -1,14 +1,15 @@
-"""ResNet-18 whose input channels share kernels, on Caltech-256.
+"""ResNet-18 with kernels shared by input channels, on Caltech-256.
 
-Source     H. Zhou's thesis (NTUST, 2018), of which the abstract is readable; it names Caltech-256. The network, the
-           groups and the recipe are reconstructed. 60 training images a class, as is usual for this data set.
-Command    jsep compare experiments/kernel_sharing_caltech256.py
-           The archive 256_ObjectCategories.tar has to lie in downloads/manual of --data-dir; jsep prepares it.
-Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 128, 0.05 with a cosine to zero, 100 epochs, images
-           of 128x128, crop and flip.
-Expect     No accuracy was readable. Parameters at ImageNet's 1000 classes: resnet18 11,689,512; resnet18_ksc4
-           3,450,408; resnet18_wksc4 3,453,800; resnet18_wksc8 2,080,616.
-State      Not run: the archive is not ours to carry. The path from archive to training is tested on a tiny one.
+Source     H. Zhou's thesis (NTUST, 2018), of which we could read only the abstract; it names Caltech-256. The networks,
+           the groups and the recipe are reconstructed. 60 training images per class, as is usual for this data set.
+Command    jsep compare kernel_sharing_caltech256
+           First put the archive 256_ObjectCategories.tar into downloads/manual of --data-dir; jsep prepares it.
+Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 128, a cosine from 0.05 to zero over 100 epochs,
+           images of 128x128, crop and flip.
+Expect     Parameters with ImageNet's 1000 classes: resnet18 11,689,512; resnet18_ksc4 3,450,408; resnet18_wksc4
+           3,453,800; resnet18_wksc8 2,080,616. No accuracy is known.
+State      Not run, since the archive cannot be distributed here. The path from archive to training is tested on a tiny
+           one.
 """
 
 from jsep.runs.comparison import Comparison

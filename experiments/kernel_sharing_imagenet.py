@@ -1,12 +1,12 @@
-"""ResNet-18 and MobileNet V1 whose input channels share kernels, on ImageNet.
+"""ResNet-18 and MobileNet V1 with kernels shared by input channels, on ImageNet.
 
 Source     H. Zhou, Y.-T. Chen, J. Zhang, W.-H. Fang: Efficient Weighted Kernel Sharing Convolutional Neural Networks
-           (2018): the abstract alone is readable. The networks, the groups and the recipe are reconstructed.
-Command    jsep compare experiments/kernel_sharing_imagenet.py
-Recipe     SGD with Nesterov momentum 0.9, weight decay 1e-4, batch 256, 0.1 divided by 10 at a third and at two
-           thirds of 90 epochs, flip and random resized crops (as streamed sets have them).
-Expect     No accuracy was readable. Parameters: resnet18 11,689,512; resnet18_ksc4 3,450,408; resnet18_wksc4
-           3,453,800; resnet18_wksc8 2,080,616; mobilenet_v1 4,231,976; mobilenet_v1_wksc4 1,841,328.
+           (2018), of which we could read only the abstract. The networks, the groups and the recipe are reconstructed.
+Command    jsep compare kernel_sharing_imagenet
+Recipe     SGD with Nesterov momentum 0.9, weight decay 1e-4, batch 256, learning rate 0.1 divided by 10 at a third and
+           at two thirds of 90 epochs, flips and random resized crops (the default for streamed images).
+Expect     Parameters: resnet18 11,689,512; resnet18_ksc4 3,450,408; resnet18_wksc4 3,453,800; resnet18_wksc8 2,080,616;
+           mobilenet_v1 4,231,976; mobilenet_v1_wksc4 1,841,328. No accuracy is known.
 State      Not run.
 """
 

@@ -1,9 +1,9 @@
-"""MobileNet V1 with dense convolutions, and thinner or shallower.
+"""MobileNet V1 with dense convolutions, narrower, and shallower, on ImageNet.
 
-Source     Howard et al., arXiv 1704.04861, Tables 4 (dense against depthwise separable) and 5 (narrow against shallow).
-Command    jsep compare experiments/mobilenet_v1_shape.py --data-dir PATH
+Source     Howard et al., arXiv 1704.04861, Tables 4 (dense or depthwise separable) and 5 (narrow or shallow).
+Command    jsep compare mobilenet_v1_shape --data-dir PATH
 Recipe     As in mobilenet_v1_width.py.
-Expect     ImageNet top-1 in %, MACs and parameters as the paper prints them, and parameters exactly:
+Expect     ImageNet top-1 in %, MACs and parameters as the paper prints them, and exact parameters:
            mobilenet_v1_full_conv  71.7  4866 M  29.3 M  29,294,088
            mobilenet_v1            70.6   569 M   4.2 M   4,231,976
            mobilenet_v1_075        68.4   325 M   2.6 M   2,585,560

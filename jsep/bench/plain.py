@@ -22,7 +22,8 @@ def _as_flax(layer: Conv | DepthwiseConv | PointwiseConv, call: Any, x: Array) -
     if layer.is_initializing():
         return call(x)
     # a module without a parent, so that it finds its parameters here and not in the network
-    return _twin(layer, x).apply({"params": layer.variables["params"]}, x)
+    y: Any = _twin(layer, x).apply({"params": layer.variables["params"]}, x)
+    return y
 
 
 def _twin(layer: Conv | DepthwiseConv | PointwiseConv, x: Array) -> nn.Conv:

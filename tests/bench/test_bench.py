@@ -160,7 +160,7 @@ def test_cases_are_all_combinations_and_survive_json():
     cases = config.cases()
     assert len(cases) == 16
     assert str(cases[0]) == "depthwise 3x3 to 4, stride 1, 1x8x8x4 float32, forward and both gradients"
-    case = BenchConfig(model="separable_cnn", options=("width=0.5",)).cases()[0]
+    case = BenchConfig(model="separable_cnn", options={"width": 0.5}).cases()[0]
     assert Case.from_json({**vars(case), "input_shape": [32, 32, 3]}) == case
 
 

@@ -1,15 +1,14 @@
 """What a person types, and the sentence that comes back: never a traceback."""
 
 import json
-from pathlib import Path
 
 import jax
 import pytest
-from jsep.experiment import find_experiment, load_experiment
 
-from jsep.cli import COMMANDS, HELP, main
+from jsep.cli.main import COMMANDS, HELP, main
 from jsep.data import prepare
 from jsep.errors import UserError
+from jsep.runs.experiments import find_experiment, load_experiment
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:
@@ -204,15 +203,6 @@ def test_what_preparing_needs_is_said_before_it_fails(capsys, tmp_path, monkeypa
     assert ("TensorFlow" in said) == (name == "imagenet2012")
     assert missing in err
     assert not list(tmp_path.iterdir())
-
-
-def test_the_readme_holds_the_table_of_all_networks(capsys):
-    """After a change: jsep models --table, between the two comments."""
-    readme = Path(__file__).parent.parent / "README.md"
-    code, out, _ = run(capsys, "models", "--table")
-    assert code == 0
-    start, end = "<!-- zoo: jsep models --table -->\n", "<!-- /zoo -->"
-    assert readme.read_text().partition(start)[2].partition(end)[0] == out
 
 
 def test_port_and_eval_from_the_command_line(capsys, tmp_path, tiny_tfds, resnet8_state):

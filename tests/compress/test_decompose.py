@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jsep.cli import main
+from jsep.cli.main import main
 from jsep.compress import Options, decompose, find_sites, load_plan, make_plan, save_plan
 from jsep.costs import count
 from jsep.data import catalog

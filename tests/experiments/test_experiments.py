@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from jsep.costs import count
-from jsep.experiment import find_experiment, load_experiment
 from jsep.models import create_model, model_info, parse_options
+from jsep.runs.experiments import find_experiment, load_experiment
 
 FOLDER = find_experiment("depthwise_separable_cnn").parent
 FILES = [path for path in sorted(FOLDER.glob("*.py")) if "Comparison(" in path.read_text()]

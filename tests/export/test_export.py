@@ -15,7 +15,8 @@ from jsep.export import FORMATS, TOLERANCE, export_run
 from jsep.export.program import make_program
 from jsep.export.run import Format, agreement, live_logits
 from jsep.port import read_state
-from jsep.train import RunConfig, adopt
+from jsep.runs.adopt import save_weights
+from jsep.train import RunConfig
 from jsep.trees import flatten
 
 SHAPE = (16, 16, 3)
@@ -108,7 +109,7 @@ def run(trained, tmp_path_factory) -> Path:
     """A run folder of a tiny network on the embedded digits."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
     _, variables = trained("both_cnn width=0.02", (28, 28, 1))
-    adopt(RunConfig(model="both_cnn", options=("width=0.02",)), variables, folder)
+    save_weights(RunConfig("both_cnn", {"width": 0.02}), variables, folder)
     return folder
 
 

@@ -12,8 +12,8 @@ from flax.traverse_util import flatten_dict
 from jsep import list_models, model_info
 from jsep.port import TOLERANCE, build_pair, compare_with_torch
 from jsep.port.convert import convert
-from jsep.train import RunConfig
-from jsep.train.schedules import make_optimizer
+from jsep.train import Optimizer
+from jsep.train.optimizer import make_optimizer
 
 torch = pytest.importorskip("torch", reason="the references need torch")
 pytest.importorskip("pytorchcv", reason="the references need pytorchcv")
@@ -78,8 +78,8 @@ def _train(model, variables, images, labels):
     params, batch_stats = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float64), (variables["params"], variables["batch_stats"])
     )
-    config = RunConfig(optimizer="sgd", lr=RATE, weight_decay=DECAY, momentum=MOMENTUM)
-    optimizer = make_optimizer(config, RATE)
+    chosen = Optimizer("sgd", weight_decay=DECAY, momentum=MOMENTUM)
+    optimizer = make_optimizer(chosen, RATE)
 
     def loss_of(params, batch_stats, x, y):
         logits, updates = model.apply(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jsep.cli import main
+from jsep.cli.main import main
 
 SHARED = Path(__file__).parents[3] / "shared"
 WEIGHTS = SHARED / "weights" / "resnet20_cifar10.safetensors"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from jsep.errors import UserError
-from jsep.report import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_report, write_rows
+from jsep.report import write_report
 from jsep.report.figures import STYLES, _scatter, _spread, _wrap, save_figures
-from jsep.report.results import mean_std
+from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, mean_std, read_rows, write_rows
 
 FIGURES = ("validation_loss", "validation_accuracy", "parameters", "training_time", "flops", "accuracy_parameters")
 

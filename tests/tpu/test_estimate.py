@@ -4,13 +4,15 @@ import importlib.util
 
 import pytest
 
-from jsep.cli import main
+from jsep.cli.main import main
 from jsep.costs import count
 from jsep.errors import UserError
 from jsep.models import create_model
-from jsep.tpu import COPIES, OTHER, Share, Target, _refusal, describe, estimate, shares
+from jsep.tpu.chips import Target, describe
+from jsep.tpu.estimate import _refusal, estimate
+from jsep.tpu.program import COPIES, OTHER, Share, shares
 
-TINY = ("width=0.02",)
+TINY = {"width": 0.02}
 SHAPE = (8, 8, 3)
 BATCH = 256
 

@@ -1,21 +1,21 @@
-"""Every way to decompose a trained network, at equal multiply-accumulates: accuracy before, after, and tuned.
+"""All methods that decompose a trained network, at equal multiply-accumulates: accuracy before, after, and tuned.
 
-Source     Depth-wise decomposition, arXiv 1910.09455: its abstract is readable, its tables are not. All figures are
+Source     Depth-wise decomposition, arXiv 1910.09455, of which we could read the abstract but no table. All figures are
            ours.
-Method     Each method is fitted to the same training images; the statistics of all batch norms are renewed; then the
-           network is trained on with a small rate.
-Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0.0 --crop 4 --flip --optimizer sgd \
+Method     Each method is fitted to the same training images. The statistics of all batch norms are renewed. Then the
+           network is trained further with a small learning rate.
+Command    jsep train vgg16_bn --options width=0.25 --data PATH/cifar10_jpeg/1.0.0 --crop 4 --flip --optimizer sgd
                --lr 0.05 --weight-decay 5e-4 --schedule cosine --batch-size 64 --epochs 12 --out runs/vgg
-           python experiments/decomposition.py runs/vgg --out runs/vgg-decomposed
+           python studies/decomposition.py runs/vgg --out runs/vgg-decomposed
            The same on fashion_mnist (6 epochs, --crop 2); ResNet-20 from `jsep port`; ShuffleNet V2:
            jsep train shufflenet_v2_x0_5_expanded --options input=cifar ... --epochs 4 --out runs/expanded
-           python experiments/decomposition.py runs/expanded --methods comp --lr 0.01 --out runs/expanded-decomposed
-           against shufflenet_v2_x0_5 trained for 4 epochs.
-Result     experiments/results/decomposition.csv: VGG-16 on cifar10_jpeg and fashion_mnist and the ported ResNet-20 on
-           cifar10_lossless5k, all methods; ShuffleNet V2 with 3 + 1 epochs against 4, two seeds.
-           With --lr 0.0005 tuning raised `channel` on cifar10_jpeg (40.9 to 46.8 %, fitted with a ridge of 1e-8 instead
-           of 1e-5), with 0.005 it lowers it: bottlenecks of 2 to 5 channels without a batch norm between do not bear
-           the larger rate.
+           python studies/decomposition.py runs/expanded --methods comp --lr 0.01 --out runs/expanded-decomposed
+           compared with shufflenet_v2_x0_5 trained for 4 epochs.
+Result     studies/results/decomposition.csv: VGG-16 on cifar10_jpeg and fashion_mnist and the ported ResNet-20 on
+           cifar10_lossless5k, all methods; ShuffleNet V2 with 3 + 1 epochs and with 4, two seeds.
+           With --lr 0.0005 tuning raised `channel` on cifar10_jpeg from 40.9 to 46.8 % (fitted with a ridge of 1e-8
+           instead of 1e-5); with 0.005 it lowers it. Bottlenecks of 2 to 5 channels without a batch norm in between do
+           not tolerate the larger rate.
 """
 
 import csv
@@ -32,18 +32,21 @@ from rich.table import Table
 
 from jsep.compress import Method, Options, make_plan
 from jsep.costs import count
-from jsep.decompose import Source, decompose_run
+from jsep.models import format_options
 from jsep.models.factored import factored
 from jsep.report.figures import INK, RC, STYLES
-from jsep.train import evaluate_run, train
-from jsep.train.run import RunFolder
+from jsep.runs.config import replace_fields
+from jsep.runs.decomposition import TrainedRun, decompose_run
+from jsep.runs.evaluate import evaluate_run
+from jsep.runs.folder import RunFolder
+from jsep.runs.training import train
 
 METHODS: tuple[Method, ...] = ("svd", "data", "comp", "als", "channel_svd", "channel", "spatial")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Accuracies are of all test images: of the network as decomposed with statistics renewed, and after tuning."""
+    """Accuracy on all test images: as decomposed with statistics renewed, and after tuning."""
 
     network: str
     dataset: str
@@ -72,14 +75,14 @@ def main(
         out: Folder of the new runs, decomposition.csv and its figure.
         methods: See `jsep decompose --help`.
         images: Training images to fit to.
-        epochs: Of tuning; 0 for none.
-        lr: Its peak learning rate.
+        epochs: Epochs of tuning; 0 for none.
+        lr: Peak learning rate of tuning.
     """
     console = Console(width=110, highlight=False)
-    source, config = Source.open(run), RunFolder.open(run).config()
-    shape, name = source.setup.dataset.image_shape, " ".join([config.model, *config.options])
-    before, trained = count(source.model, shape), evaluate_run(run)["accuracy"]
-    fixed = {"network": name, "dataset": source.setup.dataset.name, "seed": config.seed}
+    source, config = TrainedRun.open(run), RunFolder.open(run).config()
+    shape, name = source.setup.dataset.image_shape, f"{config.model} {format_options(config.options)}".strip()
+    before, trained = count(source.model, shape), evaluate_run(run).accuracy
+    fixed = {"network": name, "dataset": source.setup.dataset.name, "seed": config.recipe.seed}
     made = {"params": before.params, "macs": before.macs, "accuracy": trained}
     rows = [Row(**fixed, method="none", images=0, **made, tuned_epochs=0, tuned_accuracy=None)]
     for method in methods:
@@ -87,18 +90,18 @@ def main(
         plan = make_plan(source.sites, method)
         decompose_run(source, plan, options, folder, images=images, recalibrate=20, console=console)
         costs = count(factored(source.model, list(map(str, plan))), shape)
-        accuracy, tuned = evaluate_run(folder)["accuracy"], None
+        accuracy, tuned = evaluate_run(folder).accuracy, None
         if epochs:
             kept = RunFolder.open(folder).config()
-            recipe = dataclasses.replace(kept, init=folder, epochs=epochs, lr=lr, schedule="cosine", warmup_epochs=0.0)
-            tuned = train(recipe, out / f"{method}-tuned", console=console).accuracy
+            changes = {"init": folder, "epochs": epochs, "lr": lr, "schedule": "cosine", "warmup_epochs": 0.0}
+            tuned = train(replace_fields(kept, changes), out / f"{method}-tuned", console=console).accuracy
         made = {"params": costs.params, "macs": costs.macs, "accuracy": accuracy}
         rows.append(Row(**fixed, method=method, images=images, **made, tuned_epochs=epochs, tuned_accuracy=tuned))
         write(out, rows, console)
 
 
 def write(out: Path, rows: list[Row], console: Console) -> None:
-    """The table on the screen and as csv, and the figure."""
+    """Print the table, write it as csv, and draw the figure."""
     table = Table(box=None, pad_edge=False)
     table.add_column("method")
     for heading in ("parameters", "MACs", "accuracy", "tuned"):
@@ -128,7 +131,7 @@ def write(out: Path, rows: list[Row], console: Console) -> None:
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-        axes.set_title("Arrows: what tuning adds. Decomposed ones are drawn beside each other.", fontsize=9, loc="left")
+        axes.set_title("Arrows: the effect of tuning. Equal MACs are drawn side by side.", fontsize=9, loc="left")
         figure.savefig(out / "decomposition.png", dpi=150)
 
 

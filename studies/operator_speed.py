@@ -1,11 +1,11 @@
-"""Two papers' claims of speed, here: kernel sharing beside the plain convolution, channel shift beside the shuffle.
+"""Two papers' claims of speed: kernel sharing beside the plain convolution, the channel shift beside the shuffle.
 
 Question   Does kernel sharing turn its saving of multiply-accumulates into time? Is the channel shift faster than the
-           channel shuffle that it replaces (arXiv 1809.08458 reports 12.7 times on a GPU)?
-Method     Forward and both gradients of each, compiled alone; contenders in turn, the median of all rounds.
-Command    python experiments/operator_speed.py
-Hardware   any; half a minute on two CPU cores.
-Result     experiments/results/operator_speed.csv
+           channel shuffle that it replaces (arXiv 1809.08458 reports a factor of 12.7 on a GPU)?
+Method     Forward and both gradients of each, compiled by itself. Contenders take turns; the median of all rounds.
+Command    python studies/operator_speed.py
+Hardware   Any; half a minute on two CPU cores.
+Result     studies/results/operator_speed.csv
 """
 
 import csv
@@ -33,7 +33,12 @@ SIDE, CHANNELS, BATCH, SHARING, GROUPS = 14, 256, 32, 4, 4
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """ratio: how many times as long the first of its table takes; macs_ratio: how many times as much it multiplies."""
+    """One contender.
+
+    Attributes:
+        ratio: Time of the first contender of the table over this one's.
+        macs_ratio: The same of their multiply-accumulates; 0 without any.
+    """
 
     operation: str
     shape: str
@@ -45,7 +50,7 @@ class Row:
 
 
 def main() -> None:
-    """Measure, print and write down."""
+    """Measure, print, and write the csv."""
     console, rows = Console(width=110, highlight=False), []
     layers = {
         "plain convolution": Conv(CHANNELS, 3, use_bias=False),
@@ -76,7 +81,7 @@ def main() -> None:
 
 
 def bound(layer: Conv | KernelSharingConv, shape: tuple[int, ...]) -> tuple[Callable[..., Any], tuple]:
-    """A layer as a function of its input and parameters."""
+    """Return a layer as a function of its input and parameters, and the parameters."""
     params = layer.init(jax.random.key(0), jnp.ones((1, *shape[1:])))
     return lambda x, params: layer.apply(params, x), (params,)
 
@@ -84,7 +89,7 @@ def bound(layer: Conv | KernelSharingConv, shape: tuple[int, ...]) -> tuple[Call
 def race(
     contenders: Mapping[str, tuple[Callable[..., Any], tuple]], shape: tuple[int, ...], macs: Mapping[str, int]
 ) -> list[Row]:
-    """Forward and gradients of all arguments; each contender once a round."""
+    """Time forward and gradients of all arguments, each contender once per round."""
     x, g = (jnp.asarray(np.random.default_rng(i).normal(size=shape), jnp.float32) for i in range(2))
     compiled = {}
     for name, (function, arguments) in contenders.items():

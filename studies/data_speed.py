@@ -1,17 +1,17 @@
-"""Does decoding keep up with training? The stream of ImageNet-like JPEGs beside the training step that eats it.
+"""Does decoding keep up with training? A stream of ImageNet-sized JPEGs beside the training step that consumes it.
 
-Question   Images a second that one core decodes and cuts; what draft mode (a JPEG decoded at 1/2, 1/4 or 1/8) saves;
-           whether threads do as well as worker processes; what augmentation on the device costs.
+Question   How many images a second does one core decode and crop? What does draft mode save (a JPEG decoded at 1/2, 1/4
+           or 1/8)? Are threads as fast as worker processes? What does augmentation on the device cost?
 Method     Synthetic 500x375 JPEGs of 133 kB (1/f noise, quality 91), in memory. Figures are images per second of
-           processor time, which busy neighbours disturb least, and per second of the clock; `foreign` says how many
-           cores other processes kept busy meanwhile: a row with much of it holds for its processor time alone.
-Command    python experiments/data_speed.py
-Hardware   any; four minutes on two CPU cores that others used, too.
-Result     experiments/results/data_speed.csv, measured while others kept 1.8 of the two cores busy. A core decodes and
-           cuts 554 images a second to 224 and takes 9.2 through MobileNet V1's step: 2 % of the step. An accelerator
-           that trains thousands a second needs as many cores as 500 goes into that. Draft mode gains nothing at 224
-           (0.97 times), 1.1 times at 160 and 128, 1.2 at 64 (and 1.3 at 224 from 1600x1200 pixels). Threads (430) do
-           no worse than one or two processes (416, 361). RandAugment takes 0.4 ms an image at 224.
+           processor time, which other processes disturb least, and per second of wall time. `foreign_cores` says how
+           many cores other processes kept busy; with much of it only the processor time is meaningful.
+Command    python studies/data_speed.py
+Hardware   Any; four minutes on two CPU cores that others used too.
+Result     studies/results/data_speed.csv, measured while others kept 1.8 of the two cores busy. One core decodes and
+           crops 554 images a second to 224 and takes 9.2 through MobileNet V1's step: 2 % of the step. An accelerator
+           that trains thousands of images a second needs as many cores as 500 goes into that. Draft mode changes the
+           speed by a factor of 0.97 at 224, 1.1 at 160 and 128, 1.2 at 64 (and 1.3 at 224 from 1600x1200 pixels).
+           Threads (430) are as fast as one or two processes (416, 361). RandAugment takes 0.4 ms an image at 224.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ from rich.table import Table
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Augmentation, StreamFeed, augment
 from jsep.data.decode import centre_crop, random_resized_crop
 from jsep.models import create_model
+from jsep.train import Recipe
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.state import create_state
 from jsep.train.step import make_train_step
@@ -48,7 +49,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Images a second: of processor time (0 where that says nothing), and of the clock."""
+    """Images per second of processor time (0 where that means nothing) and of wall time."""
 
     what: str
     size: int
@@ -60,7 +61,7 @@ class Row:
 
 
 def jpegs() -> list[dict[str, Any]]:
-    """Records of 500x375 pictures: noise whose amplitude falls with frequency, as it does in photographs."""
+    """Return records of 500x375 pictures of noise whose amplitude falls with frequency, as in photographs."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(375)[:, None], np.fft.fftfreq(500)) + 1 / 500
     records = []
@@ -76,7 +77,7 @@ def jpegs() -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def measured(what: str, size: int, how: str, images: int, rows: list[Row]) -> Iterator[None]:
-    """Adds a row for what is done inside."""
+    """Append a row with the speed of the block."""
     start, own, busy = time.perf_counter(), cpu_seconds(), busy_seconds()
     yield
     wall, own, busy = time.perf_counter() - start, cpu_seconds() - own, busy_seconds() - busy
@@ -85,20 +86,20 @@ def measured(what: str, size: int, how: str, images: int, rows: list[Row]) -> It
 
 
 def cpu_seconds() -> float:
-    """Of this process and its workers."""
+    """Return the processor time of this process and its workers in seconds."""
     children = [Path(f"/proc/{child.pid}/stat").read_text() for child in multiprocessing.active_children()]
     ticks = sum(int(field) for stat in children for field in stat.rpartition(")")[2].split()[11:13])
     return time.process_time() + ticks / TICK
 
 
 def busy_seconds() -> float:
-    """Of all cores since the machine started."""
+    """Return the busy time of all cores since the machine started in seconds."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) / TICK
 
 
 def decoding(records: list[dict[str, Any]], rows: list[Row]) -> None:
-    """One image after the other in one thread, contenders in turn; the best round of each."""
+    """Decode one image after the other in one thread; contenders take turns, and the best round of each counts."""
     for size in (224, 160, 128, 64):
         contenders: dict[str, Callable[[bytes, np.random.Generator], Any]] = {
             "random crop": lambda image, rng, size=size: random_resized_crop(image, size, 3, rng, draft=False),
@@ -116,7 +117,7 @@ def decoding(records: list[dict[str, Any]], rows: list[Row]) -> None:
 
 
 def streaming(records: Any, rows: list[Row]) -> None:
-    """Batches as training takes them; the first ones, which wait for workers to start, are left out."""
+    """Read batches like training does, without the first ones, which wait for workers to start."""
     for workers in (0, 1, 2):
         feed = StreamFeed(records, (224, 224, 3), crops=True, workers=workers)
         how = f"{workers} workers" if workers else f"{min(16, os.cpu_count() or 1)} threads"
@@ -129,7 +130,7 @@ def streaming(records: Any, rows: list[Row]) -> None:
 
 
 def training(rows: list[Row]) -> None:
-    """MobileNet V1 at 224 on random images, without its data."""
+    """Run the training step of MobileNet V1 at 224 on random images that are already on the device."""
     model = create_model("mobilenet_v1", axis_name=AXIS)
     optimizer, devices = optax.sgd(0.1), Devices(1)
     statistics = (IMAGENET_MEAN, IMAGENET_STD)
@@ -138,23 +139,23 @@ def training(rows: list[Row]) -> None:
         optimizer,
         StreamFeed.fetch,
         statistics,
+        Recipe(),
         axis_name=AXIS,
         steps_per_epoch=100,
-        seed=0,
-        augmentation=Augmentation(),
     )
     state = devices.replicate(create_state(model, optimizer, (224, 224, 3), 0))
     batch = (random_images(BATCH, 224), np.zeros(BATCH, np.int32))
-    run = devices.train_step(step, state, (), batch)
-    state, loss = run(state, (), batch)
+    constants = (StreamFeed.constants, None)
+    run = devices.train_step(step, state, constants, batch)
+    state, loss = run(state, constants, batch)
     with measured("training step", 224, "mobilenet_v1", BATCH * ROUNDS, rows):
         for _ in range(ROUNDS):
-            state, loss = run(state, (), batch)
+            state, loss = run(state, constants, batch)
         loss.block_until_ready()
 
 
 def augmenting(rows: list[Row]) -> None:
-    """Each augmentation alone, compiled, on this device."""
+    """Run each augmentation by itself, compiled, on this device."""
     each = {
         "crop, flip": Augmentation(crop=4, flip=True),
         "resized crop": Augmentation(resized_crop=True),
@@ -177,7 +178,7 @@ def random_images(number: int, size: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Measure, print and write down."""
+    """Measure, print, and write the csv."""
     console, rows = Console(width=110, highlight=False), []
     records = jpegs()
     console.print(f"{len(records)} JPEGs of {np.mean([len(r['image']) for r in records]) / 1000:.0f} kB on average")

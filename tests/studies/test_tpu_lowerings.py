@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-FILE = Path(__file__).parents[2] / "experiments" / "tpu_lowerings.py"
+FILE = Path(__file__).parents[2] / "studies" / "tpu_lowerings.py"
 
 
 @pytest.fixture(scope="module")

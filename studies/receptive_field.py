@@ -1,9 +1,9 @@
-"""The static optimizer by receptive fields, at work on two small networks, with every move it makes.
+"""The static optimizer by receptive fields on two small networks, with every move that it makes.
 
-Source     Wang et al., arXiv 2009.05236: the abstract is readable (up to 65.38 % fewer parameters, up to 5.47 % more
-           accuracy), metric and optimizer are reconstructed. No figure of the paper belongs to what is printed here.
-Command    python experiments/receptive_field.py
-Hardware   any; seconds.
+Source     Wang et al., arXiv 2009.05236. We could read only the abstract (up to 65.38 % fewer parameters, up to 5.47 %
+           more accuracy): metric and optimizer are reconstructed, and no figure of the paper belongs to the output.
+Command    python studies/receptive_field.py
+Hardware   Any; seconds.
 """
 
 from rich.console import Console
@@ -23,7 +23,7 @@ def separable(channels: int, features: int) -> tuple[Conv, ...]:
 
 
 def stages(name: str) -> list[Stage]:
-    """For images of 32x32."""
+    """Return the stages of a network for images of 32x32."""
     block, blocks = (basic, (2, 2, 2, 2)) if name == "ResNet-18" else (separable, (1, 2, 2, 6, 2))
     found, side, channels = [], 32, 64 if name == "ResNet-18" else 32
     for number, (width, count) in enumerate(zip(WIDTHS[name], blocks, strict=True)):

@@ -1,16 +1,14 @@
-"""Every registered network's training step, compiled for TPUs by libtpu alone: nothing is run, no TPU is needed.
+"""The training step of every registered network, compiled for TPUs by libtpu without running anything.
 
-Question   Does every network compile for a TPU, how much memory does it need there, and what would bind it?
-Method     `jsep.tpu.estimate`: the very step of `jsep train`, mapped with pmap, Adam, bfloat16, uint8 images. Three
-           tables: zoo (one v5e chip, batch 32, the smallest input that the network takes: that of CIFAR, or 64 and up),
-           paper (one v5e chip, batch 128, the published input), topologies (MobileNet V1, 224, 128 a device).
-Command    pip install '.[tpu-compiler]' && python experiments/tpu_zoo.py
-           What the csv holds already is not compiled again; one network of each family comes first. Also writes
-           docs/tpu_zoo.md.
-Hardware   any; up to four processes at once. A network takes half a minute to two minutes of a CPU core, at the
+Question   Does every network compile for a TPU, how much memory does it need there, and what bounds its speed?
+Method     `jsep.tpu.estimate`: the step of `jsep train`, mapped with pmap, Adam, bfloat16, uint8 images. Three tables:
+           zoo (one v5e chip, batch 32, the smallest input that the network takes: CIFAR's, or 64 and up), paper (one
+           v5e chip, batch 128, the published input), topologies (MobileNet V1 at 224, 128 images a device).
+Command    pip install '.[tpu-compiler]' && python studies/tpu_zoo.py
+           Rows that the csv file already holds are not compiled again. One network of each family comes first.
+Hardware   Any; up to four processes at once. A network takes half a minute to two minutes of a CPU core, at the
            published input up to five, DenseNets and PyramidNets six to thirty (libtpu 0.0.52, jax 0.10.2).
-Result     experiments/results/tpu_zoo.csv: all 90 networks, all twelve of the paper table and all 14 topologies were
-           compiled, and none was refused.
+Result     studies/results/tpu_zoo.csv: all 90 networks, all twelve of the paper table and all 14 topologies compile.
 """
 
 import csv
@@ -29,11 +27,11 @@ from rich.console import Console
 from jsep.costs import count
 from jsep.errors import UserError
 from jsep.models import create_model, list_models, model_info
-from jsep.report import write_rows
-from jsep.tpu import DoesNotFit, Target, describe, estimate
+from jsep.results import write_rows
+from jsep.tpu.chips import Target, describe
+from jsep.tpu.estimate import DoesNotFit, estimate
 
 RESULTS = Path(__file__).parent / "results" / "tpu_zoo.csv"
-PAGE = Path(__file__).parents[1] / "docs" / "tpu_zoo.md"
 SIDES = (64, 96, 128, 224, 299)
 PAPER = (
     "antnet_g1",
@@ -69,11 +67,14 @@ TOPOLOGIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One step for one target. Bytes, FLOPs and cycles are those of one device; of a step that was refused, only
-    `hbm_gb` is known, and only where memory was the reason: that of its temporaries alone.
+    """One step for one target; bytes, FLOPs and cycles are those of one device.
 
-    accessed_gb: bytes by the compiler's count; moved_gb: those to and from HBM; bound_ms: the larger of FLOPs at the
-    published peak and moved_gb at the published bandwidth.
+    Attributes:
+        hbm_gb: Arguments, outputs, temporaries and code; for a step that does not fit, its temporaries.
+        accessed_gb: Bytes by the compiler's count.
+        moved_gb: Bytes to and from HBM.
+        bound_ms: The larger of FLOPs at the published peak and `moved_gb` at the published bandwidth.
+        error: Why the step does not compile.
     """
 
     table: str
@@ -101,7 +102,7 @@ class Row:
 
 
 def smallest(model: str) -> tuple[int, int]:
-    """Side of the smallest image that a network is compiled for (its own where that is small), and its layers."""
+    """Return the side of the smallest image that a network takes (of `SIDES`, or its own if smaller) and its layers."""
     published = model_info(model).input_shape[0]
     for side in (published,) if published <= SIDES[0] else SIDES:
         try:
@@ -112,7 +113,7 @@ def smallest(model: str) -> tuple[int, int]:
 
 
 def jobs() -> list[Row]:
-    """All rows without their figures: the cheapest network of each family, then the next of each, and so on."""
+    """Return all rows without figures: the cheapest network of each family, then the next of each, and so on."""
     known = {model: smallest(model) for model in list_models()}
     rounds: Counter[type] = Counter()
     ranked = []
@@ -129,11 +130,11 @@ def jobs() -> list[Row]:
 
 
 def measure(job: Row) -> Row:
-    """Compile a job's step."""
+    """Compile the step of a row and fill in its figures."""
     target = Target(chip=job.chip, topology=job.topology, batch=job.batch, input=(job.side, job.side, 3))
     start = time.perf_counter()
     try:
-        found = estimate(job.model, (), target)
+        found = estimate(job.model, {}, target)
     except UserError as error:
         seconds = round(time.perf_counter() - start, 1)
         needed = round(error.needed / 1e9, 3) if isinstance(error, DoesNotFit) else None
@@ -155,7 +156,7 @@ def measure(job: Row) -> Row:
 
 
 def read() -> dict[tuple, Row]:
-    """The rows that are measured already, by what was compiled."""
+    """Return the rows of the csv file by `key`."""
     if not RESULTS.exists():
         return {}
     with RESULTS.open(newline="") as file:
@@ -170,39 +171,8 @@ def _typed(name: str, cell: str) -> Any:
     return None if not cell else int(cell) if name == "devices" else float(cell)
 
 
-def page(rows: list[Row]) -> str:
-    """The tables in Markdown."""
-    tables = {
-        "zoo": "## Every network\n\nOne TPU v5e chip, batch 32, the smallest input: does the training step compile?",
-        "paper": "## At the published input\n\nOne TPU v5e chip (16 GB of HBM), batch 128.",
-        "topologies": "## Topologies\n\nMobileNet V1, 128 images a device; the figures are those of one device.",
-    }
-    lines = [
-        "<!-- Written by experiments/tpu_zoo.py from experiments/results/tpu_zoo.csv: do not edit. -->",
-        "# Compiled for TPUs\n",
-        "Training steps (Adam, bfloat16) compiled by libtpu; nothing was run. HBM: arguments, outputs, temporaries and "
-        "code. Moved: to and from HBM. Bound: the larger of FLOPs at the chip's published peak and bytes at its "
-        "published bandwidth, of which one binds. Cycles: the compiler's estimates, summed. Seconds of compilation are "
-        "of two shared CPU cores.",
-    ]
-    headings = ("network", "input", "TPU", "batch", "HBM, GB", "GFLOPs", "moved, GB", "Mcycles", "bound, ms", "seconds")
-    totals = {"zoo": len(list_models()), "paper": len(PAPER), "topologies": len(TOPOLOGIES)}
-    for name, title in tables.items():
-        chosen = sorted((row for row in rows if row.table == name), key=lambda row: (row.model, row.chip, row.batch))
-        compiled = sum(not row.error for row in chosen)
-        lines += ["", f"{title} Of {totals[name]}, {len(chosen)} were tried; {compiled} of these compile.", ""]
-        lines += [f"| {' | '.join(headings)} |", "|---|---|---|" + "--:|" * 7]
-        for row in chosen:
-            figures = [row.hbm_gb, row.gflops, row.moved_gb, row.mcycles]
-            bound = f"{row.bound_ms} ({row.binds})" if row.binds else row.error
-            cells = [f"`{row.model}`", row.side, f"{row.chip} {row.topology}", row.batch]
-            cells += ["-" if figure is None else figure for figure in figures]
-            lines.append(f"| {' | '.join(map(str, [*cells, bound, row.compile_seconds]))} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
-    """Compile what is missing, several rows at a time, and write the csv and the page after each."""
+    """Compile what is missing, several rows at a time, and rewrite the csv after each."""
     console, found = Console(soft_wrap=True, highlight=False), read()
     todo = [job for job in jobs() if job.key not in found]
     processes = min(os.cpu_count() or 1, 4)
@@ -211,7 +181,6 @@ def main() -> None:
         for number, row in enumerate(pool.imap_unordered(measure, todo), start=1):
             found[row.key] = row
             write_rows(RESULTS, list(found.values()))
-            PAGE.write_text(page(list(found.values())))
             outcome = row.error or f"{row.hbm_gb} GB of HBM, {row.binds} bind"
             what = f"{row.table} {row.model} {row.chip}:{row.topology}"
             console.print(f"{number}/{len(todo)} {what}, {row.compile_seconds} s: {outcome}")

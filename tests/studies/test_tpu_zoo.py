@@ -1,4 +1,4 @@
-"""The rows and the page of the networks that were compiled for TPUs."""
+"""The rows of the networks that were compiled for TPUs."""
 
 import importlib.util
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from jsep.models import list_models
 
-FILE = Path(__file__).parents[2] / "experiments" / "tpu_zoo.py"
+FILE = Path(__file__).parents[2] / "studies" / "tpu_zoo.py"
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +16,6 @@ def experiment():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def test_the_page_is_that_of_the_rows(experiment):
-    assert experiment.PAGE.read_text() == experiment.page(list(experiment.read().values()))
 
 
 def test_rows_are_of_registered_networks_and_planned_targets(experiment):

@@ -1,13 +1,13 @@
-"""Which lowering of a depthwise convolution moves the fewest bytes on a TPU, by the compiler alone.
+"""The lowering of a depthwise convolution that moves the fewest bytes on a TPU, according to the compiler.
 
-Question   jsep.ops.depthwise_conv has two formulations, `xla` (a grouped convolution) and `taps` (shifted slices, with
-           gradients of its own). Which of them, or which mixture for forward, d/dx and d/dkernel, is best on a TPU?
-Method     libtpu compiles for a described chip on any Linux machine; nothing is run, and no TPU is needed. What counts
-           is the compiler's own figure of bytes accessed, beside the floor: each operand read and each result written
-           once. "fused" is the forward pass of batch norm's scale and shift, ReLU and the convolution together.
-Command    pip install '.[tpu-compiler]' && python experiments/tpu_lowerings.py
-Hardware   any; 650 s on two CPU cores, most of it for the whole steps (libtpu 0.0.52, jax 0.10.2).
-Result     experiments/results/tpu_lowerings.csv. Bytes are no seconds: the vector unit's time only a chip can tell.
+Question   jsep.ops.depthwise_conv has two lowerings: `xla` (a grouped convolution) and `taps` (shifted slices with
+           custom gradients). Which of them, or which mixture for forward, d/dx and d/dkernel, is best on a TPU?
+Method     libtpu compiles for a described chip on any Linux machine, without a TPU and without running anything. The
+           measure is the compiler's figure of bytes accessed, beside the minimum: each operand read and each result
+           written once. "fused" is the forward pass of batch norm's scale and shift, ReLU and the convolution together.
+Command    pip install '.[tpu-compiler]' && python studies/tpu_lowerings.py
+Hardware   Any; 650 s on two CPU cores, most of it for the whole steps (libtpu 0.0.52, jax 0.10.2).
+Result     studies/results/tpu_lowerings.csv. Bytes do not tell the time of the vector unit; that takes a chip.
 """
 
 import os
@@ -30,10 +30,10 @@ from rich.table import Table
 
 from jsep import create_model, ops
 from jsep.errors import UserError
-from jsep.layers import DepthwiseConv
+from jsep.layers import DepthwiseConv, watch
 from jsep.ops.geometry import pair
-from jsep.report import write_rows
-from jsep.tpu import describe
+from jsep.results import write_rows
+from jsep.tpu.chips import describe
 
 CHIPS = ("v5e", "v6e")
 BATCH = 128
@@ -58,7 +58,7 @@ Program = tuple[Callable[..., Any], tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Row:
-    """One program under one lowering: what its compiler says it moves, and the least there is to move, in 1e6 bytes."""
+    """One program under one lowering: MB that it moves by the compiler's count, and the minimum."""
 
     chip: str
     what: str
@@ -68,7 +68,7 @@ class Row:
 
 
 def mixture(forward: Any, input_gradient: Any, kernel_gradient: Any, **geometry: Any) -> Depthwise:
-    """A depthwise convolution that lowers each of its three parts in its own way."""
+    """Return a depthwise convolution with a lowering for each of forward, d/dx and d/dkernel."""
 
     def lowered(name: Any) -> Depthwise:
         return lambda x, kernel: ops.depthwise_conv(x, kernel, lowering=name, **geometry)
@@ -88,14 +88,14 @@ def mixture(forward: Any, input_gradient: Any, kernel_gradient: Any, **geometry:
 
 
 def choose(name: str, stride: int) -> tuple[str, str, str]:
-    """The three lowerings that a name stands for at a stride."""
+    """Return the three lowerings that a name stands for at a stride."""
     if name == STRIDE_ONE:
         return MIXTURES["taps" if stride == 1 else "xla"]
     return MIXTURES[name]
 
 
 def megabytes(program: Program, chip: str) -> float:
-    """What the compiled program moves on a chip, by its compiler's count."""
+    """Return the MB that a program moves on a chip, by the compiler's count."""
     function, arguments = program
     place = SingleDeviceSharding(describe(chip, "1x1")[0])
     placed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), arguments)
@@ -104,7 +104,7 @@ def megabytes(program: Program, chip: str) -> float:
 
 
 def operation(name: str, size: int, channels: int, k: int, stride: int) -> tuple[Program, float]:
-    """Forward and both gradients of one convolution, and its floor."""
+    """Return forward and both gradients of one convolution, and the minimum in MB."""
     function = mixture(*choose(name, stride), strides=stride)
     x = jax.ShapeDtypeStruct((BATCH, size, size, channels), jnp.bfloat16)
     kernel = jax.ShapeDtypeStruct((k, k, 1, channels), jnp.bfloat16)
@@ -119,7 +119,7 @@ def operation(name: str, size: int, channels: int, k: int, stride: int) -> tuple
 
 
 def fused(name: str, size: int, channels: int, k: int, stride: int) -> tuple[Program, float]:
-    """Forward only: the convolution of relu(a x + b), as after a batch norm, and its floor."""
+    """Return the convolution of relu(a x + b), as after a batch norm, forward only, and the minimum in MB."""
     function = mixture(*choose(name, stride), strides=stride)
     x = jax.ShapeDtypeStruct((BATCH, size, size, channels), jnp.bfloat16)
     kernel = jax.ShapeDtypeStruct((k, k, 1, channels), jnp.bfloat16)
@@ -133,7 +133,7 @@ def fused(name: str, size: int, channels: int, k: int, stride: int) -> tuple[Pro
 
 
 def network_step(name: str) -> Program:
-    """One SGD step of MobileNet V1 at 224 in bfloat16, its depthwise convolutions lowered as `name` says."""
+    """Return an SGD step of MobileNet V1 at 224 in bfloat16 with its depthwise convolutions lowered by `name`."""
     model = create_model("mobilenet_v1", dtype=jnp.bfloat16)
     optimizer = optax.sgd(0.1, momentum=0.9)
     x = jax.ShapeDtypeStruct((BATCH, 224, 224, 3), jnp.bfloat16)
@@ -141,17 +141,14 @@ def network_step(name: str) -> Program:
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     opt_state = jax.eval_shape(optimizer.init, variables["params"])
 
-    def lower(call: Any, args: tuple, kwargs: dict, context: Any) -> Any:
-        layer = context.module
-        if not isinstance(layer, DepthwiseConv) or context.method_name != "__call__":
-            return call(*args, **kwargs)
+    def lower(layer: DepthwiseConv, call: Any, x: jax.Array) -> Any:
         stride = pair(layer.strides)[0]
         kernel = layer.variables["params"]["kernel"].astype(jnp.bfloat16)
-        return mixture(*choose(name, stride), strides=stride)(*args, kernel)
+        return mixture(*choose(name, stride), strides=stride)(x, kernel)
 
     def step(variables: Any, opt_state: Any, x: jax.Array, labels: jax.Array) -> Any:
         def loss_of(params: Any) -> Any:
-            with nn.intercept_methods(lower):
+            with watch(lower, DepthwiseConv):
                 logits, updated = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOK = Path(__file__).parents[2] / "experiments" / "colab.ipynb"
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "colab.ipynb"
 
 
 def read():

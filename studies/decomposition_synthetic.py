@@ -1,16 +1,16 @@
-"""Depth-wise decomposition and its rivals on synthetic layers, at equal multiply-accumulates.
+"""Depth-wise decomposition and its alternatives on synthetic layers, at equal multiply-accumulates.
 
-Source     arXiv 1910.09455 names synthetic data in its abstract; how it was made is not readable. Ours: kernels drawn
-           by He's rule ("gauss"), or with taps correlated over a distance of one ("smooth"); inputs are windows of ReLU
-           of 1/f fields of 16x16 whose channels are mixed with a decaying spectrum, i ** -0.5.
-Method     Single layers: fitted to 400 images of 10 windows, measured on 200 others: the error of the response over its
-           deviation. Networks of five layers (3x3, ReLU): every layer in turn, symmetric (fitted to the untouched
-           network) or asymmetric (to what the decomposed layers before it give), on other images.
-Command    python experiments/decomposition_synthetic.py
-Hardware   any; eight minutes on two busy CPU cores.
-Result     experiments/results/decomposition_synthetic.csv. Single layers: als < three sweeps < comp < data < channel on
-           other images. Five layers: asymmetric beats symmetric from the second layer on for every method that sees
-           data; with He's kernels `data` falls behind `channel` from the third layer on, `comp` stays ahead.
+Source     arXiv 1910.09455 mentions synthetic data in its abstract; how it was made we could not read. Ours: kernels
+           drawn by He's rule ("gauss") or with taps correlated over a distance of one ("smooth"); inputs are windows of
+           the ReLU of 16x16 fields of 1/f noise, whose channels are mixed with a decaying spectrum, i ** -0.5.
+Method     Single layers: fitted to 400 images of 10 windows, evaluated on 200 others, by the error of the response over
+           its deviation. Networks of five layers (3x3, ReLU): layer after layer, symmetric (fitted to the untouched
+           network) or asymmetric (to what the decomposed layers before it give), also evaluated on other images.
+Command    python studies/decomposition_synthetic.py
+Hardware   Any; eight minutes on two busy CPU cores.
+Result     studies/results/decomposition_synthetic.csv. Single layers, by error on other images: als < three sweeps <
+           comp < data < channel. Five layers: asymmetric beats symmetric from the second layer on for every method that
+           sees data. With He's kernels `data` falls behind `channel` from the third layer on, and `comp` stays ahead.
 """
 
 import csv
@@ -33,7 +33,7 @@ NETWORK = ("channel_svd", "channel", "svd", "data", "comp", "comp x3", "als")
 
 
 def fields(rng: np.random.Generator, images: int, mixing: np.ndarray) -> np.ndarray:
-    """ReLU of 1/f fields with mixed channels: (images, SIZE, SIZE, c)"""
+    """Draw the ReLU of 1/f fields with mixed channels, of shape (images, SIZE, SIZE, c)."""
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.fftfreq(SIZE))
     frequency[0, 0] = np.inf
     noise = np.fft.fft2(rng.normal(size=(images, SIZE, SIZE, len(mixing))), axes=(1, 2))
@@ -42,13 +42,13 @@ def fields(rng: np.random.Generator, images: int, mixing: np.ndarray) -> np.ndar
 
 
 def mixing(rng: np.random.Generator, channels: int) -> np.ndarray:
-    """A random rotation, a decaying spectrum, another rotation."""
+    """Draw a mixing matrix: a random rotation, a decaying spectrum, another rotation."""
     turns = [np.linalg.qr(rng.normal(size=(channels, channels)))[0] for _ in range(2)]
     return turns[0] * np.arange(1, channels + 1) ** -0.5 @ turns[1]
 
 
 def kernel(rng: np.random.Generator, channels: int, kind: str) -> np.ndarray:
-    """(c, 9, c)"""
+    """Draw a kernel of shape (c, 9, c)."""
     drawn = rng.normal(size=(channels, TAPS, channels)) * (2 / (TAPS * channels)) ** 0.5
     if kind == "gauss":
         return drawn
@@ -59,7 +59,7 @@ def kernel(rng: np.random.Generator, channels: int, kind: str) -> np.ndarray:
 
 
 def windows(x: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """3x3 windows around positions (images, points, 2), zero padding included: (images * points, c * 9)"""
+    """Cut 3x3 windows, with zero padding, around positions (images, points, 2): (images * points, c * 9)."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = at[..., 0, None, None] + np.arange(3)[:, None]
     columns = at[..., 1, None, None] + np.arange(3)
@@ -68,7 +68,7 @@ def windows(x: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def fit(method: str, w: np.ndarray, moments: Moments) -> np.ndarray:
-    """The kernel (c, 9, m) that a method makes of w."""
+    """Return the kernel (c, 9, m) by which a method replaces w."""
     channels, outputs = len(w), w.shape[-1]
     k, gram, cross = jnp.asarray(w), jnp.asarray(moments.gram), jnp.asarray(moments.cross)
     rank = solve.rank_at_equal_cost(method.removesuffix("_svd"), channels, TAPS, outputs, (3, 3))
@@ -97,7 +97,7 @@ def error(w: np.ndarray, moments: Moments) -> float:
 
 
 def single(seed: int, channels: int, kind: str) -> list[float]:
-    """Errors on other images of all methods."""
+    """Return the error of every method on images that were not fitted."""
     rng = np.random.default_rng(seed)
     mix, w = mixing(rng, channels), kernel(rng, channels, kind)
 
@@ -113,7 +113,7 @@ def single(seed: int, channels: int, kind: str) -> list[float]:
 
 
 def network(seed: int, channels: int, kind: str, method: str, symmetric: bool) -> list[float]:
-    """Errors on other images of each layer of a network."""
+    """Return the error of each layer of a network on images that were not fitted."""
     rng = np.random.default_rng(seed)
     mix = mixing(rng, channels)
     dense = [kernel(rng, channels, kind) for _ in range(DEPTH)]
@@ -147,7 +147,7 @@ def mean(measure: Callable[[int], list[float]], seeds: int) -> list[float]:
 
 
 def main() -> None:
-    """Both tables, printed and written down."""
+    """Print both tables and write the csv."""
     console, rows = Console(width=120, highlight=False), []
     table = Table(box=None, pad_edge=False, title=f"Single layers, {SEEDS} seeds", title_justify="left")
     for heading in ("weights", "c = m", *SINGLE):
