@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
-from jsep.trees import flatten, save_arrays
+from jsep.trees import differences, flatten, save_arrays
 
 
 def test_arrays_of_any_layout_come_back_equal(tmp_path):
@@ -21,3 +21,9 @@ def test_arrays_of_any_layout_come_back_equal(tmp_path):
     assert found.keys() == wanted.keys()
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_differences_are_named():
+    one, other = {"a": {"b": np.ones(2)}}, {"a": {"b": np.ones(3), "c": np.ones(1)}}
+    assert differences(one, other) == ["a/b", "a/c"]
+    assert differences(one, one) == []

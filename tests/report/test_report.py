@@ -1,7 +1,6 @@
-"""The report of a comparison: csv round trips, figures, and a page that needs nothing else."""
+"""The report of a comparison: figures, and a page that needs nothing else."""
 
 import base64
-import dataclasses
 import html.parser
 import math
 import re
@@ -9,47 +8,14 @@ import statistics
 from pathlib import Path
 
 import pytest
+from sample_rows import points, result
 
 from jsep.errors import UserError
 from jsep.report import write_report
 from jsep.report.figures import STYLES, _scatter, _spread, _wrap, save_figures
-from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, mean_std, read_rows, write_rows
+from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, write_rows
 
 FIGURES = ("validation_loss", "validation_accuracy", "parameters", "training_time", "flops", "accuracy_parameters")
-
-
-def result(model: str = "regular_cnn", seed: int = 0, **changes) -> Result:
-    row = Result(
-        model=model,
-        seed=seed,
-        dataset="cifar10",
-        options="width=0.5",
-        epochs=2,
-        batch_size=64,
-        accuracy=0.8,
-        loss=0.6,
-        best_accuracy=0.81,
-        best_epoch=1,
-        params=5_157_034,
-        macs=2_800_000_000,
-        flops=5_800_000_000,
-        train_seconds=800.0,
-        compile_seconds=12.5,
-        images_per_second=112.5,
-        device="cpu",
-        devices=1,
-        jax="0.10.2",
-        python="3.11.9",
-        date="2026-01-02",
-    )
-    return dataclasses.replace(row, **changes)
-
-
-def points(model: str = "regular_cnn", seed: int = 0, losses=(1.5, 0.5)) -> list[CurvePoint]:
-    return [
-        CurvePoint(model, seed, epoch, loss, 0.5, loss, 0.4 + 0.1 * epoch + 0.01 * seed, 10.0 * epoch)
-        for epoch, loss in enumerate(losses, start=1)
-    ]
 
 
 def report(folder: Path, results: list[Result], curves: list[CurvePoint], **more) -> str:
@@ -99,78 +65,13 @@ class Page(html.parser.HTMLParser):
         return [row[at] for row in self.rows[1:]]
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [result(), result('a,"b"\nç', 7, loss=math.inf, accuracy=1 / 3)],
-        [*points(losses=(1e-30, 2.0)), *points("ü", 3)],
-    ],
-    ids=["results", "curves"],
-)
-def test_rows_come_back_as_they_were(tmp_path, rows):
-    path = tmp_path / "rows.csv"
-    path.write_text("an older file")
-    write_rows(path, rows)
-    assert read_rows(path, type(rows[0])) == rows
-    assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
-    assert path.read_text().splitlines()[0].split(",") == [field.name for field in dataclasses.fields(rows[0])]
-
-
-def test_nan_comes_back(tmp_path):
-    write_rows(tmp_path / "rows.csv", [result(loss=math.nan)])
-    assert math.isnan(read_rows(tmp_path / "rows.csv", Result)[0].loss)
-
-
-def test_columns_may_be_reordered_and_added(tmp_path):
-    path = tmp_path / "rows.csv"
-    write_rows(path, points())
-    lines = [line.split(",") for line in path.read_text().splitlines()]
-    path.write_text("\n".join(",".join([*reversed(line), "more"]) for line in lines), encoding="utf-8-sig")
-    assert read_rows(path, CurvePoint) == points()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "sentence"),
-    [
-        ("val_loss", "loss", r"lacks the column val_loss: run `jsep compare` again"),
-        (",0,1,", ",0,one,", r"line 2: 'one' in column epoch is not of type int; mend it"),
-        ("regular_cnn,", "", r"line 2: the row and the header differ in length; mend it"),
-        ("regular_cnn,", "regular_cnn,,", r"line 2: the row and the header differ in length; mend it"),
-    ],
-)
-def test_a_damaged_file_is_named_with_its_remedy(tmp_path, old, new, sentence):
-    path = tmp_path / "curves.csv"
-    write_rows(path, points())
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    with pytest.raises(UserError, match=sentence) as caught:
-        read_rows(path, CurvePoint)
-    assert str(path) in str(caught.value)
-
-
-def test_missing_binary_and_empty_files_are_named(tmp_path):
-    missing, binary = tmp_path / "none.csv", tmp_path / "binary.csv"
-    binary.write_bytes(b"\xff\xfe\x00")
-    for path in (missing, binary):
-        with pytest.raises(UserError, match=rf"{re.escape(str(path))} cannot be read .*`jsep compare`"):
-            read_rows(path, Result)
-    with pytest.raises(UserError, match="at least one row"):
-        write_rows(missing, [])
+def test_a_file_without_rows_is_named(tmp_path):
     write_rows(tmp_path / RESULTS_CSV, [result()])
     write_rows(tmp_path / CURVES_CSV, points())
     header = (tmp_path / RESULTS_CSV).read_text().splitlines()[0]
     (tmp_path / RESULTS_CSV).write_text(header)
     with pytest.raises(UserError, match=r"results\.csv has no rows"):
         write_report(tmp_path, title="Empty")
-
-
-def test_mean_and_sample_standard_deviation():
-    assert mean_std([2, 4, 4, 4, 5, 5, 7, 9]) == (5, pytest.approx(math.sqrt(32 / 7)))
-    mean, std = mean_std([3.0])
-    assert mean == 3
-    assert math.isnan(std)
-    assert all(map(math.isnan, mean_std([1.0, math.inf])))
 
 
 def test_figures_are_the_same_bytes_when_made_again(tmp_path):

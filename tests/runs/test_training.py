@@ -10,14 +10,21 @@ import types
 import jax
 import numpy as np
 import pytest
-from jsep.train.begin import load_variables
-from jsep.train.checkpoint import Checkpoints
-from jsep.train.progress import Progress
 from rich.console import Console
 
 from jsep.data import Augmentation, StreamFeed, catalog
 from jsep.errors import Diverged, Interrupted, UserError
-from jsep.train import RunConfig, evaluate_run, loop, train
+from jsep.results import Result, read_rows
+from jsep.runs import training
+from jsep.runs.begin import begin, load_variables, open_teacher
+from jsep.runs.checkpoint import Checkpoints
+from jsep.runs.config import replace_fields
+from jsep.runs.evaluate import evaluate_run
+from jsep.runs.folder import RunFolder
+from jsep.runs.progress import Progress
+from jsep.runs.training import train
+from jsep.train import RunConfig, loop
+from jsep.train.setup import prepare
 
 QUIET = Console(file=io.StringIO())
 
@@ -190,7 +197,7 @@ def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
 def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(config, tmp_path):
     teacher, run = tmp_path / "teacher", tmp_path / "run"
     train(changed(config, epochs=1), teacher, console=QUIET)
-    features = dataclasses.replace(
+    features = changed(
         config,
         epochs=2,
         init=teacher,
