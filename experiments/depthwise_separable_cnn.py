@@ -17,7 +17,7 @@ from jsep.runs.comparison import Comparison
 from jsep.train import Data, Recipe, Schedule
 
 experiment = Comparison(
-    title="Regular, half separable and wholly separable CNN",
+    title="Regular, half separable and fully separable CNN",
     models=("regular_cnn", "both_cnn", "separable_cnn"),
     options={"width": 0.125, "momentum": 0.9},
     recipe=Recipe(
