@@ -1,4 +1,4 @@
-"""jsep: efficient convolutional networks in JAX and Flax."""
+"""Efficient convolutional networks in JAX and Flax."""
 
 from jsep.models import create_model, list_models, model_info
 
