@@ -41,6 +41,6 @@ def test_the_notebook_runs_and_is_run_again_after_a_break(tmp_path, monkeypatch)
     (tmp_path / "runs/colab/digits/both_cnn-seed0/results.csv").unlink()
     again = execute()
     said = "".join(output.get("text", "") for output in again["train"])
-    assert "Going on from step 250 (epoch 2.00)" in said
+    assert "Resuming from step 250 (epoch 2.00)" in said
     assert "epoch 1/2" not in said  # nothing is trained twice
     assert again["table"][0]["data"]["text/markdown"] == table
