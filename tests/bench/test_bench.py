@@ -121,7 +121,7 @@ def test_a_worker_that_fails_becomes_a_row_with_its_sentence(tmp_path, monkeypat
     ours, dead, missing = rows
     assert ours.ratio == 1
     assert ours.macs == 64
-    assert dead.note == "its process ended with code 3: bench.log has its last words"
+    assert dead.note == "its process ended with code 3: see the end of bench.log"
     assert missing.note == "torch is not installed: pip install 'jsep[torch]'"
     assert missing.ms is None
     assert (tmp_path / "bench.svg").read_text().count("not measured") == 2

@@ -74,8 +74,8 @@ def libtpu():
 @pytest.mark.parametrize(
     ("chip", "topology", "sentence"),
     [
-        ("v5e", "2x3x", "--topology 2x3x: libtpu has none such of v5e; did you mean 2x"),
-        ("v5e", "ring", "libtpu has none such of v5e; known: 16x16, 1x1"),
+        ("v5e", "2x3x", "`topology`=2x3x: v5e has no such topology; did you mean 2x"),
+        ("v5e", "ring", "v5e has no such topology; known: 16x16, 1x1"),
     ],
 )
 def test_unknown_chips_and_topologies(chip, topology, sentence):
@@ -85,7 +85,7 @@ def test_unknown_chips_and_topologies(chip, topology, sentence):
 
 @pytest.mark.usefixtures("libtpu")
 def test_the_batch_must_be_shared_equally():
-    with pytest.raises(UserError, match="--batch 30: 4 devices of v5e 2x2 cannot share it equally; take 32"):
+    with pytest.raises(UserError, match="`batch`=30: 4 devices of v5e 2x2 cannot share it equally; take 32"):
         estimate("separable_cnn", TINY, Target(topology="2x2", batch=30))
 
 
