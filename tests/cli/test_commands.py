@@ -61,7 +61,7 @@ def test_show(capsys):
         (["show", "regular"], "There is no model 'regular'; did you mean regular_cnn"),
         (["show", "regular_cnn", "--options", "widht=1"], "no option 'widht'; did you mean width"),
         (["show", "regular_cnn", "--input", "4", "4", "3"], "at least 8x8"),
-        (["export", "nowhere", "--to", "stablehlo"], "nowhere is no run folder"),
+        (["export", "nowhere", "--to", "stablehlo"], "nowhere is not a run folder"),
         (["export", "nowhere", "--to", "stablehlo", "--images", "0"], "--images 0: it must be at least 1"),
         (["train", "regular_cn"], "There is no model"),
         (["train", "--data", "mnst"], "There is no data set 'mnst'; did you mean mnist"),
@@ -71,8 +71,8 @@ def test_show(capsys):
         (["train", "--options", "width"], "write it as name=value"),
         (["train", "--normalize", "imagenet"], "needs colour images"),
         (["train", "--devices", "99"], "there are 8 here"),
-        (["train", "--resume", "--out", "nowhere"], "nowhere is no run folder"),
-        (["eval", "nowhere"], "nowhere is no run folder"),
+        (["train", "--resume", "--out", "nowhere"], "nowhere is not a run folder"),
+        (["eval", "nowhere"], "nowhere is not a run folder"),
         (["train", "--stream"], "leave --stream out"),
         (["train", "--workers", "-1"], "--workers -1: it must be at least 0"),
         (["train", "--erase", "2"], "--erase 2.0: it must be from 0 to 1"),
@@ -139,9 +139,9 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     # going on with the run's own config, a field changed
     code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "2")
     assert code == 0
-    assert "Going on from step 3" in said
+    assert "Resuming from step 3" in said
     code, _, err = run(capsys, "train", "--resume", "--out", str(out), "--lr", "0.1")
-    assert (code, "is over after 2 epochs: go on with more --epochs" in err) == (2, True)
+    assert (code, "is finished after 2 epochs: raise --epochs" in err) == (2, True)
     # a flag is held against the run's other flags, not against the defaults of 15 epochs
     code, _, err = run(capsys, "train", "--resume", "--out", str(out), "--warmup-epochs", "20")
     assert (code, "less than epochs=2" in err) == (2, True)

@@ -199,8 +199,8 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys, monkey
     assert main(["train", "--resume", "--epochs", "2", "--out", tuned]) == 0  # what it began with is in its checkpoint
     (tmp_path / "elsewhere").rename(tmp_path / "decomposed")
     for words, sentence in [
-        ([out], "is decomposed already"),
-        ([run, "--images", "0"], "--images 0: there are 1 to 48 training images"),
+        ([out], "is already decomposed"),
+        ([run, "--images", "0"], "--images 0: it must be from 1 to 48"),
         ([run, "--images", "20", "--out", out], "already holds a run"),
         ([run, "--write-plan", str(tmp_path / "nowhere" / "plan.json")], "choose another --write-plan"),
         ([run, "--seed", "-1"], "--seed -1: it must be at least 0"),
