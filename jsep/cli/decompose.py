@@ -42,10 +42,11 @@ def decompose(
 
     Args:
         run: The run folder of the trained network.
-        method: Depthwise separable convolutions, fitted to the weights only (svd) or to each channel's data (data),
-            with compensation between channels (comp), or by alternating least squares (als).
-            Alternatives are fewer channels, fitted to the weights (channel_svd) or to data (channel),
-            and a column followed by a row (spatial).
+        method: svd, data, comp and als give depthwise separable convolutions.
+            svd fits them to the weights only, and data to the responses of each channel.
+            comp adds compensation between channels, and als is alternating least squares.
+            channel_svd and channel keep fewer channels, chosen by the weights or by data.
+            spatial gives a column followed by a row.
         sweeps: Passes of comp over all channels.
         symmetric: Fit each layer on its inputs in the original network, not on those from decomposed layers.
         relu: Refit the pointwise part to the response after the ReLU, for layers that have one after them.

@@ -1,4 +1,4 @@
-"""Weights to begin with: of a run, of a file, with a classifier for other classes, or refused; and a teacher's."""
+"""Initial weights from a run or a file, with another classifier or refused; and those of a teacher."""
 
 import io
 

@@ -139,7 +139,7 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
         with pytest.raises(UserError, match=sentence):
             train(changed(config, **{"epochs": 3, **changes}), out, resume=True, console=QUIET)
         assert {name: (out / name).read_bytes() for name in before} == before
-    # while a run goes on, it has no result
+    # an unfinished run has no result
     (out / "results.csv").write_text("of two epochs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "CHECK_EVERY", 2)
@@ -221,7 +221,7 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
     assert not np.array_equal(averaged["classifier"]["kernel"], state["params"]["classifier"]["kernel"])
     _, before = load_variables(teacher)
     frozen, moved = (averaged[name]["kernel"] - before["params"][name]["kernel"] for name in ("conv1", "classifier"))
-    assert np.abs(frozen).max() < 1e-6  # an average of equals
+    assert np.abs(frozen).max() < 1e-6  # an average of equal values
     assert np.abs(moved).max() > 5e-6
     with pytest.raises(UserError, match="`freeze`=nothing: no parameter matches it"):
         train(changed(config, freeze=("nothing",)), tmp_path / "frozen", console=QUIET)
@@ -231,7 +231,7 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
     grey = dataclasses.replace(prepare(taught).dataset, image_shape=(28, 28, 1))
     with pytest.raises(UserError, match=r"`teacher`=.*: its network is not for images of 28x28x1"):
         open_teacher(taught, grey)
-    assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing to clear away
+    assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing was written
 
 
 def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
@@ -254,7 +254,7 @@ def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
 
 
 def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image(jpeg_tfds, tmp_path, monkeypatch):
-    """As on ImageNet: pictures of many sizes, decoded beside the step, cut at random, augmented on the device."""
+    """As on ImageNet: images of many sizes, decoded during the step, cropped at random and augmented on the device."""
     streamed = {"data": str(jpeg_tfds), "image_size": 32, "stream": True, "flip": True}
     recipe = {**streamed, "epochs": 2, "batch_size": 16, "devices": 1}
     config = replace_fields(RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}), recipe)
@@ -274,6 +274,6 @@ def test_every_flag_of_augmentation_reaches_the_step(config, jpeg_tfds):
     flags = {"crop": 1, "flip": True, "jitter": 0.4, "randaugment": (2, 7), "erase": 0.25}
     asked = changed(config, resized_crop=True, **flags)
     assert prepare(asked).recipe.augment == Augmentation(resized_crop=True, **flags)
-    # pictures of many sizes are cut while they are decoded, and not once more
+    # images of many sizes are cropped while they are decoded, and not again
     streamed = changed(asked, data=str(jpeg_tfds), image_size=8, stream=True)
     assert prepare(streamed).recipe.augment == Augmentation(**flags)

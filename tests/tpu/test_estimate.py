@@ -1,4 +1,4 @@
-"""Training steps compiled for TPUs that are not here. What needs the compiler is skipped without libtpu."""
+"""Training steps compiled for absent TPUs. Tests that need the compiler are skipped without libtpu."""
 
 import importlib.util
 
@@ -38,7 +38,7 @@ metadata={op_name="jit(_fun)/mul"}, backend_config={"window_config":{"estimated_
 
 
 def test_shares_of_a_program():
-    """Only HBM counts: 64 bytes of each bf16[4,8], 32 of the f32[8] that is copied once."""
+    """Only HBM counts: 64 bytes for each bf16[4,8], and 32 for the f32[8] that is copied once."""
     assert shares(PROGRAM, ["conv1", "conv1/pointwise"]) == (
         Share("conv1/pointwise", 100, 64 + 64 + 64 + 64),
         Share(OTHER, 5, 64 + 64),
