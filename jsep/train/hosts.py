@@ -23,7 +23,7 @@ CHILD = "JSEP_SUPERVISED"  # environment variable that marks the process that tr
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """How the processes of one training find each other; SLURM and TPU pods need none of these."""
+    """Meeting point of several processes that train together; not needed under SLURM and on TPU pods."""
 
     coordinator: str | None = None
     """HOST:PORT where process 0 listens, the same for all processes; auto asks Cloud TPU, Kubernetes or Open MPI."""

@@ -19,7 +19,7 @@ CHECK_EVERY = 25  # steps between two checks of the losses; a check waits for th
 
 @dataclasses.dataclass
 class Position:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
         step: number of steps done.
