@@ -104,7 +104,7 @@ def jpeg_tfds(tiny_tfds: Path) -> Path:
 
 @pytest.fixture
 def resnet8_state():
-    """The random state dict of a ResNet-8 in the layout of akamaster/pytorch_resnet_cifar10, for so many classes."""
+    """A random state dict of a ResNet-8 in the layout of akamaster/pytorch_resnet_cifar10."""
 
     def make(classes: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def resnet8_state():
 
 @pytest.fixture(scope="session")
 def trained():
-    """A network by name with options, as one that was trained: (model, variables), batch-norm statistics and all."""
+    """Make the model of a name with options, and random variables as if it were trained, statistics included."""
     import jax.numpy as jnp
     from flax.traverse_util import path_aware_map
 

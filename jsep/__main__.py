@@ -1,10 +1,10 @@
-"""The `jsep` command, and `python -m jsep`."""
+"""The entry point of `jsep` and `python -m jsep`."""
 
 import os
 import platform
 import sys
 
-# glibc keeps what it was given back, whatever its size, on pages of 2 MiB
+# glibc keeps freed memory of any size, on pages of 2 MiB
 TUNABLES = (
     "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
     ":glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
@@ -12,7 +12,7 @@ TUNABLES = (
 
 
 def run() -> int:
-    """Start the command line, with an allocator that suits XLA on a CPU."""
+    """Run the command line with an allocator that suits XLA on a CPU, and return its exit code."""
     _tune_allocator()
     from jsep.cli.main import main
 
@@ -20,12 +20,12 @@ def run() -> int:
 
 
 def _tune_allocator() -> None:
-    """Start again with glibc's allocator tuned, unless its tunables are set already.
+    """Restart the process with glibc's allocator tuned, unless its tunables are already set.
 
-    On a CPU, XLA allocates the temporaries and results of a step anew at each call, and glibc hands large ones back to
-    the system at once. Touching their pages for the first time then takes up to half of the time of an operation.
-    The allocator reads its tunables as a process starts, hence the exec.
-    A library must not do this to its user's process; a command may do it to its own.
+    On a CPU, XLA allocates the temporaries and results of a step again at each call, and glibc returns large buffers to
+    the system at once. Touching their pages for the first time then takes up to half of the time of an operation. glibc
+    reads its tunables only when a process starts, hence the exec. A command may do this to its own process; a library
+    must not.
     """
     if platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = TUNABLES

@@ -1,4 +1,4 @@
-"""The rows of a comparison, and their two csv files."""
+"""The results of runs as csv rows: results.csv and curves.csv."""
 
 import csv
 import io
@@ -18,11 +18,30 @@ CURVES_CSV = "curves.csv"
 
 @dataclass(frozen=True)
 class Result:
-    """One trained network: a row of results.csv.
+    """One trained network: a row of results.csv. Accuracies and the loss are those of the validation images.
 
-    Accuracies are fractions (0..1) and, like the loss, measured on the validation images.
-    `macs` and `flops` are per image, where a FLOP count has two per MAC plus the elements of
-    bias, pooling and batch norm; `train_seconds` leaves out compilation and evaluation.
+    Attributes:
+        model: name of the network.
+        seed: seed of the run.
+        dataset: name of the data set.
+        options: options of the network in text form.
+        epochs: passes over the training images.
+        batch_size: images per step, over all devices.
+        accuracy: accuracy after the last epoch, from 0 to 1.
+        loss: mean cross-entropy after the last epoch, in nats.
+        best_accuracy: accuracy after the best epoch, from 0 to 1.
+        best_epoch: the epoch with the best accuracy, counted from 1.
+        params: number of trainable parameters.
+        macs: multiply-accumulates per image.
+        flops: FLOPs per image: two per MAC, plus the elements of bias, pooling and batch norm.
+        train_seconds: seconds of training, without compilation and evaluation.
+        compile_seconds: seconds of compilation.
+        images_per_second: training images per second.
+        device: kind of device.
+        devices: number of devices.
+        jax: version of JAX.
+        python: version of Python.
+        date: day on which the run finished, as YYYY-MM-DD.
     """
 
     model: str
@@ -52,7 +71,15 @@ class Result:
 class CurvePoint:
     """One epoch of one trained network: a row of curves.csv.
 
-    `seconds` is the training time since the start of the run, at the end of the epoch.
+    Attributes:
+        model: name of the network.
+        seed: seed of the run.
+        epoch: the epoch, counted from 1.
+        train_loss: mean loss of the epoch's training steps, in nats.
+        train_accuracy: accuracy in the epoch's training steps, from 0 to 1.
+        val_loss: mean cross-entropy of the validation images after the epoch, in nats.
+        val_accuracy: accuracy on the validation images after the epoch, from 0 to 1.
+        seconds: seconds of training from the start of the run to the end of the epoch.
     """
 
     model: str
@@ -69,9 +96,14 @@ Row = TypeVar("Row", Result, CurvePoint)
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:
-    """Write rows of one dataclass as csv; `path` holds the old or the new file, never half of one.
+    """Write a csv file, replacing the whole file at once.
 
-    Raises UserError when there is no row, since the columns would be unknown.
+    Args:
+        path: the file.
+        rows: instances of one dataclass, whose fields are the columns.
+
+    Raises:
+        UserError: there is no row, so the columns are unknown.
     """
     if not rows:
         raise UserError(f"{path} was not written: give at least one row")
@@ -83,13 +115,17 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
 
 
 def read_rows(path: Path, cls: type[Row]) -> list[Row]:
-    """Read what `write_rows` wrote, each cell in the type that `cls` gives it.
+    """Read a csv file that `write_rows` wrote.
 
-    Columns that `cls` does not know are ignored. Raises UserError when the file cannot be read,
-    lacks a column, or holds a cell of another type.
+    Args:
+        path: the file.
+        cls: the dataclass of a row. Cells are converted to the types of its fields; other columns are ignored.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, or holds a cell of the wrong type.
     """
     try:
-        # A spreadsheet may have put a byte-order mark in front; "utf-8-sig" drops it.
+        # A spreadsheet may have added a byte-order mark, which "utf-8-sig" drops.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             records = [(reader.line_num, record) for record in reader]
@@ -107,22 +143,22 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
         except ValueError as error:
             raise UserError(
                 f"{path}, line {line}: {cell!r} in column {name} is not of type "
-                f"{types[name].__name__}; mend it or run `jsep compare` again"
+                f"{types[name].__name__}; correct it or run `jsep compare` again"
             ) from error
 
     rows = []
     for line, record in records:
-        # DictReader files surplus cells under None and fills absent ones with None.
+        # DictReader stores surplus cells under None and fills missing ones with None.
         if None in record or None in record.values():
             raise UserError(
-                f"{path}, line {line}: the row and the header differ in length; mend it or run `jsep compare` again"
+                f"{path}, line {line}: the row and the header differ in length; correct it or run `jsep compare` again"
             )
         rows.append(cls(**{name: parse(line, name, record[name]) for name in types}))
     return rows
 
 
 def by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Group rows by model, models in order of first appearance."""
+    """Group rows by model, in the order in which models first appear."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.model, []).append(row)
@@ -130,10 +166,13 @@ def by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def mean_std(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation of at least one value.
+    """Return the mean and the sample standard deviation of at least one value.
 
-    Both are NaN if any value is not finite, so that a diverged seed shows instead of vanishing
-    from the mean; the deviation of a single value is NaN.
+    Both are NaN if a value is not finite, so that a diverged seed remains visible. The deviation of a single value is
+    NaN.
+
+    >>> mean_std([2.0, 4.0])
+    (3.0, 1.4142135623730951)
     """
     if not all(map(math.isfinite, values)):
         return math.nan, math.nan

@@ -1,4 +1,4 @@
-"""The notebook, as it is run where there is no Colab: on the embedded digits, and once more after a break."""
+"""The notebook, run without Colab on the embedded digits, and again after an interruption."""
 
 from pathlib import Path
 
@@ -37,10 +37,10 @@ def test_the_notebook_runs_and_is_run_again_after_a_break(tmp_path, monkeypatch)
     assert said.count("epoch 2/2") == 3
     assert len([output for output in first["figures"] if "image/png" in output["data"]]) == 6
     table = first["table"][0]["data"]["text/markdown"]
-    # a break in the middle of the second network: its row is not written yet
+    # an interruption during the second network, whose row is not written yet
     (tmp_path / "runs/colab/digits/both_cnn-seed0/results.csv").unlink()
     again = execute()
     said = "".join(output.get("text", "") for output in again["train"])
-    assert "Going on from step 250 (epoch 2.00)" in said
+    assert "Resuming from step 250 (epoch 2.00)" in said
     assert "epoch 1/2" not in said  # nothing is trained twice
     assert again["table"][0]["data"]["text/markdown"] == table

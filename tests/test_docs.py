@@ -102,13 +102,13 @@ def test_the_page_of_networks_has_every_network():
 
 
 def test_every_row_file_is_shown_with_its_rows():
-    """Tables come from the csv files, whose names stand under them; no request for a table is left over."""
+    """Tables come from csv files, which are named below them; no placeholder of a table is left."""
     pages = "".join(hooks.filled((ROOT / "docs" / page).read_text()) for page in ("results.md", "tpu_zoo.md"))
     assert "<!-- table" not in pages
     for folder in ("experiments", "studies"):
         for path in (ROOT / folder / "results").glob("*.csv"):
             assert f"`{path.relative_to(ROOT).as_posix()}`" in pages
-    assert "| 97.50, 97.60 | 151,370 | 35,189,120 |" in pages  # two runs of one network, as their rows have them
+    assert "| 97.50, 97.60 | 151,370 | 35,189,120 |" in pages  # two runs of one network, as in their rows
     assert "| `als` | 64.0 / 70.9 |" in pages
 
 

@@ -1,4 +1,4 @@
-"""The walls of the house: imports go strictly downward, and pmap and Orbax each live in one file."""
+"""The structure of the package: imports go strictly downward, and one file each knows pmap and Orbax."""
 
 import ast
 from pathlib import Path
@@ -31,7 +31,7 @@ EVERYWHERE = {"__init__"}  # jsep itself: its version and three names of jsep.mo
 
 
 def modules() -> list[tuple[str, Path]]:
-    """The room and the file of every module."""
+    """Return the room and the file of every module."""
     files = sorted(PACKAGE.rglob("*.py"))
     return [(path.relative_to(PACKAGE).with_suffix("").parts[0], path) for path in files]
 

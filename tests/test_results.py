@@ -45,9 +45,9 @@ def test_columns_may_be_reordered_and_added(tmp_path):
     ("old", "new", "sentence"),
     [
         ("val_loss", "loss", r"lacks the column val_loss: run `jsep compare` again"),
-        (",0,1,", ",0,one,", r"line 2: 'one' in column epoch is not of type int; mend it"),
-        ("regular_cnn,", "", r"line 2: the row and the header differ in length; mend it"),
-        ("regular_cnn,", "regular_cnn,,", r"line 2: the row and the header differ in length; mend it"),
+        (",0,1,", ",0,one,", r"line 2: 'one' in column epoch is not of type int; correct it"),
+        ("regular_cnn,", "", r"line 2: the row and the header differ in length; correct it"),
+        ("regular_cnn,", "regular_cnn,,", r"line 2: the row and the header differ in length; correct it"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_remedy(tmp_path, old, new, sentence):

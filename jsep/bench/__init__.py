@@ -1,4 +1,4 @@
-"""Training steps, inference and single operations beside plain Flax and PyTorch, interleaved in one run."""
+"""Benchmarks of training, inference and single convolutions against plain Flax and PyTorch, interleaved in one run."""
 
 from jsep.bench.config import BenchConfig
 from jsep.bench.plain import plain_convolutions

@@ -1,4 +1,4 @@
-"""One thing to measure. Known to the parent and to every worker, so it imports neither JAX nor PyTorch."""
+"""A case of a benchmark. The parent and every worker import this file, so it imports neither JAX nor PyTorch."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,11 +6,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """A task on a network, or on one convolution where `op` is said (`model` is then empty).
+    """A task to time, on a network or on a single convolution.
 
-    task: for a network "train" is forward, backward and an SGD-momentum update, "infer" the forward pass in eval mode;
-    for a convolution "train" is forward and both gradients, "infer" the forward pass.
-    input_shape: height, width and channels. features: of the convolution's output.
+    Attributes:
+        task: "infer" for a forward pass in evaluation mode. "train" for a training step with SGD and momentum, or, for
+            a convolution, for the forward pass and both gradients.
+        dtype: type of the computation, "float32" or "bfloat16".
+        batch_size: images per iteration.
+        input_shape: height, width and channels of the input.
+        model: registered name of the network; empty for a convolution.
+        options: options of the network.
+        num_classes: number of classes of the network.
+        op: the convolution, "depthwise", "pointwise" or "dense"; empty for a network.
+        kernel_size: side of the convolution's kernel.
+        stride: stride of the convolution.
+        features: channels of the convolution's output.
     """
 
     task: str
@@ -37,7 +47,7 @@ class Case:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Case":
-        """JSON has no tuples, and a Linen module wants its options hashable."""
+        """Make a case from the JSON of its fields: lists become tuples, since Linen modules need hashable options."""
 
         def hashable(value: Any) -> Any:
             return tuple(map(hashable, value)) if isinstance(value, list) else value

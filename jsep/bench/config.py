@@ -1,4 +1,4 @@
-"""The settings of a benchmark, and the cases that they ask for."""
+"""The settings of a benchmark, and the cases that follow from them."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Measure a network, or single convolutions, beside plain Flax and PyTorch."""
+    """Time a network, or single convolutions, against plain Flax and PyTorch."""
 
     model: Positional[str] = "mobilenet_v1"
     """Registered name; `jsep models` lists them."""
@@ -28,31 +28,31 @@ class BenchConfig:
     input_shape: tuple[int, int, int] | None = None
     """Height, width and channels of the images; the published input by default."""
     batch_size: int = 64
-    """Images a step."""
+    """Images per iteration of a network."""
 
     op: Literal["none", "depthwise", "pointwise", "dense"] = "none"
-    """Measure this convolution instead of a network, for all --shapes, --kernels and --strides."""
+    """Time this convolution instead of a network, for all --shapes, --kernels and --strides."""
     shapes: tuple[str, ...] = ()
     """Inputs of the convolution as batch x height x width x channels, such as 32x32x32x128."""
     kernels: tuple[int, ...] = (3,)
-    """Kernel sizes; a pointwise convolution has 1."""
+    """Kernel sizes; those of pointwise convolutions are always 1."""
     strides: tuple[int, ...] = (1,)
     """Strides of the convolution."""
     features: int = 0
-    """Channels of the convolution's output; 0 takes as many as the input has."""
+    """Channels of the convolution's output; 0 means as many as the input has."""
 
     tasks: tuple[str, ...] = TASKS
-    """train: a whole step, or forward and both gradients of a convolution. infer: the forward pass."""
+    """train: a training step, or forward and both gradients of a convolution; infer: the forward pass."""
     dtypes: tuple[str, ...] = ("float32",)
-    """Of the computation: float32, bfloat16."""
+    """Types of the computation: float32, bfloat16."""
     contenders: tuple[str, ...] = CONTENDERS
-    """jsep; xla: the same with every convolution as Flax lowers it; torch and torch.compile: in channels_last."""
+    """Implementations to time: jsep, xla (jsep with Flax's convolutions), torch and torch.compile (channels_last)."""
     torch_python: Path | None = None
-    """Interpreter of another environment that has PyTorch; the two do not always install side by side."""
+    """Python interpreter of an environment with PyTorch, if it is not installed beside JAX."""
     rounds: int = 5
-    """The contenders take turns this many times."""
+    """Times that the contenders take turns."""
     iterations: int = 3
-    """Measurements of each contender a round."""
+    """Measurements of each contender per round."""
     out: Path = Path("runs/bench")
     """Folder of bench.csv, bench.png and bench.svg."""
 
@@ -64,7 +64,7 @@ class BenchConfig:
             _check_list(name, getattr(self, name))
             for word in getattr(self, name):
                 if word not in known:
-                    raise UserError(f"`{name}`={word}: there is no such thing; {nearest(word, known)}")
+                    raise UserError(f"`{name}`={word}: there is no such choice; {nearest(word, known)}")
         for name in ("kernels", "strides"):
             _check_list(name, getattr(self, name))
             require(min(getattr(self, name)) >= 1, name, min(getattr(self, name)), "at least 1")
@@ -77,7 +77,11 @@ class BenchConfig:
             raise UserError("`op` and `shapes` belong together, such as --op depthwise --shapes 32x32x32x128")
 
     def cases(self) -> list[Case]:
-        """Return everything there is to measure, tasks innermost."""
+        """Return all cases to measure; tasks vary fastest.
+
+        Raises:
+            UserError: there is no such network, or a shape or `features` does not fit.
+        """
         if self.op == "none":
             info = model_info(self.model)
             shape, options = self.input_shape or info.input_shape, dict(self.options)
@@ -93,7 +97,7 @@ class BenchConfig:
             batch_size, height, width, channels = _shape(text)
             features = self.features or channels
             if self.op == "depthwise" and features % channels:
-                raise UserError(f"`features`={features}: a depthwise one has a multiple of the {channels} channels")
+                raise UserError(f"`features`={features}: depthwise needs a multiple of the {channels} channels")
             convolution = {"op": self.op, "kernel_size": kernel, "stride": stride, "features": features}
             cases.append(Case(task, dtype, batch_size, (height, width, channels), **convolution))
         return cases

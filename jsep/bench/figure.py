@@ -1,4 +1,4 @@
-"""The figure of a benchmark: horizontal bars of milliseconds, one panel a case."""
+"""The figure of a benchmark: horizontal bars of milliseconds, one panel per case."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,16 @@ from jsep.bench.row import BenchRow
 from jsep.report.figures import INK, RC, STYLES
 
 COLOURS: dict[str, str] = dict(zip(CONTENDERS, (colour for colour, *_ in STYLES), strict=False))
-WIDTH, BAR, GAP = 7.0, 0.27, 0.75  # inches: the figure, a bar, and what a panel needs beside its bars
+WIDTH, BAR, GAP = 7.0, 0.27, 0.75  # inches: the figure, a bar, and the rest of a panel
 
 
 def save_figure(folder: Path, rows: Sequence[BenchRow]) -> None:
-    """Save bench.png and bench.svg in `folder`. Each case has its own scale; whiskers are the 10-90 % spread."""
+    """Save bench.png and bench.svg. Each case has its own scale; whiskers span the 10th to the 90th percentile.
+
+    Args:
+        folder: where to save them.
+        rows: the measurements, at least one.
+    """
     panels: dict[str, list[BenchRow]] = {}
     for row in rows:
         panels.setdefault(row.case, []).append(row)

@@ -1,4 +1,4 @@
-"""The contenders jsep and xla: one compiled function on one device, nothing donated."""
+"""The contenders jsep and xla: a compiled function on one device, without donated buffers."""
 
 import contextlib
 import time
@@ -20,7 +20,7 @@ Built = tuple[Callable[[], Any], float, str]
 
 
 def network(case: Case) -> nn.Module:
-    """What a case measures; a convolution is a network of one layer."""
+    """Return the network of a case; a convolution is a network of one layer."""
     size, stride, features = case.kernel_size, case.stride, case.features
     match case.op:
         case "depthwise":
@@ -33,7 +33,15 @@ def network(case: Case) -> nn.Module:
 
 
 def build(case: Case, contender: str) -> Built:
-    """A call that runs one iteration to its end, the seconds of compilation, and the device."""
+    """Compile a case.
+
+    Args:
+        case: the case.
+        contender: "jsep", or "xla" for Flax's convolutions.
+
+    Returns:
+        A function that runs one iteration to its end, the seconds of compilation, and the name of the device.
+    """
     function, state = _operation(case) if case.op else _model(case)
     start = time.perf_counter()
     with plain_convolutions() if contender == "xla" else contextlib.nullcontext():
@@ -52,7 +60,7 @@ def build(case: Case, contender: str) -> Built:
 
 
 def matmul_gflops(dtype: str) -> float:
-    """What this machine reaches in a product of two 1024x1024 matrices: the median of nine."""
+    """Return the GFLOP/s of a product of two 1024x1024 matrices on this machine, the median of nine runs."""
     size = 1024
     x = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(dtype))
     product = jax.jit(jnp.matmul)

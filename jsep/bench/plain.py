@@ -1,4 +1,4 @@
-"""jsep's own networks as plain Flax computes them: the rival that differs only in its convolutions."""
+"""jsep's networks with plain Flax convolutions: a contender that differs in nothing else."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,9 +11,9 @@ from jsep.ops.geometry import axes
 
 
 def plain_convolutions() -> AbstractContextManager[None]:
-    """Let `flax.linen.Conv` compute every convolution of `jsep.layers`, with the same parameters, in this context.
+    """Return a context in which `flax.linen.Conv` computes every convolution of `jsep.layers`, with its parameters.
 
-    A jitted function keeps what it was traced with, so it must be traced inside.
+    A jitted function keeps the convolutions that it was traced with, so it must be traced inside the context.
     """
     return watch(_as_flax, Conv, DepthwiseConv, PointwiseConv)
 
@@ -21,7 +21,7 @@ def plain_convolutions() -> AbstractContextManager[None]:
 def _as_flax(layer: Conv | DepthwiseConv | PointwiseConv, call: Any, x: Array) -> Array:
     if layer.is_initializing():
         return call(x)
-    # a module without a parent, so that it finds its parameters here and not in the network
+    # a module without a parent, which takes its parameters from here and not from the network
     y: Any = _twin(layer, x).apply({"params": layer.variables["params"]}, x)
     return y
 
@@ -33,7 +33,7 @@ def _twin(layer: Conv | DepthwiseConv | PointwiseConv, x: Array) -> nn.Conv:
     if isinstance(layer, PointwiseConv):
         return nn.Conv(layer.features, (1, 1), strides, "VALID", **common)
     kernel, dilation = axes(layer.kernel_size, spatial), axes(layer.dilation, spatial)
-    pads = layer.padding  # Flax knows all of them except for PyTorch's
+    pads = layer.padding  # Flax knows all of them but PyTorch's
     if pads == "TORCH":
         pads = [(d * (k // 2), d * (k // 2)) for k, d in zip(kernel, dilation, strict=True)]
     if isinstance(layer, Conv):

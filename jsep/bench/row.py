@@ -1,30 +1,49 @@
-"""A measurement: one row of bench.csv."""
+"""The rows of bench.csv."""
 
 from dataclasses import dataclass
 
-BUSY = 0.1  # share of the cores that others may take before figures are called disturbed
+BUSY = 0.1  # fraction of the cores that other processes may use before figures count as disturbed
 
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One contender at one case: a row of bench.csv. A figure that was not measured is None, and `note` says why.
+    """The measurement of one contender in one case. A figure that was not measured is None, and `note` says why.
 
     Attributes:
         case: the case in words.
-        contender: jsep, xla, torch or torch.compile.
-        task, model, options, op, kernel_size, stride, features, batch_size, input_shape, dtype: the case, see `Case`.
-        rounds, iterations: how often contenders took turns, and how many times each measured in a turn.
-        ms, ms_p10, ms_p90: median, 10th and 90th percentile of all iterations, in milliseconds.
-        ratio: time over jsep's: the median over the rounds of the ratio of their medians.
-        images_per_second: images through a network.
-        gflops: 2 * MACs a second (three times as many for training), in 1e9.
-        matmul_gflops: the same of a 1024x1024 product in this run.
-        compile_seconds, first_call_seconds: time of compilation, and of the first call.
-        peak_mb: largest memory of the process, compilation included.
-        foreign_cores: cores that other processes kept busy, at least. Taking turns does not even that out: PyTorch's
-            threads wait for each other at every operation, so a busy neighbour slows it far more than it slows us.
-        macs: multiply-accumulates of the whole batch.
-        device, processor, cores, jax, torch, python, date: where and when it was measured.
+        contender: "jsep", "xla", "torch" or "torch.compile".
+        task: "train" or "infer", see `Case`.
+        model: registered name of the network; empty for a convolution.
+        options: options of the network in text form.
+        op: the convolution; empty for a network.
+        kernel_size: side of the convolution's kernel.
+        stride: stride of the convolution.
+        features: channels of the convolution's output.
+        batch_size: images per iteration.
+        input_shape: height, width and channels of the input, such as "32x32x3".
+        dtype: type of the computation.
+        rounds: how often the contenders took turns.
+        iterations: measurements per turn.
+        ms: median of all iterations, in milliseconds.
+        ms_p10: 10th percentile, in milliseconds.
+        ms_p90: 90th percentile, in milliseconds.
+        ratio: time relative to jsep's: the ratio of the medians of a round, and of these ratios the median.
+        images_per_second: throughput of a network.
+        gflops: 2 FLOPs per MAC and second, in 1e9; a training step counts as three forward passes.
+        matmul_gflops: GFLOP/s of a product of 1024x1024 matrices in the same run.
+        compile_seconds: seconds of compilation.
+        first_call_seconds: seconds of the first call.
+        peak_mb: peak memory of the process in MiB, including compilation.
+        foreign_cores: lower bound of the cores that other processes kept busy. Taking turns does not make up for them:
+            PyTorch's threads wait for each other at every operation, so a busy machine slows it more than it slows JAX.
+        macs: multiply-accumulates of a forward pass of the whole batch.
+        device: name of the device.
+        processor: name of the CPU.
+        cores: number of CPU cores.
+        jax: version of JAX.
+        torch: version of PyTorch; empty for other contenders.
+        python: version of Python.
+        date: date and time in UTC.
         note: why figures are missing.
     """
 
@@ -65,5 +84,5 @@ class BenchRow:
 
     @property
     def disturbed(self) -> bool:
-        """Whether other processes took so much of the machine that the figures are not to be trusted."""
+        """Whether other processes used so much of the machine that the figures cannot be trusted."""
         return (self.foreign_cores or 0.0) > BUSY * self.cores

@@ -1,4 +1,4 @@
-"""The race: one process for each contender, which take turns, and the figures that come of it."""
+"""The benchmark: a process for each contender, turns, and the resulting figures."""
 
 import contextlib
 import datetime
@@ -27,33 +27,47 @@ from jsep.files import make_folder
 from jsep.results import write_rows
 
 WORKER = Path(__file__).with_name("worker.py")
-TICKS = 0.1  # seconds by which the system's count of a case may be wrong: it samples a hundred times a second
+TICKS = 0.1  # seconds by which the system's busy time may be off, since it samples a hundred times a second
 CASE_FIELDS = ("task", "model", "op", "kernel_size", "stride", "features", "batch_size", "dtype")
 
 
 class WorkerFailed(Exception):
-    """A contender that cannot go on, in one sentence."""
+    """A contender that cannot continue. The message is one sentence."""
 
 
 class Worker:
-    """The process of one contender, which answers each line with one line."""
+    """The process of one contender, which answers each line with one line.
+
+    Every question raises `WorkerFailed` if the process reports an error or has ended.
+    """
 
     def __init__(self, python: str | Path, job: Mapping[str, Any], log: IO[str]):
+        """Start the process.
+
+        Args:
+            python: the interpreter.
+            job: the contender, the case and the number of parameters of its network.
+            log: the file that receives what the process prints.
+        """
         self._process = subprocess.Popen(
             [python, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
         self._line = json.dumps(job)
 
     def build(self) -> dict[str, Any]:
+        """Build the case, and return the seconds of compilation and of the first call, and the device."""
         return self._ask(self._line)
 
     def round(self, iterations: int) -> dict[str, Any]:
+        """Run some iterations, and return their seconds and those that other processes were busy."""
         return self._ask(f"round {iterations}")
 
     def finish(self) -> dict[str, Any]:
+        """End the input, and return the peak of memory and, from jsep, the speed of a matrix product."""
         return self._ask(None)
 
     def stop(self) -> None:
+        """Kill the process."""
         with contextlib.suppress(BrokenPipeError), self._process:  # waits and closes the pipes
             self._process.kill()
 
@@ -68,7 +82,7 @@ class Worker:
                 print(line, file=stdin, flush=True)
         answer = stdout.readline()
         if not answer:
-            raise WorkerFailed(f"its process ended with code {self._process.wait()}: bench.log has its last words")
+            raise WorkerFailed(f"its process ended with code {self._process.wait()}: see the end of bench.log")
         values = json.loads(answer)
         if "error" in values:
             raise WorkerFailed(values["error"])
@@ -76,13 +90,20 @@ class Worker:
 
 
 def bench(config: BenchConfig, console: Console) -> list[BenchRow]:
-    """Measure every case with every contender; write bench.csv, bench.png and bench.svg in `config.out`.
+    """Measure every case with every contender, and write bench.csv, bench.png and bench.svg.
+
+    Args:
+        config: the cases, the contenders and the folder of the files.
+        console: for the progress and a table of each case.
+
+    Returns:
+        A row for each case and contender. If a contender fails, its row says why.
 
     Raises:
-        UserError: the input cannot work. A contender that fails is no error: its row says why.
+        UserError: the input cannot work.
     """
     cases = config.cases()
-    tables = [count(network(case), case.input_shape) for case in cases]  # refuses what cannot be built, before any work
+    tables = [count(network(case), case.input_shape) for case in cases]  # refuses wrong cases before any work
     make_folder(config.out)
     rows: list[BenchRow] = []
     with (config.out / "bench.log").open("w") as log:
@@ -98,7 +119,7 @@ def bench(config: BenchConfig, console: Console) -> list[BenchRow]:
 
 @dataclass
 class _Found:
-    """What a contender has answered so far: its facts, and each round."""
+    """The answers of a contender so far: its facts and its rounds."""
 
     facts: dict[str, Any]
     rounds: list[dict[str, Any]]
@@ -123,7 +144,7 @@ def _race(case: Case, params: int, config: BenchConfig, log: IO[str], console: C
     with contextlib.ExitStack() as stack, console.status(str(case)) as status:
 
         def turn(contender: str, doing: str) -> None:
-            """One turn of a contender that has not failed yet."""
+            """Give a contender a turn, unless it has failed."""
             worker, mine = workers[contender], found[contender]
             if mine.note:
                 return
@@ -139,7 +160,7 @@ def _race(case: Case, params: int, config: BenchConfig, log: IO[str], console: C
             except WorkerFailed as error:
                 mine.note = str(error)
 
-        for contender in config.contenders:  # one builds after the other, so that none disturbs another's compilation
+        for contender in config.contenders:  # one after the other, so that none disturbs another's compilation
             elsewhere = config.torch_python if contender.startswith("torch") else None
             worker = Worker(
                 elsewhere or sys.executable, {"contender": contender, "case": asdict(case), "params": params}, log
@@ -228,14 +249,14 @@ def _print(case: Case, rows: Sequence[BenchRow], console: Console) -> None:
             _shown(row.peak_mb, ",.0f"),
             row.note,
         )
-    # at its natural width where the output is no terminal: a cut figure is no figure
+    # wide enough for every figure if the output is not a terminal
     wide = Console(file=console.file, width=200, quiet=console.quiet, highlight=False)
     (console if console.is_terminal else wide).print(table)
     if rate := rows[0].matmul_gflops:
-        console.print(f"a 1024x1024 product in {case.dtype}, in the same run: {rate:,.0f} GFLOP/s")
+        console.print(f"A product of 1024x1024 matrices in {case.dtype}, in the same run: {rate:,.0f} GFLOP/s")
     if any(row.disturbed for row in rows):
         foreign = max(row.foreign_cores or 0.0 for row in rows)
-        console.print(f"Disturbed: other processes kept {foreign:.1f} cores busy. Measure again on a quiet machine.")
+        console.print(f"Disturbed: other processes kept {foreign:.1f} cores busy. Measure again on an idle machine.")
     console.print()
 
 
@@ -251,7 +272,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """What JAX calls cpu, by the name that the system has for it."""
+    """Return the name of the CPU, which JAX only calls cpu."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,5 +1,5 @@
-"""The contenders torch and torch.compile, in channels_last. On CUDA where PyTorch has it, as JAX does."""
-# torch is an extra, and not where types are checked
+"""The contenders torch and torch.compile, in channels_last. Like JAX, they run on the GPU if there is one."""
+# torch is an extra, and not installed where types are checked
 # pyright: reportMissingImports=false
 
 from collections.abc import Callable
@@ -16,7 +16,20 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def build(case: Case, contender: str, params: int) -> tuple[Callable[[], Any], float, str]:
-    """A call that runs one iteration to its end, the seconds of compilation so far (none), and the device."""
+    """Build a case.
+
+    Args:
+        case: the case.
+        contender: "torch" or "torch.compile".
+        params: number of parameters that the network must have.
+
+    Returns:
+        A function that runs one iteration to its end, the seconds of compilation so far (none), and the name of the
+        device.
+
+    Raises:
+        LookupError: PyTorch has no such network.
+    """
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shape = (case.batch_size, case.input_shape[2], *case.input_shape[:2])

@@ -1,5 +1,5 @@
-"""PyTorch twins of jsep's networks, to race against: the same layers, parameters and padding."""
-# torch is an extra, and not where types are checked
+"""PyTorch twins of jsep's networks to compare speed with: the same layers, parameters and padding."""
+# torch is an extra, and not installed where types are checked
 # pyright: reportMissingImports=false
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class MobileNetV1(nn.Sequential):
-    """MobileNet V1 (arXiv 1704.04861, Table 1); a `stem_stride` of 1 is the form for 32x32 images."""
+    """MobileNet V1 (arXiv 1704.04861, Table 1); for images of 32x32, `stem_stride` is 1."""
 
     def __init__(self, num_classes: int = 1000, width: float = 1.0, stem_stride: int = 2):
         widths = [int(width * base) for base in (64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)]
@@ -25,7 +25,7 @@ class MobileNetV1(nn.Sequential):
 
 
 class DenseNet(nn.Sequential):
-    """DenseNet for 32x32 images (arXiv 1608.06993), with the fields of jsep's."""
+    """DenseNet for images of 32x32 (arXiv 1608.06993), with the options of jsep's DenseNet."""
 
     def __init__(self, num_classes: int, depth: int, growth: int, bottleneck: bool, compression: float):
         channels = 2 * growth if bottleneck else 16
@@ -92,7 +92,17 @@ TWINS: dict[str, Callable[..., nn.Module]] = {
 
 
 def twin(name: str, num_classes: int, params: int, **options: object) -> nn.Module:
-    """The PyTorch network of a registered name; one whose number of parameters is another is no twin."""
+    """Return the PyTorch network of a registered name, in channels_last.
+
+    Args:
+        name: registered name.
+        num_classes: number of classes.
+        params: number of parameters of jsep's network, which the twin must have, too.
+        **options: options of the network.
+
+    Raises:
+        LookupError: there is no twin, or it has another number of parameters.
+    """
     if name not in TWINS:
         raise LookupError(f"{name} has no PyTorch twin")
     try:

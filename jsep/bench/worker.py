@@ -1,7 +1,8 @@
-"""One contender in a process of its own. The parent starts this file as a script.
+"""The process of one contender. The parent runs this file as a script.
 
-In comes a job, one line of JSON, then "round N" as often as it likes, then the end of input. Out goes one line of JSON
-for each: what building and the first call cost, the seconds of N iterations, the peak of memory. An `error` is last.
+It reads a job, which is one line of JSON, then any number of lines "round N", then the end of the input. It answers
+each with a line of JSON: the seconds of building and of the first call, the seconds of N iterations, the peak of
+memory. After an answer with an `error` it ends.
 """
 
 import json
@@ -19,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints belongs to the log
+    os.dup2(2, 1)  # what libraries print goes to the log
 
     def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
@@ -28,7 +29,7 @@ def main() -> None:
         job = json.loads(sys.stdin.readline())
         run, compile_seconds, device = _build(job)
         first, second = _seconds(run), _seconds(run)
-        # some compile before the first call, some within it
+        # some contenders compile before the first call, others during it
         compile_seconds += max(0.0, first - second)
         torch = getattr(sys.modules.get("torch"), "__version__", "")
         answer(compile_seconds=compile_seconds, first_call_seconds=first, device=device, torch=str(torch))
@@ -56,7 +57,7 @@ def main() -> None:
 def _build(job: dict[str, Any]) -> tuple[Callable[[], Any], float, str]:
     sys.path[0] = str(PACKAGE.parent)  # instead of this file's folder
     if job["contender"].startswith("torch"):
-        # packages without their __init__, which import JAX: PyTorch's memory is to be its own
+        # skip each package's __init__, which imports JAX: only PyTorch's memory is to be measured
         for name, folder in (("jsep", PACKAGE), ("jsep.bench", PACKAGE / "bench")):
             sys.modules[name] = types.ModuleType(name)
             sys.modules[name].__path__ = [str(folder)]
@@ -77,7 +78,7 @@ def _seconds(run: Callable[[], Any]) -> float:
 
 
 def _busy_seconds() -> float | None:
-    """Of all cores together since the machine started, where the system tells."""
+    """Return the busy seconds of all cores since the machine started, or None if the system does not tell."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -86,7 +87,10 @@ def _busy_seconds() -> float | None:
 
 
 def _peak_mb() -> float:
-    """Of this process. On Linux `getrusage` begins with what the parent held when it started us; status does not."""
+    """Return the peak memory of this process in MiB.
+
+    On Linux, `getrusage` includes what the parent held when it started this process; /proc/self/status does not.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The command line: one file for each command, which turns flags into values and results into lines.
+"""The command line: a file for each command, which turns flags into values and prints the results.
 
-`main` imports a command's file when that command is typed, and nothing else: `jsep --help` loads neither JAX nor Flax.
+`main` imports the file of a command only when that command is typed: `jsep --help` loads neither JAX nor Flax.
 """

@@ -1,4 +1,4 @@
-"""`jsep bench`: a network, or single convolutions, timed beside plain Flax and PyTorch."""
+"""`jsep bench`: a network, or single convolutions, timed against plain Flax and PyTorch."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""`jsep compare`: the networks of an experiment trained and set side by side."""
+"""`jsep compare`: the networks of an experiment, trained and shown side by side."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from jsep.train import Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Compare:
-    """The flags, whose defaults are the values of the experiment file."""
+    """The flags. Their defaults are the values of the experiment file."""
 
     models: tuple[str, ...]
-    """The networks to train, in the order of the report."""
+    """Networks to train, in the order of the report."""
     options: Mapping[str, Any]
-    """Options that all networks get, such as width=0.25."""
+    """Options of all networks, such as width=0.25."""
     seeds: int
-    """Runs of each network, with seeds --seed, --seed + 1, ..."""
+    """Runs of each network, with the seeds --seed, --seed + 1, ..."""
     out: Path
     """Folder of the runs, results.csv, the figures and report.html."""
     recipe: OmitArgPrefixes[Recipe]
     resume: bool = False
-    """Keep the runs that --out holds already, and go on with the rest."""
+    """Keep the finished runs in --out, and continue with the rest."""
 
 
 def run(argv: Sequence[str]) -> None:

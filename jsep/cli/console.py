@@ -1,4 +1,4 @@
-"""What all commands print with: one console, and tables that are aligned and never cut."""
+"""The console of all commands, and tables that are aligned and never truncated."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,13 @@ console = Console(soft_wrap=True, highlight=False)
 
 
 def new_table(*words: str, numbers: Sequence[str] = (), then: Sequence[str] = ()) -> Table:
-    """Return a table with columns of words, then columns of numbers aligned to the right, then words again."""
+    """Return an empty table.
+
+    Args:
+        *words: headings of the first columns, which hold words.
+        numbers: headings of the columns after them, which hold numbers and are aligned to the right.
+        then: headings of the last columns, which hold words.
+    """
     table = Table(*words, box=None, pad_edge=False)
     for heading in numbers:
         table.add_column(heading, justify="right")
@@ -19,7 +25,7 @@ def new_table(*words: str, numbers: Sequence[str] = (), then: Sequence[str] = ()
 
 
 def print_table(table: Table) -> None:
-    """Print a table, at its natural width where the output is no terminal: a figure must not be cut."""
+    """Print a table; if the output is not a terminal, wide enough that no figure is cut."""
     if not console.is_terminal:
         Console(width=200, highlight=False).print(table)
     else:
@@ -27,5 +33,5 @@ def print_table(table: Table) -> None:
 
 
 def size(shape: Sequence[int]) -> str:
-    """Return a shape as people write it: 32x32x3."""
+    """Return a shape as text, such as 32x32x3."""
     return "x".join(map(str, shape))

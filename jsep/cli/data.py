@@ -1,4 +1,4 @@
-"""`jsep data`: the data sets that have a name, listed and prepared."""
+"""`jsep data`: lists and prepares the data sets that jsep knows by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def list_sets(data_dir: Path | None = None) -> None:
-    """List the data sets that have a name, and where they lie.
+    """List the data sets that jsep knows by name, and where they are prepared.
 
     Args:
         data_dir: Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
@@ -39,12 +39,12 @@ def list_sets(data_dir: Path | None = None) -> None:
         table.add_row(name, f"{classes:,}", f"{images:,}", size(shape), lies, place)
     print_table(table)
     console.print(
-        f"\nPrepared sets are looked for in {folder}; jsep data prepare NAME says what one needs and prepares it."
+        f"\nPrepared sets are looked up in {folder}; jsep data prepare NAME says what one needs, and prepares it."
     )
 
 
 def prepare_set(name: Positional[str], data_dir: Path | None = None) -> None:
-    """Say what preparing a data set needs, then download and prepare it.
+    """Say what a data set needs, then download and prepare it.
 
     Args:
         name: A name that `jsep data list` prints.
@@ -54,7 +54,7 @@ def prepare_set(name: Positional[str], data_dir: Path | None = None) -> None:
     from jsep.data.sources import EMBEDDED, data_folder, find_entry, newest_version
 
     if name == EMBEDDED:
-        console.print(f"{EMBEDDED} is a part of jsep: nothing to prepare")
+        console.print(f"{EMBEDDED} comes with jsep: there is nothing to prepare")
         return
     entry, folder = find_entry(name), data_folder(data_dir)
     place = newest_version(folder / entry.tfds_name)

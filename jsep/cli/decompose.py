@@ -1,4 +1,4 @@
-"""`jsep decompose`: a trained run's dense convolutions turned into cheaper ones."""
+"""`jsep decompose`: replaces the dense convolutions of a trained run by cheaper ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,27 +35,29 @@ def decompose(
     seed: int = 0,
     out: Path = Path("runs/decomposed"),
 ) -> None:
-    """Turn the dense convolutions of a trained run into cheaper ones, layer by layer, all at equal MACs.
+    """Replace the dense convolutions of a trained run by cheaper ones, layer by layer.
 
-    The new run folder is one that `jsep eval` takes and `jsep train --init` tunes further. In it, layers.csv and
-    layers.png show what became of each layer.
+    All methods give the same MACs. `jsep eval` evaluates the new run folder, and `jsep train --init` fine-tunes it. Its
+    layers.csv and layers.png show the error and cost of each layer.
 
     Args:
         run: The run folder of the trained network.
-        method: Depthwise separable by the weights only (svd), by each channel's data (data), with compensation
-            between channels (comp), or by alternating least squares (als). Rivals at the same MACs: few channels by
-            the weights (channel_svd) or by data (channel), a column and a row (spatial).
-        sweeps: Times that comp goes through all channels.
-        symmetric: Fit each layer to the untouched network, not to what the decomposed layers before it deliver.
-        relu: Refit the pointwise part to the response behind a ReLU, for layers that have one behind them.
-        images: Training images to fit to.
+        method: svd, data, comp and als give depthwise separable convolutions.
+            svd fits them to the weights only, and data to the responses of each channel.
+            comp adds compensation between channels, and als is alternating least squares.
+            channel_svd and channel keep fewer channels, chosen by the weights or by data.
+            spatial gives a column followed by a row.
+        sweeps: Passes of comp over all channels.
+        symmetric: Fit each layer on its inputs in the original network, not on those from decomposed layers.
+        relu: Refit the pointwise part to the response after the ReLU, for layers that have one after them.
+        images: Number of training images to fit to.
         points: Windows taken from each image for each layer.
         layers: Wildcards of the convolutions to replace, such as 'stage[345]_*'.
-        plan: A plan as --write-plan makes it, edited or not, instead of --layers.
+        plan: Plan file to use instead of --layers, as --write-plan writes it; it may be edited.
         write_plan: Write the plan to this file and stop.
-        recalibrate: Batches of training images that renew the statistics of all batch norms; 0 for none.
-        checkpoint: best, last, or a step.
-        data: Another data set to fit to; the run's own by default.
+        recalibrate: Batches of training images from which batch norms take new statistics; 0 keeps the old ones.
+        checkpoint: Checkpoint to decompose: best, last, or a step.
+        data: Data set to fit to; the run's own by default.
         data_dir: Where TFDS keeps its data sets.
         seed: Seed of the choice of images and windows.
         out: The new run folder.
@@ -86,7 +88,7 @@ def _print_layers(rows: Sequence[LayerResult], out: Path) -> None:
     print_table(table)
     before, after = (sum(getattr(row, name) for row in rows) for name in ("macs_before", "macs_after"))
     console.print(
-        "error: root mean square of the error in the linear response, over that of the response about its mean, on the "
-        "images of the fit.\ninherited: the same for the untouched layer behind the decomposed ones.\n"
+        "error: root mean square error of the linear response, relative to the response's standard deviation, on the "
+        "images of the fit.\ninherited: the same for the original layer after the decomposed ones before it.\n"
         f"MACs of these layers: {before:,} before, {after:,} after. The run is in {out}; jsep eval {out} evaluates it"
     )

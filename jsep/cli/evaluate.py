@@ -1,4 +1,4 @@
-"""`jsep eval`: accuracy and loss of a checkpoint."""
+"""`jsep eval`: the accuracy and loss of a checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +22,14 @@ def evaluate(
     data_dir: Path | None = None,
     batch_size: int | None = None,
 ) -> None:
-    """Evaluate a run's checkpoint on every test image, once.
+    """Evaluate a checkpoint of a run on every test image once.
 
     Args:
         run: The run folder.
-        checkpoint: best, last, or a step.
-        data: Another data set with the same number of classes; the run's own by default.
+        checkpoint: Checkpoint to evaluate: best, last, or a step.
+        data: Data set with the same number of classes; the run's own by default.
         data_dir: Where TFDS keeps its data sets.
-        batch_size: Images a step.
+        batch_size: Images per step; the run's own batch size by default.
     """
     found = evaluate_run(run, checkpoint, **given(data=data, data_dir=data_dir, batch_size=batch_size))
     console.print(

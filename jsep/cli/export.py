@@ -1,4 +1,4 @@
-"""`jsep export`: a run's network as a file for other programs."""
+"""`jsep export`: the network of a run as a file for other programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,27 +25,27 @@ def export(
     data: str | None = None,
     data_dir: Path | None = None,
 ) -> None:
-    """Write a run's network for other programs, run the file, and compare its logits with the live network's.
+    """Export the network of a run to a file, run the file, and compare its logits with those of the network in JAX.
 
-    The file takes float32 images (n, h, w, c) from 0 to 1 and gives logits: the run's normalisation is inside, and
-    batch norms are folded into convolutions. safetensors holds only the weights, as trained. Classes and sizes are
-    written beside the file as JSON.
+    The file takes float32 images (n, h, w, c) from 0 to 1 and returns logits. It includes the normalisation of images,
+    and batch norms are folded into convolutions. A safetensors file holds only the weights, as trained. The names of
+    the classes and the image size are written beside the file as JSON.
 
     Args:
         run: The run folder.
-        to: stablehlo (jax.export), onnx and tflite (extras of their own), or safetensors.
-        out: The file; model.FORMAT in the run folder by default.
-        checkpoint: best, last, or a step.
-        images: Test images to compare on, beside 16 random ones.
-        data: Another data set with the same classes; the run's own by default.
+        to: Format: stablehlo (by jax.export), onnx or tflite (each needs its extra), or safetensors.
+        out: File to write; model.FORMAT in the run folder by default.
+        checkpoint: Checkpoint to export: best, last, or a step.
+        images: Number of test images to compare on, beside 16 random ones.
+        data: Data set with the same classes; the run's own by default.
         data_dir: Where TFDS keeps its data sets.
     """
     report = export_run(run, to, out, checkpoint=checkpoint, images=images, **given(data=data, data_dir=data_dir))
     shown = report.test_images + report.random_images
     console.print(f"{report.path}: {report.model} at step {report.step}, {report.path.stat().st_size:,} bytes")
     if to != "safetensors":
-        console.print(f"{report.folded} of {report.norms} batch norms went into the convolutions before them")
+        console.print(f"{report.folded} of {report.norms} batch norms were folded into the convolutions before them")
     console.print(
-        f"Run again on {report.test_images} test and {report.random_images} random images: logits within "
-        f"{report.difference:.1e} of the largest from the live network's, the same class on {report.same} of {shown}"
+        f"Compared with JAX on {report.test_images} test and {report.random_images} random images: logits differ by at "
+        f"most {report.difference:.1e} of the largest, and {report.same} of {shown} images get the same class"
     )

@@ -1,4 +1,4 @@
-"""Flags: how the values that commands take are read from the command line."""
+"""Flags: reading the values that commands take from the command line."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ _registry = ConstructorRegistry()
 
 @_registry.primitive_rule
 def _options(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Options of a network: typed as NAME=VALUE, kept as a mapping."""
+    """Tell tyro how to read a mapping, the options of a network: as words NAME=VALUE."""
     if typing.get_origin(info.type) is not Mapping and info.type is not Mapping:
         return None
     return PrimitiveConstructorSpec(
@@ -35,16 +35,20 @@ def parse(shape: type[T] | Callable[..., T], command: str, argv: Sequence[str], 
     """Read the flags of a command.
 
     Args:
-        shape: a dataclass to be filled in, or a function to be called, whose fields or parameters are the flags.
-        command: the command's name.
-        argv: the words behind it.
-        **more: for `tyro.cli`, such as a default.
+        shape: a dataclass to fill in or a function to call. Its fields or parameters are the flags.
+        command: name of the command.
+        argv: the words after it.
+        **more: further arguments of `tyro.cli`, such as a default.
 
     Returns:
         The dataclass, or what the function returns.
+
+    Raises:
+        UserError: a value is refused by its dataclass or function.
+        SystemExit: --help was typed, or there is an unknown flag or an unreadable value.
     """
     said = io.StringIO()
-    # a function runs inside, and what it says must not wait
+    # a function runs inside `tyro.cli`, and what it prints must not be held back
     quiet = contextlib.redirect_stderr(said) if isinstance(shape, type) else contextlib.nullcontext()
     try:
         with _registry, quiet:
@@ -57,12 +61,12 @@ def parse(shape: type[T] | Callable[..., T], command: str, argv: Sequence[str], 
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
-    """The sentence of a value that refused itself, for which tyro, which catches any ValueError, has said its own."""
+    """Return the `UserError` behind an error of tyro, which catches every ValueError; None if there is none."""
     while error and not isinstance(error, UserError):
         error = error.__context__
     return error
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Return the values that somebody typed, which are those that are not None."""
+    """Return the values that were typed, that is, are not None."""
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The `jsep` command: finds the command's file, and turns errors into sentences and exit codes."""
+"""The `jsep` command: dispatches to the file of each command, and turns errors into messages and exit codes."""
 
 import importlib
 import logging
@@ -12,23 +12,23 @@ from jsep.errors import Diverged, Interrupted, UserError, nearest, with_flags
 HELP = """\
 jsep: efficient convolutional networks in JAX and Flax.
 
-  jsep models [PATTERN]         list the networks: parameters, multiply-accumulates, where the facts come from
+  jsep models [PATTERN]         list the networks with their parameters, multiply-accumulates and sources
   jsep show MODEL               print the layers of one network
-  jsep train [MODEL]            train a network into a run folder; --resume goes on
+  jsep train [MODEL]            train a network into a run folder; --resume continues
   jsep eval RUN                 print the accuracy and loss of a run's checkpoint
-  jsep compare [EXPERIMENT]     train the networks of an experiment and make a report of them
-  jsep bench [MODEL]            time a network beside plain Flax and PyTorch
-  jsep decompose RUN            turn the dense convolutions of a trained run into separable ones, in a new run folder
-  jsep tpu MODEL                compile a training step for a TPU that need not be present: memory, traffic, bounds
-  jsep data list|prepare        list the data sets, say what preparing one needs, and prepare it
-  jsep port MODEL [FILE]        take over weights from PyTorch; --check compares both networks stage by stage
-  jsep export RUN --to FORMAT   write a run's network as StableHLO, ONNX, TFLite or safetensors, and check the file
+  jsep compare [EXPERIMENT]     train the networks of an experiment and write a report
+  jsep bench [MODEL]            time a network against plain Flax and PyTorch
+  jsep decompose RUN            replace the dense convolutions of a trained run by cheaper ones
+  jsep tpu MODEL                estimate a training step on a TPU without having one: memory, traffic, bound of its time
+  jsep data list|prepare        list the data sets, or prepare one
+  jsep port MODEL [FILE]        convert weights from PyTorch; --check compares both networks stage by stage
+  jsep export RUN --to FORMAT   export the network of a run to StableHLO, ONNX, TFLite or safetensors
 
-Each command explains itself: jsep train --help.
-A first look: jsep show separable_cnn, then jsep compare.
+For the flags of a command: jsep train --help.
+To begin: jsep show separable_cnn, then jsep compare.
 """
 
-# the file in this folder that has `run(argv)`
+# each command's module in this package, which has `run(argv)`
 COMMANDS = {
     "models": "models",
     "show": "show",
@@ -45,12 +45,16 @@ COMMANDS = {
 
 
 def run_command(name: str, argv: Sequence[str]) -> int:
-    """Import the file of a command and run it; returns its exit code."""
+    """Import the module of a command, run it, and return its exit code."""
     return importlib.import_module(f"jsep.cli.{COMMANDS[name]}").run(argv) or 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 2 for bad input, 1 for a diverged training, 130 for Ctrl-C."""
+    """Run a command, and return its exit code: 0, 1 for a diverged training, 2 for bad input, 130 for Ctrl-C.
+
+    Args:
+        argv: the command and its flags; None means those of the process.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -81,9 +85,9 @@ def _fail(error: object, code: int) -> int:
 
 
 def _quiet_libraries() -> None:
-    """Show only the errors of absl, TensorFlow's readers, Orbax and JAX, and our own warnings as one line each."""
+    """Show only errors of absl, TensorFlow, Orbax and JAX, and print each warning as one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the converter to TFLite announces them at any log level
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the TFLite converter prints about them at every log level
     for name in ("absl", "orbax", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.formatwarning = lambda message, *_: f"jsep: {message}\n"

@@ -50,7 +50,7 @@ def markdown(infos: Sequence[ModelInfo]) -> str:
 
 
 def _counts(info: ModelInfo) -> list[str]:
-    """Input, parameters and MACs. The networks of jsep carry their counts; others are counted."""
+    """Return input, parameters and MACs. Those of jsep's own networks are stored; others are counted."""
     params, macs = info.params, info.macs
     if params is None or macs is None:
         from jsep.costs import count

@@ -1,4 +1,4 @@
-"""`jsep port`: weights from PyTorch, and both networks set side by side."""
+"""`jsep port`: converts weights from PyTorch, and compares both networks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,19 +27,19 @@ def port(
     normalize: Literal["dataset", "unit", "imagenet"] | None = None,
     size: int | None = None,
 ) -> None:
-    """Take over weights from PyTorch: all of them, name by name, or none.
+    """Convert the weights of a PyTorch network. Every array must match, or nothing is written.
 
-    The run folder gets a checkpoint that `jsep eval` takes, and weights.safetensors by jsep's names.
+    The run folder gets a checkpoint for `jsep eval`, and weights.safetensors with jsep's names.
 
     Args:
         model: Registered name; `jsep models` lists them.
-        file: A .safetensors or .pth file by the names that pytorchcv, torchvision or timm have for this network.
-        check: Instead, build the PyTorch references with random weights and print the differences stage by stage.
+        file: A .safetensors or .pth file with the names of pytorchcv, torchvision or timm for this network.
+        check: Instead, build the PyTorch references with random weights, and print the differences of each stage.
         options: Options of the network that the weights belong to, such as shortcut=projection.
         out: The run folder.
-        data: The data set to evaluate on; that of the published network by default.
-        normalize: What the network was fed; as published by default.
-        size: Height and width of the images of --check; the published ones by default.
+        data: Data set to evaluate on; that of the published network by default.
+        normalize: How the network's images are normalised; as published by default.
+        size: Height and width of the images for --check; as published by default.
     """
     if check:
         if file or options:

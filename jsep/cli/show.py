@@ -1,4 +1,4 @@
-"""`jsep show`: one network layer by layer, or how far its stages see."""
+"""`jsep show`: a network layer by layer, or the receptive fields of its stages."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ def show(
     num_classes: int | None = None,
     receptive: bool = False,
 ) -> None:
-    """Print the layers of a network with their parameters, MACs and FLOPs, for one image.
+    """Print the layers of a network with their parameters, and their MACs and FLOPs per image.
 
     Args:
         model: Registered name; `jsep models` lists them.
         options: Options of the network, such as width=0.25.
         input: Height, width and channels of the image; the published input by default.
-        num_classes: Size of the logits; the published number by default.
-        receptive: Instead of layers, print how far the units at the end of each stage see (a reconstruction).
+        num_classes: Number of classes; the published number by default.
+        receptive: Print the receptive field of each stage instead of the layers (a reconstruction).
     """
     info = model_info(model)
     shape = input or info.input_shape
@@ -65,8 +65,8 @@ def _print_layers(info: ModelInfo, network: nn.Module, shape: tuple[int, int, in
     console.print()
     print_table(table)
     console.print(
-        "\nFor one image. FLOPs are counted as a profiler counts them: 2 for each MAC, and the elements of biases, "
-        "pooling and batch norms."
+        "\nMACs and FLOPs are per image. FLOPs are counted as a profiler counts them: 2 per MAC, and the elements of "
+        "biases, pooling and batch norms."
     )
 
 
@@ -80,7 +80,7 @@ def _print_fields(info: ModelInfo, network: nn.Module, shape: tuple[int, int, in
     console.print(f"{info.name}: {info.summary}\n")
     print_table(table)
     console.print(
-        f"\nThe last units see {whole} of the {shape[0]} pixels of the image's side; score {network_score(stages):.4f}."
+        f"\nThe last units see {whole} of {shape[0]} pixels along the image's side; score {network_score(stages):.4f}."
         "\n3D receptive field after arXiv 2009.05236: a reconstruction, since its formula could not be read.\n"
         "field: side of the window, in pixels of the map that enters the stage. reach: mean share of that map's "
         "channels that is seen.\nvolume: field x field x channels seen. score: reach times the squared share of the "

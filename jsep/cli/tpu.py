@@ -1,4 +1,4 @@
-"""`jsep tpu`: training steps compiled for a TPU that need not be present."""
+"""`jsep tpu`: compiles training steps for a TPU that need not be present."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from jsep.tpu.estimate import Estimate, estimate_all
 class Tpu:
     """Compile a network's training step for a TPU that need not be present.
 
-    Prints what memory the step needs, what it computes and moves, what bounds it, and which layers cost most.
-    The compiler is libtpu (Linux, `pip install 'jsep[tpu-compiler]'`). It takes minutes for each network.
+    Prints the memory that the step needs, what it computes and moves, the bound of its time, and the costliest layers.
+    The compiler is libtpu (on Linux, `pip install 'jsep[tpu-compiler]'`). It takes minutes per network.
     """
 
     model: Positional[str] = "mobilenet_v1"
@@ -28,9 +28,9 @@ class Tpu:
     """Options of the network, such as width=0.25."""
     target: OmitArgPrefixes[Target] = dataclasses.field(default_factory=Target)
     compare: tuple[str, str] | None = None
-    """Two networks side by side instead, each by itself or with options of its own: 'mobilenet_v1 width=0.5'."""
+    """Two networks to show side by side, each optionally with its own options: 'mobilenet_v1 width=0.5'."""
     layers: int = 12
-    """How many of the costliest layers to print; 0 for none."""
+    """Number of the costliest layers to print; 0 for none."""
 
     def __post_init__(self) -> None:
         require(self.layers >= 0, "layers", self.layers, "at least 0")
@@ -47,7 +47,7 @@ ROWS = {
     "  code, MB": lambda e: f"{e.code / 1e6:,.1f}",
     "GFLOPs": lambda e: f"{e.flops / 1e9:,.1f}",
     "GB to and from HBM": lambda e: f"{e.moved / 1e9:,.2f}",
-    "FLOPs a byte": lambda e: f"{e.intensity:,.1f}",
+    "FLOPs per byte": lambda e: f"{e.intensity:,.1f}",
     "bound by": lambda e: e.binds,
     "  FLOPs, ms": lambda e: f"{e.compute_seconds * 1e3:.2f}",
     "  bytes, ms": lambda e: f"{e.memory_seconds * 1e3:.2f}",
@@ -61,14 +61,14 @@ ROWS = {
 def run(argv: Sequence[str]) -> None:
     """Run the command."""
     typed = parse(Tpu, "tpu", argv)
-    jax.config.update("jax_platforms", "cpu")  # a TPU that is present is left alone
+    jax.config.update("jax_platforms", "cpu")  # a TPU that is present must not be occupied
     with console.status("Compiling"):
         found = estimate_all(typed.compare or [typed.model], typed.options, typed.target)
     _print_estimates(found, typed.layers)
 
 
 def _print_estimates(found: Sequence[Estimate], layers: int) -> None:
-    """Print a column for each network; for a single one also the layers that cost most."""
+    """Print a column for each network and, if there is only one, its costliest layers."""
     target, first = found[0].target, found[0]
     table = new_table("for one device", numbers=[estimate.name for estimate in found])
     for heading, value in ROWS.items():
@@ -83,8 +83,8 @@ def _print_estimates(found: Sequence[Estimate], layers: int) -> None:
         _print_layers(first, layers)
     console.print(
         "\nNothing was run. The bound follows from the chip's published figures and the bytes that go to and from HBM; "
-        "the compiler's bytes include on-chip memory. Its cycles are a sum over fusions that knows no waiting. Its "
-        "optimal time is left out where it has no estimate for an operation, and is not a measurement."
+        "the compiler's bytes include on-chip memory. Its cycles are summed over fusions and include no waiting. Its "
+        "optimal time is an estimate, not a measurement; it is none if the compiler has none for an operation."
     )
 
 

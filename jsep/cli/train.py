@@ -1,4 +1,4 @@
-"""`jsep train`: one network trained into a run folder."""
+"""`jsep train`: trains a network into a run folder."""
 
 import dataclasses
 import os
@@ -19,10 +19,10 @@ from jsep.train.hosts import CHILD, Hosts, is_first, supervise
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train one network into a run folder.
+    """Train a network into a run folder.
 
-    The folder holds config.json, metrics.jsonl, TensorBoard events, checkpoints/ and results.csv.
-    Ctrl-C saves, and --resume goes on.
+    The folder holds config.json, metrics.jsonl, results.csv, checkpoints/ and TensorBoard events. Ctrl-C saves a
+    checkpoint, and --resume continues from it.
     """
 
     model: Positional[str] = "separable_cnn"
@@ -30,19 +30,20 @@ class Train:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the network, such as width=0.25; `jsep show MODEL` lists them."""
     init: Path | None = None
-    """Begin with the weights of a run, whose settings are then the defaults of all flags, or of a .safetensors file.
-    Where the number of classes differs, the classifier begins anew."""
+    """Run folder or .safetensors file to take the initial weights from.
+    The settings of that run become the defaults of all flags.
+    If its number of classes differs, the classifier starts from fresh weights."""
     out: Path = Path("runs/run")
-    """The run folder."""
+    """Run folder."""
     resume: bool = False
-    """Go on with the run in --out, whose settings are then the defaults of all flags."""
+    """Continue the run in --out, whose settings become the defaults of all flags."""
     recipe: OmitArgPrefixes[Recipe] = dataclasses.field(default_factory=Recipe)
     hosts: OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
 
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """The flags that name the run whose settings are the defaults of all others."""
+    """The flags that name an earlier run, whose settings are the defaults of all other flags."""
 
     out: Path = Train.out
     resume: bool = Train.resume
@@ -50,7 +51,7 @@ class Earlier:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command, and return its exit code."""
     base = RunConfig()
     if not {"-h", "--help"} & set(argv):
         base = _base(argv)
@@ -72,7 +73,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _base(argv: Sequence[str]) -> RunConfig:
-    """The configuration whose values are the defaults of the flags."""
+    """Return the configuration that gives the defaults of the flags."""
     earlier, _ = tyro.cli(Earlier, args=argv, return_unknown_args=True, add_help=False)
     if earlier.resume:
         return RunFolder.open(earlier.out).config()

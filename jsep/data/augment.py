@@ -32,8 +32,8 @@ class Augmentation:
     flip: bool = False
     """Mirror half of the training images."""
     resized_crop: bool = False
-    """Cut out 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3 and scale it back, as Inception does. Streamed
-    images of different sizes are cut like this in any case."""
+    """Cut out 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3 and scale it back (Inception).
+    Streamed images of different sizes are cut like this in any case."""
     jitter: float = 0.0
     """Change brightness, contrast and saturation by up to this share, as torchvision's ColorJitter (0.4 is usual)."""
     randaugment: tuple[int, int] = (0, 9)

@@ -20,13 +20,13 @@ class Data:
     image_size: int = 0
     """Side in pixels that images are scaled and cut to; 0 keeps the data set's own size."""
     stream: bool = False
-    """Read and decode images from disk during training even if all would fit into memory. More than 4 GiB of images
-    are streamed in any case."""
+    """Read and decode images from disk during training even if all would fit into memory.
+    More than 4 GiB of images are streamed in any case."""
     workers: int = 0
     """Processes that decode a stream; 0 uses threads."""
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
-    """How values from 0 to 1 are normalised: by the mean and standard deviation of the training images (dataset), by
-    those of ImageNet (imagenet), or not at all (unit)."""
+    """Normalise by the mean and deviation of the training images (dataset) or of ImageNet (imagenet).
+    unit keeps values from 0 to 1."""
 
     def __post_init__(self) -> None:
         require(self.image_size >= 0, "image_size", self.image_size, "at least 0")

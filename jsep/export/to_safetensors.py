@@ -14,7 +14,7 @@ from jsep.trees import save_arrays, unflatten
 
 
 def write(program: Program, path: Path) -> None:
-    """Write the weights as trained: batch norms are not folded, so that training can go on from the file."""
+    """Write the weights as trained: batch norms are not folded, so that training can continue from the file."""
     save_arrays(path, program.variables, program.text_facts)
 
 

@@ -1,4 +1,4 @@
-"""Figures and pages: the report of a comparison, the picture of a decomposition. It only draws."""
+"""Figures and pages: the report of a comparison and the figure of a decomposition. Nothing here trains or measures."""
 
 from jsep.report.layers import save_layers
 from jsep.report.page import write_report

@@ -1,7 +1,7 @@
 """The six figures of a comparison: two kinds of curves, three kinds of bars, and accuracy against parameters.
 
-The first five are those of the published comparison (github.com/MU-PING/Depthwise-separable-CNN):
-validation loss and accuracy over epochs, parameters, training time, and FLOPs per batch.
+The first five follow the published comparison (github.com/MU-PING/Depthwise-separable-CNN): validation loss and
+accuracy over epochs, parameters, training time, and FLOPs per batch.
 """
 
 import math
@@ -19,8 +19,8 @@ from jsep.results import CurvePoint, Result, by_model, mean_std
 
 _BATCH = 256  # the batch of the published FLOPs figure
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; pale yellow comes last. Line
-# style and marker differ as well, so that the curves can be told apart in black and white.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; pale yellow comes last. Line styles and markers
+# differ as well, for black and white.
 STYLES = (
     ("#0072B2", "-", "o"),
     ("#D55E00", "--", "s"),
@@ -33,8 +33,8 @@ STYLES = (
 )
 INK, _RULE = "#222222", "#DDDDDD"
 RC = {
-    "svg.hashsalt": "jsep",  # the same figure gives the same bytes
-    "text.parse_math": False,  # a "$" in a model's name is a dollar
+    "svg.hashsalt": "jsep",  # the same figure is saved as the same bytes
+    "text.parse_math": False,  # a "$" in a model's name is not the start of a formula
     "font.size": 9.5,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -58,7 +58,13 @@ _TIME = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
 
 @dataclass(frozen=True)
 class Picture:
-    """A saved figure: `svg` has a PNG of the same name beside it; `alt` tells it in words."""
+    """A saved figure.
+
+    Attributes:
+        alt: its content in words, for readers who cannot see it.
+        caption: the text below it.
+        svg: path of the SVG file, which has a PNG file of the same name beside it.
+    """
 
     alt: str
     caption: str
@@ -66,7 +72,16 @@ class Picture:
 
 
 def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[CurvePoint]) -> list[Picture]:
-    """Draw the six figures of at least one result, and save each in `folder` as PNG and SVG."""
+    """Draw the six figures, and save each as PNG and SVG.
+
+    Args:
+        folder: where to save them; made if it does not exist.
+        results: the rows of results.csv, at least one.
+        curves: the rows of curves.csv.
+
+    Returns:
+        The saved figures, in the order of the page.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     models = dict.fromkeys([*by_model(results), *by_model(curves)])
     styles = {model: STYLES[i % len(STYLES)] for i, model in enumerate(models)}
@@ -86,7 +101,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
             figure.savefig(folder / f"{name}.{kind}", dpi=150, metadata=metadata)
         return Picture(f"{title}: {'; '.join(told)}.", caption, folder / f"{name}.svg")
 
-    # The "default" style keeps a reader's own matplotlibrc from changing the figures.
+    # The "default" style keeps a user's own matplotlibrc from changing the figures.
     with matplotlib.style.context(["default", RC]):
         loss = _curves(curves, styles, lambda row: row.val_loss, "cross-entropy", "nats")
         accuracy = _curves(curves, styles, lambda row: 100 * row.val_accuracy, "accuracy", "%")
@@ -111,7 +126,7 @@ def _curves(
     axis: str,
     unit: str,
 ) -> tuple[Figure, list[str]]:
-    """Draw the mean of `value` over the seeds at each epoch, named at its end."""
+    """Draw a curve for each model, the mean of `value` over the seeds, with its name at the end."""
     height = 3.6
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.add_axes((0.14, 0.135, 0.57, 0.74))
@@ -128,7 +143,7 @@ def _curves(
         if any(len(values) > 1 for values in seeds):
             shown = [math.isfinite(mean) for mean in means]
             low, high = [min(values) for values in seeds], [max(values) for values in seeds]
-            # The outline is all there is to see of the band of a single epoch.
+            # Of the band of a single epoch, only the outline is visible.
             outline = 0.6 if len(epochs) > 1 else 4
             axes.fill_between(epochs, low, high, where=shown, color=colour, alpha=0.18, linewidth=outline)
         axes.plot(
@@ -152,9 +167,9 @@ def _curves(
 
 
 def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple]) -> tuple[Figure, list[str]]:
-    """Draw each network's accuracy at its number of parameters, named beside the axes."""
+    """Draw the accuracy of each network against its number of parameters, with the names beside the axes."""
     groups = by_model(rows)
-    height = max(3.6, 1.0 + 0.42 * len(groups))  # names of two lines need that
+    height = max(3.6, 1.0 + 0.42 * len(groups))  # room for names of two lines
     share = 1 - 0.94 / height
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.add_axes((0.14, 0.49 / height, 0.53, share))
@@ -164,7 +179,7 @@ def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple]) -> tuple[Figur
     axes.margins(0.08)
     sizes = [runs[0].params for runs in groups.values()]
     spread = max(sizes) / min(sizes)
-    if spread < 10:  # no power of ten need lie in between; within a factor of three there is a 1, a 2 or a 5
+    if spread < 10:  # there may be no power of ten to label; a factor of three always has a 1, a 2 or a 5
         room = max(spread**0.08, (3 / spread) ** 0.5)
         axes.set_xlim(min(sizes) / room, max(sizes) * room)
         axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -185,9 +200,9 @@ def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple]) -> tuple[Figur
 
 
 def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]], line_height: float) -> None:
-    """Write each curve's name to the right of the axes, near its end but clear of the others.
+    """Write the name of each curve to the right of the axes, near the end of the curve, without overlaps.
 
-    `ends` maps the names to epoch, value and colour; `line_height` is a fraction of the axes'.
+    `ends` maps each name to the x, y and colour of the end. `line_height` is a fraction of the axes' height.
     """
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
@@ -203,7 +218,7 @@ def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]], line_he
 
 
 def _spread(wishes: Sequence[float], heights: Sequence[float]) -> list[float]:
-    """Centres of labels of these heights, close to the wished ones, without overlap, below 1."""
+    """Return centres of labels of these heights, close to the wishes, without overlaps and below 1."""
     order = sorted(range(len(wishes)), key=lambda i: wishes[i])
     centres = list(wishes)
     for below, above in pairwise(order):
@@ -223,7 +238,7 @@ def _bars(
     units: Sequence[tuple[float, str]],
     axis: str,
 ) -> tuple[Figure, list[str]]:
-    """Draw the mean of `value` over the seeds as a bar, with its sample standard deviation."""
+    """Draw a bar for each model, the mean of `value` over the seeds, with its sample standard deviation."""
     groups = by_model(rows)
     height = 1.05 + 0.42 * len(groups)
     figure = Figure(figsize=(_WIDTH, height))
@@ -235,7 +250,7 @@ def _bars(
     told = []
     for y, (model, (mean, std)) in enumerate(zip(groups, stats, strict=True)):
         text = _number(mean / factor, decimals)
-        # NaN is drawn as an empty bar, or one without a whisker; the label says what it is.
+        # NaN becomes an empty bar, or one without a whisker; the label shows it.
         length, whisker = (0 if math.isnan(x) else x / factor for x in (mean, std))
         axes.barh(y, length, height=0.6, color=styles[model][0])
         if whisker:
@@ -256,12 +271,12 @@ def _bars(
 
 
 def _number(value: float, decimals: int) -> str:
-    """A number with these decimals, or more where they would leave little of it."""
+    """Format a number with these decimals; small ones with two significant digits."""
     return f"{value:.2g}" if 0 < value < 0.1 else f"{value:.{decimals}f}"
 
 
 def _wrap(name: str, width: int = 14) -> str:
-    """Set a name in at most two lines, cut behind a separator if one is in reach."""
+    """Break a name into at most two lines, after a separator if possible, and shorten it if it is too long."""
     if len(name) > 2 * width:
         name = f"{name[: 2 * width - 12]}…{name[-11:]}"
     if len(name) <= width:

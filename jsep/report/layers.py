@@ -1,4 +1,4 @@
-"""The picture of a decomposition: how far each layer is off, and what it costs."""
+"""The figure of a decomposition: the error and the cost of each layer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,12 @@ from jsep.report.figures import INK, RC, STYLES
 
 
 def save_layers(folder: Path, rows: Sequence[LayerResult]) -> None:
-    """layers.png and layers.svg: error and MACs of each layer, before and after."""
+    """Save layers.png and layers.svg, which show each layer's error, and its MACs before and after.
+
+    Args:
+        folder: where to save them.
+        rows: the decomposed layers.
+    """
     with matplotlib.style.context(["default", RC]):
         height = 1.2 + 0.34 * len(rows)
         figure = Figure(figsize=(9.0, height))
@@ -38,7 +43,7 @@ def save_layers(folder: Path, rows: Sequence[LayerResult]) -> None:
         macs.barh([p - 0.17 for p in places], before, height=0.34, color="#BBBBBB", label="before")
         macs.barh([p + 0.17 for p in places], after, height=0.34, color=STYLES[2][0], label="after")
         macs.set_yticks(places, [""] * len(rows))
-        macs.set_xlabel("multiply-accumulates of one image")
+        macs.set_xlabel("multiply-accumulates per image")
         macs.xaxis.set_major_formatter(EngFormatter(sep=" "))
         for axes in (error, macs):
             axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file that needs nothing else."""
+"""The page of a comparison: one self-contained HTML file."""
 
 import base64
 import math
@@ -76,11 +76,21 @@ def write_report(
     notes: Sequence[str] = (),
     published: Sequence[Mapping[str, str]] = (),
 ) -> Path:
-    """Turn `folder`'s results.csv and curves.csv into `folder`/report.html, and return its path.
+    """Write report.html for the results.csv and curves.csv in a folder.
 
-    The figures are also saved in `folder`/figures. `published` is a table of other figures to
-    show apart, one mapping of heading to cell per row. Raises UserError when a csv file is
-    missing, empty or malformed.
+    The page embeds its figures; they are also saved in figures/.
+
+    Args:
+        folder: the folder of the csv files and the report.
+        title: heading of the page.
+        notes: sentences to show below the results.
+        published: rows of a separate table of published figures, each a mapping from heading to cell.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        UserError: a csv file is missing, empty or malformed.
     """
     results = read_rows(folder / RESULTS_CSV, Result)
     curves = read_rows(folder / CURVES_CSV, CurvePoint)
@@ -98,7 +108,7 @@ def write_report(
         _section("How this was made", _origin(results)),
     ]
     page = folder / "report.html"
-    # The content policy makes sure that nothing is ever fetched or run.
+    # The content policy ensures that nothing is ever fetched or run.
     page.write_text(
         f"""<!doctype html>
 <html lang="en">
@@ -141,7 +151,7 @@ def _results_table(results: Sequence[Result]) -> str:
         f"<tr><th scope='row'>{escape(model)}</th>{''.join(cells)}</tr>\n"
         for model, cells in zip(groups, zip(*columns, strict=True), strict=True)
     )
-    caption = "On the validation images, after the last epoch unless it says best. "
+    caption = "On the validation images, after the last epoch; the best accuracy is that of the best epoch. "
     if len(results) > len(groups):
         caption += "Means over the seeds, ± the sample standard deviation. "
     if len(groups) > 1:
@@ -152,11 +162,11 @@ def _results_table(results: Sequence[Result]) -> str:
 
 
 def _cells(column: _Column, groups: Sequence[Sequence[Result]]) -> list[str]:
-    """One table column: the mean of each group, its deviation, its ratio to the first group."""
+    """Return the cells of a column: the mean of each group, its deviation and its ratio to the first group."""
     stats = [mean_std([column.value(row) for row in group]) for group in groups]
     shown = [f"{mean:{column.form}}".replace("nan", "NaN") for mean, _ in stats]
     finite = [mean for mean, _ in stats if math.isfinite(mean)]
-    # Compared as shown, so that of two equal-looking numbers both or neither are bold.
+    # Compared as shown, so that two equal-looking numbers are both bold or both not.
     best = f"{column.best(finite):{column.form}}" if finite and len(groups) > 1 else None
     first = stats[0][0]
     cells = []
@@ -212,7 +222,7 @@ def _section(heading: str, body: str) -> str:
 
 
 def _table(label: str, head: str, body: str) -> str:
-    # The container scrolls, not the page; a tab stop lets the keyboard scroll it.
+    # The container scrolls instead of the page; the tab stop makes it scrollable by keyboard.
     return (
         f"<div class='scroll' role='region' aria-label='{label}' tabindex='0'><table>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"

@@ -1,7 +1,7 @@
-"""Run folders: what trains into them, opens, compares and decomposes them.
+"""Run folders: training into them, evaluating, comparing and decomposing them.
 
-`training.train` trains one network into a folder, `evaluate.evaluate_run` evaluates its checkpoint, and
-`evaluate.load_run` opens it. `comparison` trains several networks and makes a report, `decomposition` turns a run into
-one of cheaper convolutions, and `adopt` makes a run of PyTorch's weights. `folder`, `config`, `log`, `rows` and
-`checkpoint` (the one file that knows Orbax) are the files of a run.
+`training.train` trains a network into a folder, `evaluate.load_run` opens a checkpoint, and `evaluate.evaluate_run`
+evaluates it. `comparison` trains several networks and writes a report, `decomposition` makes a new run with cheaper
+convolutions, and `adopt` makes a run from PyTorch's weights. `folder`, `config`, `log`, `rows` and `checkpoint` (the
+only file that knows Orbax) read and write the files of a run.
 """

@@ -1,4 +1,4 @@
-"""Run folders around weights that were trained elsewhere."""
+"""Run folders for weights that were trained elsewhere."""
 
 import contextlib
 from collections.abc import Mapping
@@ -14,7 +14,12 @@ from jsep.trees import flatten, save_arrays
 
 
 def save_weights(config: RunConfig, variables: dict[str, Any], out: Path) -> None:
-    """Make a run folder whose one checkpoint, at step 0, holds these variables.
+    """Make a run folder with a single checkpoint, at step 0.
+
+    Args:
+        config: the configuration of the run.
+        variables: the variables that the checkpoint holds.
+        out: the new run folder.
 
     Raises:
         UserError: `out` already holds a run.
@@ -34,18 +39,21 @@ def adopt_file(
     data: str | None = None,
     normalize: Literal["dataset", "unit", "imagenet"] | None = None,
 ) -> tuple[RunConfig, dict[str, Any]]:
-    """Make a run folder of PyTorch's weights, and return its configuration and all arrays by our names.
+    """Make a run folder from PyTorch's weights.
 
     Args:
-        model: registered name.
+        model: registered name of the network.
         file: a .safetensors or .pth file, see `jsep.port.read_state`.
-        out: the new run folder. It also gets the arrays as weights.safetensors.
-        options: the options of the network that the weights belong to.
-        data: the data set that the run is evaluated on; None takes that of the published network.
-        normalize: what the network was fed; None takes what the published one was.
+        out: the new run folder. The arrays are also written to its weights.safetensors.
+        options: options of the network that the weights belong to.
+        data: the data set that the run is evaluated on; None means that of the published network.
+        normalize: how the network's images are normalised, see `jsep.data.Data`; None means as for the published one.
+
+    Returns:
+        The configuration of the run, and all arrays by their names in jsep.
 
     Raises:
-        UserError: the file cannot be read, is not that network's, or `out` already holds a run.
+        UserError: the file cannot be read or belongs to another network, or `out` already holds a run.
     """
     home = model_info(model).normalization
     imagenet = home == "imagenet"

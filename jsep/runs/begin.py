@@ -1,4 +1,4 @@
-"""What a training begins with: fresh weights or those of another run or file, and a teacher."""
+"""The start of a training: fresh weights, or those of another run or file, and a teacher."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,14 +29,14 @@ from jsep.trees import differences, flatten, unflatten
 
 
 class Start(NamedTuple):
-    """What a training needs beside its setup.
+    """The objects that a training needs beside its setup.
 
     Attributes:
         rate: the learning rate by step.
         optimizer: the optimizer.
         state: the state before the first step.
-        teacher: the network whose logits are learned from, if any.
-        teaching: its variables.
+        teacher: a trained network to learn from, if any.
+        teaching: the teacher's variables.
     """
 
     rate: optax.Schedule
@@ -47,12 +47,18 @@ class Start(NamedTuple):
 
 
 def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
-    """Return what a training begins with. All that can be refused is refused here, before there is a run folder.
+    """Make everything that a training starts with. Bad input is refused here, before there is a run folder.
 
     Args:
-        setup: data, network and devices.
-        console: told where the classifier of another run is not taken over.
-        anew: whether there is no checkpoint yet; then weights of `init` are taken.
+        setup: the data, the network and the devices.
+        console: for a note if the classifier of `init` does not fit.
+        anew: whether the run has no checkpoint yet, so that it starts with the weights of `init`.
+
+    Returns:
+        The state before the first step, with all that belongs to it.
+
+    Raises:
+        UserError: the batch, `freeze`, `init`, `teacher` or `wandb` cannot work.
     """
     recipe, config = setup.config.recipe, setup.config
     check_training(setup)
@@ -70,7 +76,18 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
 
 
 def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, Any]]:
-    """Return the step of a run's checkpoint ("best", "last" or a step) and its network's variables, on the host."""
+    """Load the variables that a checkpoint of a run is evaluated with.
+
+    Args:
+        run: the run folder.
+        checkpoint: "best", "last" or a step.
+
+    Returns:
+        The step of the checkpoint, and the network's variables on the host.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or it is corrupt.
+    """
     checkpoints = Checkpoints(run, RunFolder.open(run).config().recipe.keep)
     try:
         step = checkpoints.find(checkpoint)
@@ -85,12 +102,12 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
     """Return the variables of a run or of a .safetensors file.
 
     Args:
-        source: a run folder or a file.
-        fresh: newly initialised variables; their classifier is kept where the source tells other classes apart.
-        console: told where that is so.
+        source: a run folder or a .safetensors file.
+        fresh: newly initialised variables. Their classifier is kept if that of the source has other classes.
+        console: for a note if that is the case.
 
     Raises:
-        UserError: there is no such thing, or it belongs to another network.
+        UserError: the source does not exist, or belongs to another network.
     """
     if source.suffix == ".safetensors":
         try:
@@ -103,11 +120,11 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
         raise UserError(f"`init`={source}: it is neither a run folder nor a .safetensors file (jsep port reads .pth)")
     wrong = differences(fresh, given)
     if anew := [name for name in wrong if f"/{HEAD}/" in name]:
-        console.print(f"The classifier of {source} is for other classes: it begins anew ({', '.join(anew)}).")
+        console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
     if other := [name for name in wrong if name not in anew]:
         raise UserError(
-            f"`init`={source}: it is of another network, one that differs in {', '.join(other[:3])}"
-            f"{' and more' if len(other) > 3 else ''}: name the same network and options, and data of as many channels"
+            f"`init`={source}: it belongs to another network, one that differs in {', '.join(other[:3])}"
+            f"{' and more' if len(other) > 3 else ''}: give the same network and options, and data of as many channels"
         )
     theirs = flatten(given)
     chosen = {name: np.asarray(own if name in anew else theirs[name]) for name, own in flatten(fresh).items()}
@@ -115,13 +132,26 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
 
 
 def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:
-    """Return the paths at which variables are not those of a network for images of this shape (h, w, c)."""
+    """Return the paths of the arrays in which variables differ from those of a network.
+
+    Args:
+        model: the network.
+        image_shape: height, width and channels of an image.
+        variables: the variables to check; only their names and shapes matter.
+    """
     image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
     return differences(jax.eval_shape(model.init, jax.random.key(0), image), variables)
 
 
 def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str, Any]]:
-    """Return the network of the teacher's run, which sees images as in its own training, and its variables.
+    """Open the run of the teacher that a configuration names.
+
+    Args:
+        config: the configuration of the student, with a teacher.
+        dataset: the data set that the student is trained on.
+
+    Returns:
+        The teacher, whose images are normalised as in its own training, and its variables.
 
     Raises:
         UserError: there is no such run, or its network is for other classes or images.
@@ -131,11 +161,11 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     theirs, (_, variables) = RunFolder.open(run).config(), load_variables(run)
     classes = classes_of(variables["params"])
     if classes != len(dataset.class_names):
-        raise UserError(f"`teacher`={run}: it tells {classes} classes apart, and {dataset.name} has others")
+        raise UserError(f"`teacher`={run}: it has {classes} classes, unlike {dataset.name}")
     network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
     if misfits(network, dataset.image_shape, variables):
         size = "x".join(map(str, dataset.image_shape))
-        raise UserError(f"`teacher`={run}: its network is not one for images of {size}, like those of {dataset.name}")
+        raise UserError(f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}")
     choice = theirs.recipe.data
     own = choice.normalize == "dataset" and choice.name != config.recipe.data.name
     seen = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream) if own else dataset

@@ -1,4 +1,4 @@
-"""Checkpoints of a run. The one file that knows Orbax."""
+"""Checkpoints of a run. The only file that knows Orbax."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,19 @@ FOLDER = "checkpoints"
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run: the last `keep` ones and the one with the best accuracy.
+    """The folder `checkpoints/` of a run, with the latest checkpoints and the one with the best accuracy.
 
-    A checkpoint holds the state as a tree of arrays, and a small JSON record. It is written beside its final name and
-    renamed when whole, so a killed process leaves only whole ones.
+    A checkpoint holds a tree of arrays, the state, and a small JSON record. It is written under a temporary name and
+    renamed when it is complete, so a killed process leaves only complete checkpoints.
     """
 
     def __init__(self, run: Path, keep: int = 2):
+        """Open the checkpoints of a run, or make their folder.
+
+        Args:
+            run: the run folder.
+            keep: number of latest checkpoints to keep, beside the best one.
+        """
         self._folder = run.resolve() / FOLDER
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -39,7 +45,14 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: Any, record: dict[str, Any], accuracy: float) -> None:
-        """Start writing in the background; `close` waits for it."""
+        """Start writing a checkpoint in the background; `close` waits until it is on disk.
+
+        Args:
+            step: the step that names the checkpoint.
+            state: a tree of arrays.
+            record: values that JSON can hold.
+            accuracy: accuracy from 0 to 1, by which the best checkpoint is found; -1 if it was not evaluated.
+        """
         self._manager.save(
             step,
             args=ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)),
@@ -48,18 +61,22 @@ class Checkpoints:
         )
 
     def latest(self) -> int | None:
-        """The newest whole checkpoint's step."""
+        """Return the step of the newest checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """The step with the best accuracy among those kept."""
+        """Return the step of the kept checkpoint with the best accuracy; None if there is none."""
         return self._manager.best_step()
 
     def find(self, which: str) -> int:
-        """The step that "best", "last" or a number names."""
+        """Return the step of the checkpoint that "best", "last" or a number names.
+
+        Raises:
+            UserError: there is no such checkpoint.
+        """
         steps = sorted(self._manager.all_steps())
         if not steps:
-            raise UserError(f"{self._folder} holds no whole checkpoint: train first")
+            raise UserError(f"{self._folder} holds no complete checkpoint: train first")
         named = {"best": self.best(), "last": self.latest()}
         step = named[which] if which in named else int(which) if which.isdigit() else None
         if step not in steps:
@@ -68,20 +85,28 @@ class Checkpoints:
         return step
 
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-        """The state, placed as `like` is (arrays or shapes with shardings), and the record.
+        """Read a checkpoint.
+
+        Args:
+            step: the step of the checkpoint.
+            like: a tree of arrays, or of shapes with shardings, that the state must match; it is placed on the same
+                devices.
+
+        Returns:
+            The state and the record.
 
         Raises:
-            UserError: the checkpoint is corrupt, or not of a state like that.
+            UserError: the checkpoint is corrupt, or its state does not match.
         """
         if other := self._unlike(step, like):
             raise UserError(
-                f"The checkpoints in {self._folder} are of another network, optimizer or `ema` than asked for "
-                f"({other}): leave those flags out"
+                f"The checkpoints in {self._folder} belong to another network, optimizer or `ema` than those given "
+                f"({other}): leave those settings out"
             )
         return self._read(step, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
 
     def on_host(self, step: int) -> dict[str, Any]:
-        """The state as a tree of dictionaries, whatever network and however many devices it is of.
+        """Read the state of a checkpoint as nested dictionaries on the host, for any network and number of devices.
 
         Raises:
             UserError: the checkpoint is corrupt.
@@ -101,7 +126,7 @@ class Checkpoints:
         except Exception as error:  # Orbax, TensorStore and the file system each raise their own
             others = [str(s) for s in self._manager.all_steps() if s != step]
             remedy = (
-                f"delete {self._folder / str(step)} to go on from step {others[-1]}"
+                f"delete {self._folder / str(step)} to resume from step {others[-1]}"
                 if others
                 else "train again into a new folder"
             )
@@ -111,10 +136,10 @@ class Checkpoints:
         return found["state"], found["record"]
 
     def _unlike(self, step: int, like: Any) -> str:
-        """The name of an array that only a checkpoint or only `like` has, or in another shape; empty for none."""
+        """Return the path of an array in which a checkpoint and `like` differ, or an empty string."""
         try:
             kept = self._manager.item_metadata(step)["state"]
-        except Exception:  # it is not whole, which reading it will say
+        except Exception:  # it is corrupt, which `_read` will report
             return ""
         return next(iter(differences(like, kept)), "")
 
@@ -125,5 +150,5 @@ class Checkpoints:
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Whether a run folder holds one, without opening it: a folder named by its step is whole."""
+    """Return whether a run folder holds a checkpoint, without opening it: complete ones are named by their step."""
     return any(path.name.isdigit() for path in (run / FOLDER).glob("*"))

@@ -1,4 +1,4 @@
-"""Several networks under one recipe, with several seeds, and one report of them."""
+"""Several networks trained under one recipe, each with several seeds, and a report about them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,17 @@ from jsep.train.setup import check_training, prepare
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Several networks under one recipe: what a file in experiments/ holds.
+    """Several networks under one recipe: the value that a file in experiments/ defines.
+
+    >>> experiment = Comparison("Attention", ("resnet20", "resnet20 attention=se"), Recipe(), seeds=2)
+    >>> [config.recipe.seed for config in experiment.runs()["resnet20 attention=se"]]
+    [0, 1]
 
     Attributes:
         title: heading of the report.
-        models: registered names, each by itself or with options of its own: "densenet100_k12_bc attention=se".
-        recipe: the data and the training, the same for all.
-        options: options that all networks get.
+        models: registered names, each optionally with its own options: "densenet100_k12_bc attention=se".
+        recipe: the data and the training, the same for all networks.
+        options: options of all networks.
         seeds: runs of each network, with the seeds `recipe.seed`, `recipe.seed` + 1, ...
     """
 
@@ -47,7 +51,7 @@ class Comparison:
             raise UserError(f"`models`={' '.join(self.models)}: name each network once")
 
     def runs(self) -> dict[str, list[RunConfig]]:
-        """Return the configurations of each network, one for each seed, by its text in `models`."""
+        """Return the configurations of each network, one per seed, by its entry in `models`."""
         seeds = [self.recipe.seed + i for i in range(self.seeds)]
         recipes = [dataclasses.replace(self.recipe, seed=seed) for seed in seeds]
         found = {}
@@ -59,15 +63,18 @@ class Comparison:
 
 
 def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console: Console) -> Path:
-    """Train every network with every seed under `out`, and return the path of the report.
+    """Train every network with every seed, and write a report.
 
-    results.csv, curves.csv, the figures and report.html are made anew after each run.
+    results.csv, curves.csv, the figures and report.html are written again after each run.
 
     Args:
-        experiment: networks and recipe.
-        out: the folder of the runs and of the report.
-        resume: keep finished runs of the same configuration, and go on with an unfinished one.
+        experiment: the networks and the recipe.
+        out: the folder of the runs and the report.
+        resume: keep finished runs with the same configuration, and resume unfinished ones.
         console: for the progress.
+
+    Returns:
+        The path of report.html.
 
     Raises:
         UserError: a network does not fit the data, or `out` holds other runs.
@@ -86,7 +93,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     for number, ((text, config), folder) in enumerate(zip(runs, folders, strict=True), start=1):
         console.print(f"[bold]{text}[/], seed {config.recipe.seed} (run {number} of {len(runs)})")
         result = _finished(config, folder) or train(config, folder, resume=resume, console=console, dataset=dataset)
-        jax.clear_caches()  # programs of some forty runs would map more memory than Linux allows a process
+        jax.clear_caches()  # the programs of about forty runs would exceed the memory maps that Linux allows a process
         results.append(dataclasses.replace(result, model=text))
         points = curve_of(config, RunFolder.open(folder).metrics())
         curves.extend(dataclasses.replace(point, model=text) for point in points)
@@ -98,7 +105,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
 
 
 def _checked_data(experiment: Comparison) -> Dataset:
-    """The data set, with which every network has been found to go together before the first one is trained."""
+    """Load the data set, and check before any training that every network fits it."""
     choice = experiment.recipe.data
     dataset = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream)
     for config, *_ in experiment.runs().values():
@@ -107,18 +114,18 @@ def _checked_data(experiment: Comparison) -> Dataset:
 
 
 def _published(text: str) -> Mapping[str, str]:
-    """Published figures belong to the network without further options."""
+    """Return the published figures of a network; they do not hold for a network with options."""
     return {} if " " in text else model_info(text).published
 
 
 def _finished(config: RunConfig, folder: Path) -> Result | None:
-    """The result of a run that is over. Raises `UserError` where it was begun with another configuration."""
+    """Return the result of a finished run, or None. Raises `UserError` if it has another configuration."""
     if not RunFolder.exists(folder):
         return None
     kept, wanted = flat_fields(RunFolder.open(folder).config()), flat_fields(config)
     if fields := [name for name, value in wanted.items() if kept[name] != value]:
         raise UserError(
-            f"{folder} was begun with other settings ({', '.join(fields)}): choose another `out`, or delete it"
+            f"{folder} was started with other settings ({', '.join(fields)}): choose another `out`, or delete it"
         )
     if not (folder / RESULTS_CSV).exists():
         return None

@@ -1,4 +1,4 @@
-"""The configuration of a run as config.json: flat, one field a line, by the names of the flags."""
+"""The configuration of a run as config.json: flat, with the names of the flags."""
 
 import dataclasses
 import json
@@ -13,17 +13,17 @@ from jsep.models import format_options, parse_options
 from jsep.models.earlier_options import modern_options
 from jsep.train import RunConfig
 
-FORMAT = 2  # of config.json; before it was counted, options of networks had other names
+FORMAT = 2  # version of config.json; in files without one, options of networks have older names
 
 
 def save_config(config: RunConfig, path: Path) -> None:
-    """Write a configuration as JSON, replacing the file as a whole."""
+    """Write a configuration as JSON, replacing the whole file at once."""
     values = {**flat_fields(config), "options": format_options(config.options).split(), "format": FORMAT}
     write_atomically(path, json.dumps(values, indent=2, default=str) + "\n")
 
 
 def load_config(path: Path) -> RunConfig:
-    """Read what `save_config` wrote, in this version or an earlier one.
+    """Read a config.json of this or an earlier version of jsep.
 
     Raises:
         UserError: the file is not JSON, or has a field that this version does not know.
@@ -41,13 +41,13 @@ def load_config(path: Path) -> RunConfig:
         values["options"] = options if written == FORMAT else modern_options(values["model"], options)
         return replace_fields(RunConfig(), values)
     except (TypeError, KeyError) as error:
-        raise UserError(f"{path} holds a value of the wrong kind ({error})") from error
+        raise UserError(f"{path} holds a value of the wrong type ({error})") from error
 
 
 def flat_fields(value: Any, own: str = "") -> dict[str, Any]:
-    """Return the fields of nested dataclasses by name, as flags and config.json have them.
+    """Return the fields of nested dataclasses in one dictionary, by the names of flags and of config.json.
 
-    A field called `name` goes by the name of the value that it names: the name of an optimizer is its "optimizer".
+    A field `name` goes by the name of the field that holds its dataclass: `optimizer.name` becomes "optimizer".
 
     >>> fields = flat_fields(RunConfig())
     >>> fields["model"], fields["optimizer"], fields["lr"]
@@ -64,7 +64,7 @@ def flat_fields(value: Any, own: str = "") -> dict[str, Any]:
 
 
 def replace_fields(value: Any, changes: typing.Mapping[str, Any], own: str = "") -> Any:
-    """Return nested dataclasses with some of their fields replaced, by the names of `flat_fields`.
+    """Return nested dataclasses with some of their fields replaced, by the names that `flat_fields` gives them.
 
     >>> replace_fields(RunConfig(), {"optimizer": "sgd", "lr": 0.1}).recipe.optimizer.name
     'sgd'
@@ -81,7 +81,7 @@ def replace_fields(value: Any, changes: typing.Mapping[str, Any], own: str = "")
 
 
 def _typed(value: Any, hint: Any) -> Any:
-    """A value as JSON has it, which knows neither tuples nor paths, in the type of its field."""
+    """Convert a value from JSON, which has neither tuples nor paths, to the type of its field."""
     if isinstance(value, list):
         return tuple(value)
     if value is not None and isinstance(hint, types.UnionType) and Path in hint.__args__:

@@ -1,4 +1,4 @@
-"""From the run folder of a trained network to that of its decomposition."""
+"""Decomposition of a trained network: from its run folder to a new one."""
 
 import dataclasses
 import itertools
@@ -25,17 +25,17 @@ from jsep.runs.evaluate import load_run
 from jsep.runs.folder import RunFolder
 from jsep.train.setup import Setup
 
-BATCH = 50  # images that go through the network at once
+BATCH = 50  # images per forward pass
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A trained run, ready to be decomposed.
+    """A trained run that is ready to be decomposed.
 
     Attributes:
-        setup: its data, network and devices.
-        model: its network for one device, without the axis that a training step shares statistics over.
-        variables: its weights, on the host.
+        setup: the data, network and devices of the run.
+        model: the network for a single device, without the axis over which batch norms share statistics.
+        variables: its trained variables, on the host.
         sites: the convolutions that can be replaced.
     """
 
@@ -46,19 +46,28 @@ class TrainedRun:
 
     @classmethod
     def open(cls, run: Path, checkpoint: str = "best", **changes: Any) -> "TrainedRun":
-        """Open a run; the arguments are those of `load_run`.
+        """Open a run. The arguments are those of `load_run`.
 
         Raises:
-            UserError: the run cannot be read, or is decomposed already.
+            UserError: the run cannot be read, or is already decomposed.
         """
         setup, _, variables = load_run(run, checkpoint, **changes)
         if setup.config.factored:
-            raise UserError(f"{run} is decomposed already: name the run that it came from")
+            raise UserError(f"{run} is already decomposed: give the run that it was made from")
         model = setup.model.clone(axis_name=None)
         return cls(setup, model, jax.device_get(variables), find_sites(model, setup.dataset.image_shape))
 
     def plan(self, options: Options, layers: Sequence[str], file: Path | None) -> list[Factor]:
-        """Return the replacements of a plan file, or else of the convolutions whose paths match a wildcard."""
+        """Return the replacements of a decomposition.
+
+        Args:
+            options: gives the method.
+            layers: wildcards of the paths of the convolutions to replace.
+            file: a plan file to read instead; None for none.
+
+        Raises:
+            UserError: nothing matches, or the plan cannot be read.
+        """
         return load_plan(file, self.sites) if file else make_plan(self.sites, options.method, layers)
 
 
@@ -72,16 +81,22 @@ def decompose_run(
     recalibrate: int,
     console: Console,
 ) -> list[LayerResult]:
-    """Carry out a plan, and write a run folder with the new weights, layers.csv and a figure of it.
+    """Decompose a run, and write a new run folder with the weights, layers.csv and a figure of the layers.
 
     Args:
         source: the trained run.
-        plan: see `TrainedRun.plan`.
+        plan: the replacements, see `TrainedRun.plan`.
         options: how a layer is fitted.
         out: the new run folder.
-        images: training images that layers are fitted to.
-        recalibrate: batches of training images whose statistics replace those of all batch norms; 0 for none.
+        images: number of training images to fit to.
+        recalibrate: number of training batches from which all batch norms take new statistics; 0 keeps the old ones.
         console: for the progress.
+
+    Returns:
+        A row for each replaced convolution.
+
+    Raises:
+        UserError: there are fewer images, or `out` already holds a run.
     """
     setup = source.setup
     chosen = _images(setup, images, options.seed)
@@ -114,18 +129,18 @@ def decompose_run(
 
 
 def _images(setup: Setup, number: int, seed: int) -> np.ndarray:
-    """Training images (number, h, w, c) to fit to."""
+    """Return training images (number, h, w, c) to fit to, chosen at random."""
     part = setup.dataset.train
     if number < 1 or number > len(part):
-        raise UserError(f"`images`={number}: there are 1 to {len(part):,} training images")
+        raise UserError(f"`images`={number}: it must be from 1 to {len(part):,}, the number of training images")
     if isinstance(part, Split):
         return part.images[np.sort(np.random.default_rng(seed).permutation(len(part))[:number])]
-    images, _ = next(setup.training.training(number, seed, 0))  # decoded, cut to one size
+    images, _ = next(setup.training.training(number, seed, 0))  # decoded and cropped to one size
     return images
 
 
 def _training_batches(setup: Setup, number: int, seed: int) -> Iterator[Array]:
-    """Batches of normalised training images."""
+    """Return an iterator over `number` batches of normalised training images."""
     feed = setup.training.training(min(setup.config.recipe.batch_size, setup.training.size), seed, 0)
     constants = jax.device_put(setup.training.constants)
 

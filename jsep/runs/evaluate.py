@@ -1,4 +1,4 @@
-"""A trained run opened again: its network with a checkpoint's weights, and their accuracy."""
+"""Opening a trained run, and evaluating it: its network with the weights of a checkpoint."""
 
 import dataclasses
 import time
@@ -17,17 +17,17 @@ from jsep.train.setup import Setup, prepare
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The means of one checkpoint over every test image.
+    """The result of an evaluation on all test images.
 
     Attributes:
-        model: name of the network.
+        model: registered name of the network.
         data: name of the data set.
         step: step of the checkpoint.
         images: number of test images.
-        accuracy: share of them that is told right.
-        loss: mean cross-entropy in nats.
-        seconds: time of the evaluation, compilation included.
-        note: what must be said beside the figures; empty for nothing.
+        accuracy: fraction of correctly classified images.
+        loss: mean cross-entropy, in nats.
+        seconds: seconds that the evaluation took, including compilation.
+        note: a caveat about the data set that belongs beside the figures; empty for none.
     """
 
     model: str
@@ -41,29 +41,32 @@ class Evaluation:
 
 
 def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup, int, dict[str, Any]]:
-    """Return a run's setup, the step of a checkpoint, and its variables on the devices.
+    """Open a run with the variables of a checkpoint.
 
     Args:
         run: the run folder.
         checkpoint: "best", "last" or a step.
         **changes: fields of its configuration to replace, such as data="cifar10"; see `jsep.runs.config.flat_fields`.
 
+    Returns:
+        The setup of the run, the step of the checkpoint, and the network's variables, replicated over the devices.
+
     Raises:
         UserError: there is no such run or checkpoint, or the data does not fit the network.
     """
     config = replace_fields(RunFolder.open(run).config(), changes)
-    here = min(config.recipe.devices, jax.local_device_count())  # it may have been trained on more
+    here = min(config.recipe.devices, jax.local_device_count())  # the run may have been trained on more
     setup = prepare(replace_fields(config, {"devices": here}))
     step, variables = load_variables(run, checkpoint)
     if wrong := misfits(setup.model, setup.dataset.image_shape, variables):
         raise UserError(
-            f"The checkpoints of {run} are not of the network in its config.json: they differ in {wrong[0]}"
+            f"The checkpoints of {run} do not belong to the network in its config.json: they differ in {wrong[0]}"
         )
     return setup, step, setup.devices.replicate(variables)
 
 
 def evaluate_run(run: Path, checkpoint: str = "best", **changes: Any) -> Evaluation:
-    """Evaluate a checkpoint on every test image once; the arguments are those of `load_run`."""
+    """Evaluate a checkpoint on every test image once. The arguments and errors are those of `load_run`."""
     setup, step, variables = load_run(run, checkpoint, **changes)
     started = time.perf_counter()
     means = make_evaluation(setup)(variables)

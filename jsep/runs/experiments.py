@@ -1,4 +1,4 @@
-"""Recipes in experiments/: found by name or path, and opened."""
+"""Experiment files: found by name or path, and loaded."""
 
 import importlib.util
 from pathlib import Path
@@ -9,7 +9,10 @@ from jsep.runs.comparison import Comparison
 
 
 def find_experiment(name: str) -> Path:
-    """Return the file of an experiment: a path, or the name of one that comes with jsep.
+    """Return the path of an experiment file.
+
+    Args:
+        name: a path, or the name of an experiment that comes with jsep.
 
     Raises:
         UserError: there is no such experiment.
@@ -17,7 +20,7 @@ def find_experiment(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    package = Path(jsep.__file__).parent  # in a checkout the experiments lie beside it, in a wheel inside
+    package = Path(jsep.__file__).parent  # in a checkout the experiments are beside it, in a wheel inside it
     folders = (package.parent / "experiments", package / "experiments")
     shipped = {file.stem: file for folder in folders for file in sorted(folder.glob("*.py"))}
     if path.stem not in shipped:
@@ -26,14 +29,14 @@ def find_experiment(name: str) -> Path:
 
 
 def load_experiment(path: Path) -> tuple[Comparison, str]:
-    """Return the value `experiment` of a Python file, and the file's docstring.
+    """Run a Python file, and return its value `experiment` and its docstring.
 
     Raises:
-        UserError: the file cannot be run, or defines no experiment.
+        UserError: the file cannot be run, or does not define an experiment.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise UserError(f"{path} is no experiment: it must be a Python file")
+        raise UserError(f"{path} is not an experiment: it must be a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -43,5 +46,5 @@ def load_experiment(path: Path) -> tuple[Comparison, str]:
         raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     experiment = getattr(module, "experiment", None)
     if not isinstance(experiment, Comparison):
-        raise UserError(f"{path} is no experiment: it must define experiment = Comparison(...)")
+        raise UserError(f"{path} is not an experiment: it must define experiment = Comparison(...)")
     return experiment, module.__doc__ or ""

@@ -1,4 +1,4 @@
-"""A run folder: config.json, metrics.jsonl, results.csv, and beside them checkpoints/ and tensorboard/."""
+"""The folder of a run: config.json, metrics.jsonl and results.csv, beside checkpoints/ and tensorboard/."""
 
 import json
 from collections.abc import Iterator
@@ -14,53 +14,57 @@ from jsep.train.hosts import is_first, wait
 
 
 class RunFolder:
-    """The files of one run, except for its checkpoints. Where several processes train, the first one writes."""
+    """The files of one run, except for its checkpoints. If several processes train, only the first one writes.
+
+    Attributes:
+        path: the folder.
+    """
 
     def __init__(self, path: Path):
         self.path = path
 
     @property
     def config_path(self) -> Path:
-        """config.json: what makes a folder a run."""
+        """Path of config.json, which makes a folder a run."""
         return self.path / "config.json"
 
     @property
     def metrics_path(self) -> Path:
-        """metrics.jsonl: a line for each epoch."""
+        """Path of metrics.jsonl, which has a line for each epoch."""
         return self.path / "metrics.jsonl"
 
     @property
     def results_path(self) -> Path:
-        """results.csv: one row, written when the run is over."""
+        """Path of results.csv, whose single row is written when the run is finished."""
         return self.path / RESULTS_CSV
 
     @classmethod
     def exists(cls, path: Path) -> bool:
-        """Return whether a run was begun there."""
+        """Return whether a folder holds a run."""
         return cls(path).config_path.is_file()
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
-        """Begin a new run. Raises `UserError` where the folder already holds one."""
+        """Start a new run. Raises `UserError` if the folder already holds one."""
         folder = cls.reserve(path)
         folder.save(config)
         return folder
 
     @classmethod
     def reserve(cls, path: Path) -> "RunFolder":
-        """Make the folder before the work that will fill it. Raises `UserError` where it already holds a run."""
+        """Make a folder for a run whose configuration follows. Raises `UserError` if it already holds a run."""
         if cls.exists(path):
-            raise UserError(f"{path} already holds a run: choose another `out`, or go on with jsep train --resume")
+            raise UserError(f"{path} already holds a run: choose another `out`, or resume it with jsep train --resume")
         wait("all have seen that there is no run yet")
         make_folder(path)
         return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open an existing run. Raises `UserError` where there is none."""
+        """Open an existing run. Raises `UserError` if there is none."""
         if not cls.exists(path):
             raise UserError(
-                f"{path} is no run folder: there is no config.json in it; `jsep train --out {path}` makes one"
+                f"{path} is not a run folder, since it has no config.json; `jsep train --out {path}` makes one"
             )
         return cls(path)
 
@@ -74,7 +78,7 @@ class RunFolder:
             save_config(config, self.config_path)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl, without a last one that a kill cut short."""
+        """Return the lines of metrics.jsonl, without a last one that a killed process left incomplete."""
         return list(self._lines())
 
     def _lines(self) -> Iterator[dict[str, Any]]:
@@ -87,7 +91,7 @@ class RunFolder:
                 return
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`, and the result: the checkpoint that training goes on from is older."""
+        """Remove the result and all metrics after `step`, the step of the checkpoint that training resumes from."""
         if is_first():
             self.results_path.unlink(missing_ok=True)
             kept = [json.dumps(line) + "\n" for line in self._lines() if line["step"] <= step]

@@ -1,4 +1,4 @@
-"""Metrics while a network trains: metrics.jsonl, TensorBoard, and Weights & Biases where asked for."""
+"""The log of a training: metrics.jsonl, TensorBoard and, if asked for, Weights & Biases."""
 
 import json
 from typing import Any
@@ -13,9 +13,19 @@ from jsep.train.hosts import is_first
 
 
 class MetricsLog:
-    """Appends the metrics of each epoch, in the first process only."""
+    """Writer of the metrics of each epoch. Only that of the first process writes."""
 
     def __init__(self, folder: RunFolder, first_step: int, config: RunConfig):
+        """Open the logs of a run to append to them.
+
+        Args:
+            folder: the run folder.
+            first_step: number of steps already done; TensorBoard drops the events after them.
+            config: the configuration, which names the project of Weights & Biases.
+
+        Raises:
+            UserError: Weights & Biases is not installed or cannot start.
+        """
         self._writes = is_first()
         self._wandb: Any = None
         if self._writes:
@@ -24,7 +34,7 @@ class MetricsLog:
             self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first_step + 1)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line; its "step" places it, its floats become curves."""
+        """Append one line. Its "step" is the position on the curves that its floats become."""
         if not self._writes:
             return
         self._file.write(json.dumps(line) + "\n")
@@ -36,7 +46,7 @@ class MetricsLog:
             self._wandb.log(line, step=line["step"])
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write what is still buffered, and close the logs."""
         if self._writes:
             self._file.close()
             self._board.close()
@@ -45,7 +55,7 @@ class MetricsLog:
 
 
 def import_wandb() -> Any:
-    """Return the module of Weights & Biases. Raises `UserError` where that extra is not installed."""
+    """Return the module of Weights & Biases. Raises `UserError` if that extra is not installed."""
     try:
         import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -54,7 +64,7 @@ def import_wandb() -> Any:
 
 
 def _begin_wandb(folder: RunFolder, config: RunConfig) -> Any:
-    """A run of W&B, which goes on where an earlier one of the same folder stopped."""
+    """Start a run of Weights & Biases, or resume the earlier one of the same folder."""
     wandb, project = import_wandb(), config.recipe.wandb
     name = folder.path.resolve().name
     values = {key: str(value) for key, value in flat_fields(config).items()}

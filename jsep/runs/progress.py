@@ -1,4 +1,4 @@
-"""The progress of a training, for a person who watches."""
+"""The progress of a training on the console."""
 
 from types import TracebackType
 from typing import Any
@@ -8,9 +8,17 @@ from rich.console import Console
 
 
 class Progress:
-    """A bar with images per second and time left on a terminal, and a line for each epoch everywhere."""
+    """A progress bar with images per second and time left, on terminals only, and a printed line for each epoch."""
 
     def __init__(self, console: Console, total: int, done: int, batch_size: int):
+        """Prepare the bar.
+
+        Args:
+            console: the console to print on.
+            total: steps of the whole training.
+            done: steps already done.
+            batch_size: images per step.
+        """
         self._console, self._batch_size = console, batch_size
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
@@ -38,13 +46,18 @@ class Progress:
         self._bar.stop()
 
     def advance(self, step: int, loss: float) -> None:
-        """Show that `step` steps are done."""
+        """Show that `step` steps are done, and the loss of the last one."""
         speed = self._bar.tasks[0].speed
         rate = f"{speed * self._batch_size:,.0f} images/s" if speed else ""
         self._bar.update(self._task, completed=step, rate=rate, loss=f"loss {loss:.3f}")
 
     def epoch(self, epochs: int, line: dict[str, Any]) -> None:
-        """Print one line about an epoch that has ended."""
+        """Print one line about a finished epoch.
+
+        Args:
+            epochs: epochs of the whole training.
+            line: the epoch's line of metrics.jsonl.
+        """
         width = len(str(epochs))
         self._console.print(
             f"epoch {line['epoch']:{width}}/{epochs}  "

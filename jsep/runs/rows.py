@@ -1,4 +1,4 @@
-"""The rows of a run: its result, and the points of its curves."""
+"""The csv rows of a run: its result, and the points of its curves."""
 
 import dataclasses
 import datetime
@@ -17,7 +17,13 @@ from jsep.train.setup import Setup
 
 
 def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Position) -> Result:
-    """Return the row of a finished run, from the lines of its metrics.jsonl and the time it took."""
+    """Return the row of results.csv for a finished run.
+
+    Args:
+        setup: the data, network and devices of the run.
+        metrics: the lines of its metrics.jsonl, at least one.
+        position: the seconds that it took.
+    """
     config, recipe, epochs = setup.config, setup.config.recipe, setup.config.recipe.schedule.epochs
     last, best = metrics[-1], max(metrics, key=lambda line: line["val_accuracy"])
     images = epochs * setup.steps_per_epoch * recipe.batch_size
@@ -47,7 +53,7 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
 
 
 def curve_of(config: RunConfig, metrics: Sequence[Mapping[str, Any]]) -> list[CurvePoint]:
-    """Return the epochs of a run as points of its curves, from the lines of its metrics.jsonl."""
+    """Return the rows of curves.csv for a run, one for each line of its metrics.jsonl."""
     fields = {field.name for field in dataclasses.fields(CurvePoint)} - {"model", "seed"}
     return [
         CurvePoint(model=config.model, seed=config.recipe.seed, **{key: line[key] for key in fields})

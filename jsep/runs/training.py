@@ -1,4 +1,4 @@
-"""Training into a run folder: where the loop meets files, clocks and people."""
+"""Training into a run folder: the loop of `jsep.train`, with files, clocks and a console."""
 
 import contextlib
 import dataclasses
@@ -32,27 +32,30 @@ from jsep.train.step import make_train_step
 from jsep.train.stop import ctrl_c
 
 CAUSES = (
-    "Likely causes: the learning rate is too high (lower `lr` or add `warmup_epochs`), a label outside the classes, or "
-    "bfloat16 where float32 is needed"
+    "Likely causes: a learning rate that is too high (lower `lr` or raise `warmup_epochs`), a label that is not one of "
+    "the classes, or bfloat16 where float32 is needed"
 )
 
 
 def train(
     config: RunConfig, out: Path, *, resume: bool = False, console: Console, dataset: Dataset | None = None
 ) -> Result:
-    """Train one network into the run folder `out`, and return its row of results.csv.
+    """Train a network into a run folder.
 
     Args:
         config: the network and the recipe.
         out: the run folder.
-        resume: go on from the newest checkpoint of an existing folder, bit for bit as if it had never stopped.
+        resume: continue from the newest checkpoint of an existing folder, bit for bit as if it had never stopped.
         console: for the progress.
-        dataset: the data set, where it is loaded already.
+        dataset: the data set if it is loaded already; None loads it.
+
+    Returns:
+        The row of results.csv.
 
     Raises:
-        UserError: the input cannot work; nothing was written.
-        Interrupted: Ctrl-C, after saving.
-        Diverged: the loss is no number.
+        UserError: the input cannot work, and nothing was written.
+        Interrupted: Ctrl-C was pressed, and the state was saved.
+        Diverged: a loss is NaN or infinite.
     """
     existing = resume and RunFolder.exists(out)
     goes_on = existing and has_checkpoint(out)
@@ -66,11 +69,11 @@ def train(
 
 
 def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
-    """Refuse to go on with what would make another run of it."""
+    """Refuse to resume with settings that would make it another run."""
     ours, theirs = flat_fields(config), flat_fields(kept)
     for field in ("model", "batch_size", "seed", "normalize", "image_size"):
         if ours[field] != theirs[field]:
-            raise UserError(f"`{field}`={ours[field]}: {out} was begun with {theirs[field]}; leave it out")
+            raise UserError(f"`{field}`={ours[field]}: {out} was started with {theirs[field]}; leave it out")
 
 
 def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoints, console: Console) -> Result:
@@ -78,10 +81,10 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     recipe, total = config.recipe, config.recipe.schedule.epochs * epoch_steps
     state, position = _restored(setup, start, folder, checkpoints, total)
     if checkpoints.latest() is not None:
-        console.print(f"Going on from step {position.step} (epoch {position.step / epoch_steps:.2f}).")
+        console.print(f"Resuming from step {position.step} (epoch {position.step / epoch_steps:.2f}).")
     folder.rewind(position.step)
     log = MetricsLog(folder, position.step, config)
-    folder.save(config)  # now that everything has been found to go together
+    folder.save(config)  # now that everything is known to fit together
     constants = devices.replicate((setup.training.constants, start.teaching))
     batches = setup.training.training(recipe.batch_size, recipe.seed, position.step, share())
     step = make_train_step(
@@ -119,7 +122,7 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped at once, after step {position.step}; the last checkpoint is step {checkpoints.latest()}. "
-                f"Go on with: jsep train --resume --out {folder.path}"
+                f"Resume with: jsep train --resume --out {folder.path}"
             ) from None
     if position.step < total:
         _stop(recorder, position, state, folder)
@@ -133,16 +136,16 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
 def _restored(
     setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoints, total: int
 ) -> tuple[TrainState, Position]:
-    """The state to begin or go on with, on the devices, and how far it has come."""
+    """Return the state to start or resume with, on the devices, and how far the training has come."""
     newest, epoch_steps = checkpoints.latest(), setup.steps_per_epoch
     if newest is None:
         return setup.devices.replicate(start.state), Position()
     epochs = setup.config.recipe.schedule.epochs
     if newest > total:
-        raise UserError(f"`epochs`={epochs}: {folder.path} is at epoch {newest / epoch_steps:g} already")
+        raise UserError(f"`epochs`={epochs}: {folder.path} is already at epoch {newest / epoch_steps:g}")
     if newest == total and folder.config() != setup.config:
-        raise UserError(f"{folder.path} is over after {epochs} epochs: go on with more `epochs`")
-    if newest == 0:  # weights from elsewhere, which no optimizer has moved yet
+        raise UserError(f"{folder.path} is finished after {epochs} epochs: raise `epochs` to continue it")
+    if newest == 0:  # weights from elsewhere, without an optimizer state
         _, variables = load_variables(folder.path, "last")
         state = state_of(variables, start.optimizer, setup.config.recipe.optimizer.ema > 0)
         return setup.devices.replicate(state), Position()
@@ -152,7 +155,7 @@ def _restored(
 
 @dataclasses.dataclass(frozen=True)
 class _Recorder:
-    """The observer of the loop: logs, shows and saves."""
+    """The observer of the loop, which logs, shows and saves."""
 
     setup: Setup
     rate: optax.Schedule
@@ -191,9 +194,9 @@ def _last_good(checkpoints: Checkpoints, folder: RunFolder) -> str:
 
 
 def _stop(recorder: _Recorder, position: Position, state: TrainState, folder: RunFolder) -> NoReturn:
-    """Save what Ctrl-C has interrupted, and say how to go on."""
+    """Save the state after Ctrl-C, and say how to resume."""
     step, checkpoints = position.step, recorder.checkpoints
-    if share()[1] > 1:  # the others are at other steps
+    if share()[1] > 1:  # the other processes may be at other steps
         raise Interrupted(
             f"Stopped at step {step}; the last checkpoint is step {checkpoints.latest()}. "
             "Start all processes again with --resume"
@@ -201,4 +204,4 @@ def _stop(recorder: _Recorder, position: Position, state: TrainState, folder: Ru
     if checkpoints.latest() != step:
         recorder.save(position, state, accuracy=-1.0)  # not evaluated, so never the best
     checkpoints.close()
-    raise Interrupted(f"Stopped at step {step}; saved. Go on with: jsep train --resume --out {folder.path}")
+    raise Interrupted(f"Stopped at step {step}; saved. Resume with: jsep train --resume --out {folder.path}")

@@ -1,4 +1,4 @@
-"""TPU chips: their published figures, the form of a step, and devices that need not be present."""
+"""TPU chips: their published figures, the step to compile for them, and devices that need not be present."""
 
 import importlib.util
 import os
@@ -15,13 +15,13 @@ from jsep.train.recipe import OptimizerName
 
 @dataclass(frozen=True)
 class Chip:
-    """Published figures of one chip.
+    """Published figures of a chip.
 
     Attributes:
-        hbm: bytes of HBM.
-        flops: FLOP/s in bfloat16.
-        bandwidth: bytes/s of HBM.
-        topologies: its usual topologies.
+        hbm: capacity of HBM, in bytes.
+        flops: peak compute in bfloat16, in FLOP/s.
+        bandwidth: bandwidth of HBM, in bytes/s.
+        topologies: the usual topologies, such as "2x4".
     """
 
     hbm: float
@@ -30,8 +30,8 @@ class Chip:
     topologies: tuple[str, ...]
 
 
-# Peak compute, HBM capacity and bandwidth of a chip as printed at cloud.google.com/tpu/docs/v3, v4, v5e, v5p and v6e.
-# The page of v2 no longer prints any: its figures are those of JAX (jax/_src/pallas/mosaic/tpu_info.py).
+# Peak compute, HBM capacity and bandwidth of a chip as published at cloud.google.com/tpu/docs/v3, v4, v5e, v5p and v6e.
+# The page of v2 no longer has any; its figures are those of JAX (jax/_src/pallas/mosaic/tpu_info.py).
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CUBE = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 CHIPS = {
@@ -42,7 +42,7 @@ CHIPS = {
     "v5p": Chip(95e9, 459e12, 2765e9, CUBE),
     "v6e": Chip(32e9, 918e12, 1638e9, FLAT),
 }
-# without these libtpu asks the metadata server of a TPU machine, and waits for it
+# without these, libtpu waits for the metadata server of a TPU machine
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -53,27 +53,27 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Target:
-    """The chips that a step is compiled for, and the form of the step."""
+    """The chips that a training step is compiled for, and the size and type of the step."""
 
     chip: str = "v5e"
-    """v2, v3, v4, v5e, v5p or v6e."""
+    """Kind of TPU: v2, v3, v4, v5e, v5p or v6e."""
     topology: str = "1x1"
-    """How the chips are connected, such as 2x4 (v4 and v5p: 2x2x1)."""
+    """Arrangement of the chips, such as 2x4; v4 and v5p have three sides, such as 2x2x1."""
     batch: int = 128
-    """Images a step, over all chips together."""
+    """Images per step, over all chips together."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Type of the computation; parameters and statistics are float32."""
+    """Type of the activations and the arithmetic; parameters and statistics are float32."""
     optimizer: OptimizerName = "adam"
-    """Optimizer, whose state lies beside the parameters."""
+    """Optimizer, which determines how many arrays are kept beside each parameter."""
     input: tuple[int, int, int] | None = None
     """Height, width and channels of an image; the published input by default."""
     num_classes: int | None = None
-    """Size of the logits; the published number by default."""
+    """Number of classes; the published number by default."""
 
     def __post_init__(self) -> None:
         require(self.batch >= 1, "batch", self.batch, "at least 1")
         require(self.num_classes is None or self.num_classes >= 1, "num_classes", self.num_classes, "at least 1")
-        if not all(side.isdecimal() and int(side) for side in self.topology.split("x")):  # libtpu ends the process
+        if not all(side.isdecimal() and int(side) for side in self.topology.split("x")):  # libtpu would end the process
             raise UserError(f"`topology`={self.topology}: write sides of at least 1, such as 2x4")
         if self.input and min(self.input) < 1:
             sides = "x".join(map(str, self.input))
@@ -81,10 +81,14 @@ class Target:
 
 
 def describe(chip: str, topology: str) -> Sequence[Any]:
-    """Return the devices of a TPU that need not be present, for programs to be compiled for.
+    """Return the devices of a TPU to compile for. The TPU need not be present.
+
+    Args:
+        chip: one of `CHIPS`.
+        topology: arrangement of the chips, such as "2x4".
 
     Raises:
-        UserError: libtpu is not installed, or knows no such chip or topology.
+        UserError: libtpu is not installed, or does not know the chip or topology.
     """
     if chip not in CHIPS:
         raise UserError(f"`chip`={chip}: there is no such TPU; {nearest(chip, CHIPS)}")
@@ -96,4 +100,4 @@ def describe(chip: str, topology: str) -> Sequence[Any]:
         return topologies.get_topology_desc(platform="tpu", topology_name=f"{chip}:{topology}").devices
     except jax.errors.JaxRuntimeError as error:
         known = CHIPS[chip].topologies
-        raise UserError(f"`topology`={topology}: libtpu has none such of {chip}; {nearest(topology, known)}") from error
+        raise UserError(f"`topology`={topology}: {chip} has no such topology; {nearest(topology, known)}") from error

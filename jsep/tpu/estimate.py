@@ -1,7 +1,7 @@
-"""A training step compiled for a TPU that need not be present: libtpu compiles on any Linux machine.
+"""Estimates of a training step on a TPU that need not be present: libtpu compiles it on any Linux machine.
 
-Nothing is run. The compiler tells whether the step fits into the memory of a chip, what it computes and what it moves;
-with the chip's published figures, that bounds its time.
+Nothing is run. The compiled program shows whether the step fits into the memory of a chip, how much it computes and how
+many bytes it moves. Together with the chip's published figures, that gives a lower bound of its time.
 """
 
 import math
@@ -29,29 +29,29 @@ from jsep.train.schedules import learning_rate
 from jsep.train.state import create_state
 from jsep.train.step import make_train_step
 
-STEPS_PER_EPOCH = 1000  # any number would do: a constant of the schedule
+STEPS_PER_EPOCH = 1000  # a constant of the schedule; any number would do
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A compiled training step. All figures are those of one device: a chip, or one of the two cores of a v2, v3 or v4.
+    """A compiled training step. All figures are per device: a chip, or one of the two cores of a v2, v3 or v4.
 
     Attributes:
         name: the network with its options.
-        target: what the step was compiled for.
+        target: the chips that the step was compiled for, and its size and type.
         input: height, width and channels of an image.
         devices: number of devices.
         chips: number of chips.
-        images: images a step, on one device.
-        compile_seconds: time of the compilation.
+        images: images per step on one device.
+        compile_seconds: seconds of the compilation.
         arguments: bytes of the arguments.
-        outputs: bytes of the outputs, without those that take an argument's place.
+        outputs: bytes of the outputs, without those that reuse an argument's buffer.
         temporaries: bytes of temporary buffers.
         code: bytes of the program.
-        flops: the compiler's count of FLOPs.
-        accessed: bytes that the compiler counts for each instruction, in whichever memory they lie.
-        optimal_seconds: the compiler's own estimate of the time; negative where it has none for an operation.
-        shares: what is spent on each layer.
+        flops: FLOPs, as the compiler counts them.
+        accessed: bytes that all instructions access, in HBM or on-chip memory, as the compiler counts them.
+        optimal_seconds: the compiler's own estimate of the time; negative if it has none for an operation.
+        shares: cycles and HBM traffic of each layer.
     """
 
     name: str
@@ -82,65 +82,79 @@ class Estimate:
 
     @property
     def moved(self) -> int:
-        """Bytes that go to and from HBM, read from the compiled program."""
+        """Bytes that are read from HBM and written to it, according to the compiled program."""
         return sum(share.moved for share in self.shares)
 
     @property
     def cycles(self) -> int:
-        """The compiler's estimated cycles, summed over all fusions."""
+        """Cycles that the compiler estimates, summed over all fusions."""
         return sum(share.cycles for share in self.shares)
 
     @property
     def intensity(self) -> float:
-        """FLOPs for each byte of HBM traffic."""
+        """FLOPs per byte of HBM traffic."""
         return self.flops / self.moved
 
     @property
     def compute_seconds(self) -> float:
-        """Time of the FLOPs at the chip's peak, which is that of bfloat16."""
+        """Seconds that the FLOPs take at the chip's peak, which is that of bfloat16."""
         return self.flops / (CHIPS[self.target.chip].flops * self.chips / self.devices)
 
     @property
     def memory_seconds(self) -> float:
-        """Time of the HBM traffic at the published bandwidth."""
+        """Seconds that the HBM traffic takes at the published bandwidth."""
         return self.moved / (CHIPS[self.target.chip].bandwidth * self.chips / self.devices)
 
     @property
     def binds(self) -> Literal["FLOPs", "bytes"]:
-        """Which of the two bounds the step."""
+        """The resource that bounds the step: compute (FLOPs) or HBM traffic (bytes)."""
         return "FLOPs" if self.compute_seconds > self.memory_seconds else "bytes"
 
     @property
     def bound_seconds(self) -> float:
-        """The least time that a step can take."""
+        """Lower bound of the seconds that a step takes."""
         return max(self.compute_seconds, self.memory_seconds)
 
     @property
     def images_per_second(self) -> float:
-        """Images a second of all chips together, at the bound."""
+        """Images per second of all chips together, if a step takes the lower bound."""
         return self.images * self.devices / self.bound_seconds
 
 
 class DoesNotFit(UserError):
-    """The step needs more HBM than a chip has: `needed` bytes for its temporaries."""
+    """The step needs more HBM than a chip has.
+
+    Attributes:
+        needed: bytes that its temporaries need.
+    """
 
     def __init__(self, sentence: str, needed: float):
+        """Make the error.
+
+        Args:
+            sentence: the message.
+            needed: bytes that the temporaries need.
+        """
         super().__init__(sentence)
         self.needed = needed
 
 
 def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate:
-    """Compile the training step of `jsep.train` for the chips of a target, with batch statistics over all of them.
+    """Compile the training step of `jsep.train` for the chips of a target.
 
-    The images come as uint8 with each step, like those of a streamed data set.
+    Batch norms share their statistics over all chips. Images arrive as uint8 with each step, like those of a streamed
+    data set.
 
     Args:
-        model: registered name.
+        model: registered name of the network.
         options: options of the network.
         target: chips, batch, type and optimizer.
 
+    Returns:
+        The figures of the compiled step.
+
     Raises:
-        UserError: there is no such network or target, or the compiler refuses.
+        UserError: there is no such network or target, or the step does not compile.
         DoesNotFit: the chips have too little HBM.
     """
     info = model_info(model)
@@ -207,7 +221,7 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
 
 
 def _refusal(name: str, target: Target, message: str) -> UserError:
-    """The compiler's error as a sentence."""
+    """Turn the compiler's error message into a `UserError`."""
     found = re.search(r"\(([\d.]+)([KMG])\) exceeds available HBM \(([\d.]+[KMG])\)", message)
     if not found:
         return UserError(f"{name} does not compile for {target.chip} {target.topology}: {message.splitlines()[0]}")
@@ -221,8 +235,15 @@ def _refusal(name: str, target: Target, message: str) -> UserError:
 
 
 def estimate_all(names: Sequence[str], options: Mapping[str, Any], target: Target) -> list[Estimate]:
-    """Return the estimates of several networks, each named by itself or with options of its own, such as
-    "mobilenet_v1 width=0.5".
+    """Return the estimates of several networks.
+
+    Args:
+        names: registered names, each optionally with its own options: "mobilenet_v1 width=0.5".
+        options: options of all networks.
+        target: chips, batch, type and optimizer.
+
+    Raises:
+        UserError: see `estimate`.
     """
     split = [name.split() for name in names]
     return [estimate(model, {**options, **parse_options(own)}, target) for model, *own in split]

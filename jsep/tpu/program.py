@@ -1,4 +1,4 @@
-"""The share of each layer in a compiled TPU program, read from the program's text."""
+"""Cycles and HBM traffic of each layer of a compiled TPU program, read from the program's text."""
 
 import math
 import re
@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# The text of a compiled program: one instruction a line, `%name = type[sizes]{layout} operation(%operands), ...`.
-# A layout with S(1) lies in the vector memory on the chip; one without S lies in HBM.
+# The text of a compiled program has one instruction per line: `%name = type[sizes]{layout} operation(%operands), ...`.
+# An array whose layout has S(1) is in the vector memory on the chip; one without S is in HBM.
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.\-]+) = (.*?) ([\w\-]+)\((.*?)\)(.*)$")
 ARRAY = re.compile(r"\b(pred|[a-z]+(\d+))\[([\d,]*)\](\{[^}]*\})?")
 NO_TRAFFIC = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "copy-start", "slice-start"}
@@ -17,13 +17,13 @@ OTHER = "no layer: input, loss, optimizer"
 
 @dataclass(frozen=True)
 class Share:
-    """What a compiled program spends on one layer, forward and backward.
+    """Cycles and HBM traffic of one layer, forward and backward.
 
-    A fusion belongs to the layer that the compiler names it after, though it may hold parts of its neighbours.
+    A fusion is attributed to the layer that the compiler names it after, though it may hold parts of other layers.
 
     Attributes:
         layer: path of the layer.
-        cycles: the compiler's estimates for its fusions, summed.
+        cycles: cycles that the compiler estimates for its fusions.
         moved: bytes that its instructions read from HBM and write to it.
     """
 
@@ -33,14 +33,17 @@ class Share:
 
 
 def shares(program: str, layers: Sequence[str]) -> tuple[Share, ...]:
-    """Return the estimated cycles and HBM traffic of a compiled program by layer, in the order of `layers`.
+    """Return the estimated cycles and HBM traffic of a compiled program by layer.
 
-    An operand counts once for each instruction that reads it. Copies that the compiler adds, between HBM and the memory
-    on the chip, belong to no layer.
+    An operand counts once for each instruction that reads it. Copies between HBM and on-chip memory, which the compiler
+    adds, belong to no layer.
 
     Args:
         program: text of the compiled program.
         layers: paths of the network's layers.
+
+    Returns:
+        The layers that cost anything, in the order of `layers`, then the rest of the program and the copies.
     """
     entry = program[program.index("\nENTRY ") :]
     in_hbm: dict[str, int] = {}
@@ -71,7 +74,7 @@ def shares(program: str, layers: Sequence[str]) -> tuple[Share, ...]:
 
 
 def _bytes(types: str, hbm: bool) -> int:
-    """The bytes of all arrays in a type, or of those that lie in HBM."""
+    """Return the bytes of all arrays in a type, or only of those in HBM."""
     total = 0
     for kind, bits, sizes, layout in ARRAY.findall(types):
         if hbm and re.search(r"S\([1-9]", layout):
@@ -81,7 +84,7 @@ def _bytes(types: str, hbm: bool) -> int:
 
 
 def _layer(rest: str, known: set[str]) -> str:
-    """The longest path of a known layer at the beginning of an instruction's metadata."""
+    """Return the longest path of a known layer that an instruction's metadata begins with."""
     name = re.search(r'op_name="[^"]*?jvp\(\w+\)\)?/([^"]*)"', rest)
     parts = name[1].split("/") if name else []
     for end in range(len(parts), 0, -1):

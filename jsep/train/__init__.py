@@ -1,4 +1,4 @@
-"""Training: recipes, states, steps, devices and the loop. Run folders are the business of `jsep.runs`."""
+"""Training: recipes, the training state, steps, devices and the loop. Run folders belong to `jsep.runs`."""
 
 from jsep.data import Augmentation, Data
 from jsep.train.recipe import Objective, Optimizer, Recipe, RunConfig, Schedule

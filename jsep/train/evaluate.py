@@ -1,4 +1,4 @@
-"""The mean loss and accuracy of a network over all test images."""
+"""Evaluation of a network on a whole test set."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,15 @@ from jsep.train.step import make_eval_step
 
 
 def make_evaluation(setup: Setup) -> Callable[[Any], dict[str, float]]:
-    """Return a function from a network's variables to its "loss" and "accuracy", over every test image once."""
+    """Return a function that evaluates a network on every test image once.
+
+    Args:
+        setup: the network, the test images and the devices.
+
+    Returns:
+        A function from the network's variables, replicated over the devices, to its mean "loss" (in nats) and its
+        "accuracy" (from 0 to 1).
+    """
     devices, feed = setup.devices, setup.testing
     number = len(devices.devices)
     constants = devices.replicate(feed.constants)

@@ -1,6 +1,6 @@
-"""The loop of a training: steps, looks at the losses, and evaluations at the end of each epoch.
+"""The training loop: steps, checks of their losses, and an evaluation at the end of each epoch.
 
-It knows neither files nor people: what happens at a look and at the end of an epoch is passed in.
+It knows neither files nor the console; an observer takes care of progress, logs and checkpoints.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ import numpy as np
 from jsep.errors import Diverged
 from jsep.train.state import TrainState
 
-CHECK_EVERY = 25  # steps between two looks at the losses: a look waits for the device
+CHECK_EVERY = 25  # steps between two checks of the losses; a check waits for the device
 
 
 @dataclasses.dataclass
 class Position:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
-        step: steps done.
-        seconds: time of training, without compilation and evaluation.
-        compile_seconds: time of compilation.
+        step: number of steps done.
+        seconds: seconds of training, without compilation and evaluation.
+        compile_seconds: seconds of compilation.
     """
 
     step: int = 0
@@ -33,13 +33,20 @@ class Position:
 
 
 class Observer(Protocol):
-    """What is told of a training, to log it, show it and save it."""
+    """Receiver of what happens in the loop, which logs, shows and saves it."""
 
     def look(self, position: Position, loss: float) -> None:
-        """Hear of the loss of the last step."""
+        """Receive the loss of the last step, at every check of the losses."""
 
     def epoch(self, position: Position, state: TrainState, trained: dict[str, float], tested: dict[str, float]) -> None:
-        """Hear of the end of an epoch: the means over its training images, and over the test images."""
+        """Receive the state at the end of an epoch.
+
+        Args:
+            position: how far the training has come.
+            state: the training state.
+            trained: mean "loss" and "accuracy" over the training images of the epoch.
+            tested: mean "loss" and "accuracy" over all test images.
+        """
 
 
 def run_loop(
@@ -54,27 +61,30 @@ def run_loop(
     steps_per_epoch: int,
     stopping: Callable[[], bool],
 ) -> TrainState:
-    """Train until `steps` are done or `stopping` answers yes, and return the state.
+    """Train until `steps` are done or `stopping` returns true.
 
     Args:
         run_step: one step, from a state and a batch to the next state and the loss.
-        evaluate: the "loss" and "accuracy" of variables over the test images.
-        state: the state to begin with.
-        batches: endless; the first is the batch of the first step to do.
-        position: how far the training has come; it is moved on in place.
-        observer: told of each look and each epoch.
-        steps: where the training ends.
+        evaluate: returns the mean "loss" and "accuracy" of variables over the test images.
+        state: the state to start from.
+        batches: an endless iterator, beginning with the batch of the next step.
+        position: how far the training has come; updated in place.
+        observer: receives every check of the losses and every epoch.
+        steps: length of the whole training, including the steps already done.
         steps_per_epoch: steps between two evaluations.
-        stopping: asked after every step.
+        stopping: called after every step.
+
+    Returns:
+        The state after the last step.
 
     Raises:
-        Diverged: a loss is no number.
+        Diverged: a loss is NaN or infinite.
     """
     batch = next(batches)
     while position.step < steps and not stopping():
         started = time.perf_counter()
         losses = []
-        # up to the next look at the losses or the end of the epoch, whichever comes first
+        # up to the next check of the losses or the end of the epoch, whichever comes first
         epoch_end = (position.step // steps_per_epoch + 1) * steps_per_epoch
         for _ in range(position.step, min(position.step + CHECK_EVERY, epoch_end)):
             state, loss = run_step(state, batch)
@@ -96,7 +106,7 @@ def run_loop(
 
 
 def _check_finite(losses: np.ndarray, step: int) -> None:
-    """Raise `Diverged` where one of the last losses, of which the last is that of `step`, is no number."""
+    """Raise `Diverged` if one of the losses, the last of them that of `step`, is NaN or infinite."""
     bad = ~np.isfinite(losses)
     if bad.any():
         at = step - len(losses) + int(np.argmax(bad)) + 1

@@ -1,4 +1,4 @@
-"""Sums over examples that devices and steps can add up, and their means."""
+"""Losses of single examples, and metrics as sums that devices and steps can add up."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,13 @@ from jaxtyping import Array, Float, Int
 
 @struct.dataclass
 class Sums:
-    """Loss, correct answers and examples, added up."""
+    """Metrics summed over examples. The sums of several steps or devices can be added.
+
+    Attributes:
+        loss: sum of the losses, in nats.
+        correct: number of correctly classified examples.
+        count: number of examples.
+    """
 
     loss: Float[Array, ""]
     correct: Float[Array, ""]
@@ -17,28 +23,45 @@ class Sums:
 
     @classmethod
     def zero(cls) -> "Sums":
+        """Return the sums over no examples."""
         return cls(*(jnp.zeros((), jnp.float32) for _ in range(3)))
 
     def __add__(self, other: "Sums") -> "Sums":
         return jax.tree.map(jnp.add, self, other)
 
     def means(self) -> dict[str, float]:
+        """Return the mean "loss" in nats and the "accuracy" from 0 to 1."""
         count = float(self.count)
         return {"loss": float(self.loss) / count, "accuracy": float(self.correct) / count}
 
 
 def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -> Float[Array, "n k"]:
-    """The probability of each class that is asked for: one-hot, less what is spread over all."""
+    """Return the class probabilities that a network is trained to predict.
+
+    >>> targets_of(jnp.array([1]), classes=4, smoothing=0.5).tolist()
+    [[0.125, 0.625, 0.125, 0.125]]
+
+    Args:
+        labels: the class of each example.
+        classes: number of classes.
+        smoothing: share of each one-hot target that is spread evenly over all classes.
+    """
     return optax.smooth_labels(jax.nn.one_hot(labels, classes, dtype=jnp.float32), smoothing)
 
 
 def cross_entropy(logits: Float[Array, "n k"], targets: Float[Array, "n k"]) -> Float[Array, " n"]:
-    """Softmax cross-entropy of each example."""
+    """Return the softmax cross-entropy of each example, in nats."""
     return optax.softmax_cross_entropy(logits, targets.astype(logits.dtype))
 
 
 def distillation(logits: Float[Array, "n k"], teacher: Float[Array, "n k"], temperature: float) -> Float[Array, " n"]:
-    """How far each example's softened probabilities are from the teacher's: T^2 KL (arXiv 1503.02531, section 2)."""
+    """Return the distillation loss of each example: T^2 KL(teacher, student) (arXiv 1503.02531, section 2).
+
+    Args:
+        logits: the student's logits.
+        teacher: the teacher's logits.
+        temperature: T, by which both are divided. The factor T^2 keeps the size of the gradient independent of it.
+    """
     ours, theirs = (jax.nn.log_softmax(of / temperature) for of in (logits, teacher.astype(logits.dtype)))
     return temperature**2 * optax.losses.kl_divergence_with_log_targets(ours, theirs)
 
@@ -49,8 +72,15 @@ def sums(
     labels: Int[Array, " n"],
     mask: Float[Array, " n"],
 ) -> Sums:
-    """Masked sums; an example with mask 0 counts nowhere."""
-    real = mask > 0  # what is masked may be anything, even NaN
+    """Return the metrics of a batch, summed over its real examples.
+
+    Args:
+        losses: the loss of each example.
+        logits: the logits of each example.
+        labels: the class of each example.
+        mask: 1 for a real example, 0 for padding, which is left out.
+    """
+    real = mask > 0  # padding may hold anything, even NaN
     correct = real & (jnp.argmax(logits, -1).astype(labels.dtype) == labels)
     losses = jnp.where(real, losses, 0)
     return Sums(*(jnp.sum(part.astype(jnp.float32)) for part in (losses, correct, real)))

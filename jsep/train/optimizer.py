@@ -1,4 +1,4 @@
-"""The optimizers of a recipe (all of Optax)."""
+"""The optimizers of a recipe, built from Optax transformations."""
 
 from functools import partial
 
@@ -9,11 +9,11 @@ from jsep.train.select import decayed, matching
 
 
 def make_optimizer(chosen: Optimizer, rate: optax.Schedule) -> optax.GradientTransformation:
-    """Return the optimizer that a recipe names. Constants that it leaves open are PyTorch's, or TensorFlow's for
-    rmsprop_tf.
+    """Return the optimizer that a recipe names.
 
-    The two forms of RMSprop differ in three ways: where the epsilon is added, what the mean square begins with (0 and
-    1), and whether the rate multiplies after or before the momentum. Their mean squares decay by 0.99 and 0.9.
+    Constants that the recipe leaves open are PyTorch's, and TensorFlow's for rmsprop_tf. The two forms of RMSprop
+    differ in where epsilon is added, in the initial mean square (0 and 1) and its decay (0.99 and 0.9), and in whether
+    the learning rate is applied after or before the momentum.
 
     Args:
         chosen: the optimizer of the recipe.
@@ -24,7 +24,7 @@ def make_optimizer(chosen: Optimizer, rate: optax.Schedule) -> optax.GradientTra
         return decayed(params, chosen.decay_on)
 
     epsilon = chosen.epsilon or (1e-3 if chosen.name == "rmsprop_tf" else 1e-8)
-    # frozen parameters count for no norm; at the end they are frozen again, since weight decay would move them
+    # frozen parameters are left out of the norm, and frozen again at the end, since weight decay would move them
     frozen = [optax.masked(optax.set_to_zero(), partial(matching, patterns=chosen.freeze))] if chosen.freeze else []
     parts = [*frozen, optax.clip_by_global_norm(chosen.clip)] if chosen.clip else []
     if chosen.name not in ("adamw", "lars"):
@@ -49,7 +49,7 @@ def make_optimizer(chosen: Optimizer, rate: optax.Schedule) -> optax.GradientTra
                 optax.trace(chosen.momentum),
             ]
         case "lars":
-            # norms and biases take plain steps, as in the paper's experiments
+            # norms and biases take plain SGD steps, as in the paper's experiments
             kernels = partial(decayed, on="kernels")
             parts.append(optax.lars(rate, chosen.weight_decay, on, trust_ratio_mask=kernels, momentum=chosen.momentum))
     return optax.chain(*parts, *frozen)

@@ -1,6 +1,6 @@
-"""Devices. The one file that knows `pmap`; everything above sees whole batches and one copy of the state.
+"""The devices that train. The only file that knows `pmap`; its callers see whole batches and one copy of the state.
 
-The state goes in and comes out with `None` axes, so it stays replicated without a leading device axis.
+`pmap` maps the state with axis `None`, so the state stays replicated without a leading device axis.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +18,17 @@ AXIS = "batch"
 
 
 def lower_train_step(step: TrainStep, devices: Sequence[Any], state: Any, constants: Any, batch: Any) -> Any:
-    """Map a step over devices that need not be here, and lower it for arguments of these shapes.
+    """Map a training step over devices, and lower it for arguments of these shapes without running it.
 
-    `batch` has a leading device axis; the old state is given up at each call.
+    Args:
+        step: see `jsep.train.step.make_train_step`.
+        devices: the devices of all processes; they need not be present, since nothing runs.
+        state: the training state. Its buffers are donated at each call.
+        constants: the constants of the step, the same on all devices.
+        batch: arrays of shape (devices, n, ...).
+
+    Returns:
+        The lowered step, a `jax.stages.Lowered`.
     """
     mapped = jax.pmap(
         step,
@@ -34,10 +42,21 @@ def lower_train_step(step: TrainStep, devices: Sequence[Any], state: Any, consta
 
 
 class Devices:
-    """The devices that share every batch, of all processes, ordered by process."""
+    """The devices that share every batch.
+
+    Attributes:
+        devices: the devices of all processes, ordered by process.
+    """
 
     def __init__(self, number: int = 0):
-        """Take `number` devices of each process, or all of them for 0."""
+        """Choose the devices.
+
+        Args:
+            number: how many devices of each process to use; 0 takes all.
+
+        Raises:
+            UserError: there are fewer devices than that.
+        """
         local = jax.local_devices()
         if number > len(local):
             raise UserError(
@@ -54,10 +73,20 @@ class Devices:
 
     @property
     def kind(self) -> str:
+        """The devices' name, such as "TPU v5 lite"."""
         return self.devices[0].device_kind
 
     def check_batch(self, batch_size: int, pieces: int = 1, even: bool = False) -> None:
-        """Refuse a batch that the devices cannot share equally, in so many pieces each; or in pairs."""
+        """Check that the devices can share a batch equally.
+
+        Args:
+            batch_size: images in the batch, over all devices.
+            pieces: pieces that each device splits its share into.
+            even: whether each device needs an even number of images.
+
+        Raises:
+            UserError: they cannot share it.
+        """
         number = len(self.devices) * pieces
         if batch_size % number:
             below = max(batch_size // number * number, number)
@@ -71,25 +100,44 @@ class Devices:
             )
 
     def replicate(self, tree: Any) -> Any:
-        """Put a whole tree, the same in every process, on every device."""
+        """Copy a tree of arrays, which must be the same in every process, to every device."""
         return jax.tree.map(partial(jax.make_array_from_process_local_data, self._replicated), jax.device_get(tree))
 
     def train_step(
         self, step: TrainStep, state: Any, constants: Any, batch: Any
     ) -> Callable[[Any, Any, Any], tuple[Any, jax.Array]]:
-        """Compile a step for these devices and arguments of these shapes; the old state is given up at each call."""
+        """Compile a training step for these devices and arguments of these shapes.
+
+        Args:
+            step: see `jsep.train.step.make_train_step`.
+            state: the training state, replicated.
+            constants: the constants of the step, replicated.
+            batch: this process's share of a batch, arrays of shape (n, ...).
+
+        Returns:
+            A function from a state, the constants and a batch to the next state and the mean loss. It donates the
+            buffers of the old state, which must not be used again.
+        """
         compiled = lower_train_step(step, self.devices, state, constants, self._split(batch)).compile()
         starved = self.devices[0].platform == "cpu" and len(self.devices) > 1
 
         def run(state: Any, constants: Any, batch: Any) -> tuple[Any, jax.Array]:
             state, loss = compiled(state, constants, self._split(batch))
-            # simulated devices share few threads; a queue of steps starves them until XLA aborts the process
+            # simulated devices share a few threads; queued steps would starve them until XLA aborts the process
             return state, loss.block_until_ready() if starved else loss
 
         return run
 
     def eval_step(self, step: EvalStep) -> Callable[[Any, Any, Any, Any], Any]:
-        """Map an evaluation step over these devices."""
+        """Map an evaluation step over these devices.
+
+        Args:
+            step: see `jsep.train.step.make_eval_step`.
+
+        Returns:
+            A function from variables, constants, this process's share of a batch and its mask to the sums over the
+            whole batch.
+        """
         mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, 0), out_axes=None, devices=self.devices)
 
         def run(variables: Any, constants: Any, batch: Any, mask: Any) -> Any:
@@ -99,7 +147,7 @@ class Devices:
         return run
 
     def _split(self, batch: Any) -> Any:
-        """This process's share (n, ...) of the batch -> the whole batch (devices, batch / devices, ...)"""
+        """Return the whole batch (devices, batch / devices, ...), made of each process's share (n, ...)."""
 
         def split(x: np.ndarray) -> Any:
             own = x.reshape(len(self.devices) // jax.process_count(), -1, *x.shape[1:])

@@ -1,4 +1,7 @@
-"""How a network is trained: small frozen values, each of which checks itself and is a panel of flags in `--help`."""
+"""Recipes: how a network is trained, as frozen dataclasses that check themselves.
+
+Each is a panel of flags in `--help`. The text below a field is the help of its flag.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,28 +18,28 @@ OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"]
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How a gradient changes the parameters."""
+    """The optimizer, and which parameters it changes."""
 
     name: Annotated[OptimizerName, tyro.conf.arg(name="optimizer")] = "adam"
-    """sgd has Nesterov momentum. rmsprop is PyTorch's, rmsprop_tf TensorFlow's. lars is for large batches."""
+    """sgd uses Nesterov momentum, rmsprop follows PyTorch, rmsprop_tf TensorFlow, and lars is for large batches."""
     momentum: float = 0.9
     """Momentum of sgd, rmsprop, rmsprop_tf and lars."""
     epsilon: float = 0.0
-    """Added to the root of the mean square by adam, adamw and rmsprop (0 means 1e-8), and to the mean square itself by
-    rmsprop_tf (0 means 1e-3)."""
+    """Constant that adam, adamw and rmsprop add to the root of the mean square (0 means 1e-8).
+    rmsprop_tf adds it to the mean square itself (0 means 1e-3)."""
     weight_decay: float = 0.0
-    """Weight decay: decoupled from the gradient for adamw, otherwise added to the gradient as PyTorch does."""
+    """Weight decay: decoupled from the gradient in adamw, otherwise added to the gradient as in PyTorch."""
     decay_on: Literal["all", "kernels", "dense"] = "all"
-    """What weight decay acts on. kernels: not on biases and norms. dense: nor on depthwise kernels."""
+    """Parameters with weight decay: all; kernels, without biases and norms; dense, without depthwise kernels, too."""
     clip: float = 0.0
-    """Largest norm of the whole gradient; 0 does not clip."""
+    """Norm that the whole gradient is clipped to; 0 for no clipping."""
     accumulate: int = 1
-    """Split a batch into this many pieces and process them in turn, to save memory. Each piece has batch statistics of
-    its own."""
+    """Split each batch into this many pieces and accumulate their gradients, to save memory.
+    Batch norms take their statistics from each piece."""
     ema: float = 0.0
-    """Decay of a moving average of parameters and statistics, such as 0.999, which is evaluated instead; 0 for none."""
+    """Decay of a moving average of the weights, such as 0.999, which is evaluated instead; 0 for none."""
     freeze: tuple[str, ...] = ()
-    """Wildcards of parameters (and their statistics) that are not trained, such as 'stem*' 'stage[12]_*'."""
+    """Wildcards of parameters to freeze, together with their batch statistics, such as 'stem*' 'stage[12]_*'."""
 
     def __post_init__(self) -> None:
         require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and less than 1")
@@ -49,24 +52,24 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a training lasts, and the learning rate during it."""
+    """The length of the training, and the learning rate during it."""
 
     name: Annotated[
         Literal["constant", "cosine", "step", "exponential", "saw_tooth"], tyro.conf.arg(name="schedule")
     ] = "cosine"
-    """How the learning rate falls after the warm-up. saw_tooth is the schedule of DiCENet's authors."""
+    """Decay of the learning rate after the warm-up; saw_tooth is the schedule of DiCENet's authors."""
     lr: float = 1e-3
     """Peak learning rate."""
     epochs: int = 15
     """Passes over the training images."""
     warmup_epochs: float = 0.0
-    """Epochs during which the rate rises linearly from zero."""
+    """Epochs during which the learning rate rises linearly from zero."""
     milestones: tuple[float, ...] = (0.5, 0.75)
-    """step: the shares of the run after which the rate is multiplied by --decay."""
+    """step: fractions of the run after which the learning rate is multiplied by --decay."""
     decay: float = 0.1
-    """step and exponential: the factor."""
+    """step and exponential: factor of the learning rate."""
     decay_epochs: float = 1.0
-    """exponential: epochs between two multiplications."""
+    """exponential: epochs between two multiplications by --decay."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
@@ -74,28 +77,28 @@ class Schedule:
         require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "at least 0")
         below = f"less than the {self.epochs} epochs of the run"
         require(self.warmup_epochs < self.epochs, "warmup_epochs", self.warmup_epochs, below)
-        require(all(0 < m < 1 for m in self.milestones), "milestones", self.milestones, "shares between 0 and 1")
+        require(all(0 < m < 1 for m in self.milestones), "milestones", self.milestones, "all between 0 and 1")
         require(0 < self.decay <= 1, "decay", self.decay, "greater than 0 and at most 1")
         require(self.decay_epochs > 0, "decay_epochs", self.decay_epochs, "greater than 0")
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: cross-entropy with the labels, softened, mixed, or taught by another network."""
+    """The loss: cross-entropy with labels that may be smoothed or mixed, and the logits of a teacher."""
 
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over all classes."""
     mixup: float = 0.0
-    """Blend neighbours in the batch by shares drawn from Beta(MIXUP, MIXUP); 0 does not."""
+    """Blend neighbouring images of a batch in proportions drawn from Beta(MIXUP, MIXUP); 0 for none."""
     cutmix: float = 0.0
-    """Paste a box of the neighbour whose area is drawn from Beta(CUTMIX, CUTMIX); 0 does not. With --mixup, each is
-    chosen half of the time."""
+    """Paste a box of the neighbouring image, its area drawn from Beta(CUTMIX, CUTMIX); 0 for none.
+    Together with --mixup, either is applied with a probability of one half."""
     teacher: Path | None = None
-    """A run whose network's logits are learned from, too (knowledge distillation)."""
+    """Run folder of a trained network to learn from as well (knowledge distillation)."""
     teacher_weight: float = 0.5
-    """Share of the teacher in the loss."""
+    """Weight of the teacher in the loss, from 0 to 1."""
     temperature: float = 4.0
-    """Divides the teacher's and the student's logits."""
+    """Divisor of the teacher's and the student's logits in the distillation loss."""
 
     def __post_init__(self) -> None:
         smoothing = self.label_smoothing
@@ -107,7 +110,7 @@ class Objective:
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed with their neighbours, for which they must come in pairs."""
+        """Whether images are mixed with their neighbours, so that each device needs an even number of them."""
         return bool(self.mixup or self.cutmix)
 
 
@@ -115,9 +118,10 @@ class Objective:
 class Recipe:
     """The data, and how a network is trained on it.
 
-    >>> recipe = Recipe(Data("cifar10"), Augmentation(crop=4, flip=True), Optimizer("sgd"), Schedule("step", lr=0.1))
-    >>> recipe.optimizer.momentum, recipe.schedule.epochs, recipe.batch_size
-    (0.9, 15, 128)
+    Examples:
+        >>> recipe = Recipe(Data("cifar10"), Augmentation(crop=4, flip=True), Optimizer("sgd"), Schedule(lr=0.1))
+        >>> recipe.optimizer.momentum, recipe.schedule.epochs, recipe.batch_size
+        (0.9, 15, 128)
     """
 
     data: Data = field(default_factory=Data)
@@ -126,17 +130,17 @@ class Recipe:
     schedule: Schedule = Schedule()
     objective: Objective = Objective()
     batch_size: int = 128
-    """Images a step, over all devices together."""
+    """Images per step, over all devices together."""
     seed: int = 0
-    """Seed of initialisation, order, augmentation and dropout."""
+    """Seed of initialisation, order of the images, augmentation and dropout."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the computation; parameters and statistics stay float32."""
+    """Type of the activations and the arithmetic; parameters and statistics stay float32."""
     devices: int = 0
-    """Local devices to use; 0 takes all."""
+    """Devices to use in each process; 0 takes all."""
     keep: int = 2
-    """Checkpoints kept beside the best one."""
+    """Number of latest checkpoints to keep, beside the best one."""
     wandb: str = ""
-    """Also log to this project of Weights & Biases."""
+    """Project of Weights & Biases to log to as well; none by default."""
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
@@ -147,14 +151,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One network under one recipe: what a run folder keeps.
+    """The network of a run and how it is trained: the contents of its config.json.
+
+    >>> config = RunConfig("separable_cnn", {"width": 0.25}, Recipe(batch_size=64))
+    >>> config.recipe.batch_size, config.recipe.schedule.lr
+    (64, 0.001)
 
     Attributes:
-        model: registered name, see `jsep.models.list_models`.
+        model: registered name of the network, see `jsep.models.list_models`.
         options: options of the network, such as {"width": 0.25}.
         recipe: the data and the training.
-        factored: convolutions that cheaper ones stand in for, as texts, see `jsep.models.factored.Factor`.
-        init: a run or a .safetensors file whose weights the training begins with.
+        factored: convolutions that cheaper ones replace, in text form, see `jsep.models.factored.Factor`.
+        init: run folder or .safetensors file with the weights to start from; None means fresh weights.
     """
 
     model: str = "separable_cnn"

@@ -1,4 +1,4 @@
-"""Learning rates by step (all of Optax)."""
+"""Learning rates by step, built from Optax schedules."""
 
 import jax.numpy as jnp
 import optax
@@ -9,11 +9,15 @@ from jsep.train.recipe import Schedule
 
 
 def learning_rate(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
-    """Return the rate at each step: a linear warm-up from zero, then the fall that the schedule names.
+    """Return the learning rate as a function of the step: a linear warm-up from zero, then the decay of the schedule.
 
     >>> rate = learning_rate(Schedule("step", lr=0.4, epochs=10), steps_per_epoch=5)
     >>> [round(float(rate(step)), 4) for step in (0, 24, 25, 49)]
     [0.4, 0.4, 0.04, 0.004]
+
+    Args:
+        schedule: the schedule of the recipe.
+        steps_per_epoch: steps in one pass over the training images.
     """
     total = schedule.epochs * steps_per_epoch
     warmup = round(schedule.warmup_epochs * steps_per_epoch)
@@ -23,7 +27,7 @@ def learning_rate(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
         case "cosine":
             main = optax.cosine_decay_schedule(schedule.lr, max(1, total - warmup))
         case "step":
-            # milestones are shares of the whole run, so the warm-up shifts none of them
+            # milestones are fractions of the whole run, so the warm-up does not shift them
             at = {round(m * total) - warmup: schedule.decay for m in schedule.milestones}
             main = optax.piecewise_constant_schedule(schedule.lr, at)
         case "exponential":
@@ -40,8 +44,8 @@ def learning_rate(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
 def _saw_tooth(peak: float, epochs: int, steps_per_epoch: int, warmup: int) -> optax.Schedule:
     """Return DiCENet's "hybrid" schedule (arXiv 1906.03516, EdgeNets), which changes once an epoch.
 
-    The first epoch runs at a fifth of the peak. Then come teeth of five epochs, from the peak down to that fifth, for
-    half of the run, then a straight line from the fifth to zero.
+    The first epoch runs at a fifth of the peak. For half of the run, the rate then falls from the peak to that fifth
+    every five epochs; after that, it falls linearly from the fifth to zero.
     """
     half = epochs // 2
 

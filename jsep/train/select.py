@@ -1,4 +1,4 @@
-"""Parameters by name and by kind: which are frozen, which decay, how many classes they tell apart."""
+"""Selections of parameters by name and kind: those that are frozen, those that decay, and the classifier."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ HEAD = "classifier"  # the name of the last layer of every network
 
 
 def matching(tree: Any, patterns: Sequence[str]) -> Any:
-    """Return a tree that is true where the path of a leaf, or of a module above it, matches a wildcard.
+    """Return a tree of booleans, true where the path of a leaf, or of a module above it, matches a wildcard.
 
     >>> matching({"stem": {"kernel": 0}, "stem_norm": {"scale": 0}}, ["stem"])
     {'stem': {'kernel': True}, 'stem_norm': {'scale': False}}
@@ -22,7 +22,7 @@ def matching(tree: Any, patterns: Sequence[str]) -> Any:
 
 
 def matches(path: str, patterns: Sequence[str]) -> bool:
-    """Return whether a path, or that of a module above it, matches a wildcard.
+    """Return whether a path, or the path of a module above it, matches a wildcard.
 
     >>> matches("stage1/conv/kernel", ["stage?"]), matches("stage1/conv/kernel", ["kernel"])
     (True, False)
@@ -33,9 +33,12 @@ def matches(path: str, patterns: Sequence[str]) -> bool:
 
 
 def decayed(params: Any, on: Literal["all", "kernels", "dense"]) -> Any:
-    """Return a tree that is true where weight decay acts: everywhere, on kernels, or on kernels that mix channels.
+    """Return a tree of booleans, true where weight decay acts.
 
-    A kernel has at least two axes, where biases and norms have one. A depthwise kernel sees one input channel.
+    Args:
+        params: the parameters.
+        on: "all"; "kernels", the parameters with at least two axes, which leaves out biases and norms; or "dense",
+            the kernels that are not depthwise, that is, see more than one input channel.
     """
 
     def decays(leaf: Any) -> bool:
@@ -46,7 +49,11 @@ def decayed(params: Any, on: Literal["all", "kernels", "dense"]) -> Any:
 
 
 def check_frozen(params: Any, patterns: Sequence[str]) -> None:
-    """Refuse a wildcard of `freeze` that matches no parameter."""
+    """Check that every wildcard of `freeze` matches a parameter.
+
+    Raises:
+        UserError: one does not.
+    """
     for pattern in patterns:
         if not any(jax.tree.leaves(matching(params, [pattern]))):
             names = ", ".join(list(params)[:3])
@@ -54,5 +61,5 @@ def check_frozen(params: Any, patterns: Sequence[str]) -> None:
 
 
 def classes_of(params: Any) -> int:
-    """Return how many classes a network with these parameters tells apart."""
+    """Return the number of classes of a network with these parameters."""
     return params[HEAD]["kernel"].shape[-1]

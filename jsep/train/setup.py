@@ -1,4 +1,4 @@
-"""A configuration made real: its data, network and devices, checked before anything is written or trained."""
+"""The data, network and devices of a configuration, checked before anything is written or trained."""
 
 import dataclasses
 
@@ -18,12 +18,12 @@ from jsep.train.step import Statistics
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What training and evaluation share.
+    """The objects that training and evaluation have in common.
 
     Attributes:
-        config: the run's configuration.
-        dataset: its data set.
-        model: its network, with the axis over which devices share batch statistics.
+        config: the configuration that they were made from.
+        dataset: the data set.
+        model: the network, whose batch norms share statistics over the devices.
         devices: the devices that share every batch.
         training: the training images, in batches.
         testing: the test images, in batches.
@@ -40,7 +40,7 @@ class Setup:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the training step: images that arrive cut to size are not cut a second time."""
+        """The recipe of the training step, which does not crop images again that were cropped as they were decoded."""
         recipe = self.config.recipe
         if not self.training.crops:
             return recipe
@@ -48,24 +48,27 @@ class Setup:
 
     @property
     def statistics(self) -> Statistics:
-        """The mean and the standard deviation that images are normalised with."""
+        """The mean and standard deviation that images are normalised with."""
         return statistics_of(self.config.recipe.data, self.dataset)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass over the training images."""
+        """Number of whole batches in one pass over the training images."""
         return steps_per_epoch(self.training.size, self.config.recipe.batch_size)
 
 
 def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
-    """Return what the configuration asks for, with everything checked that evaluation needs.
+    """Make the data, network and devices of a configuration, and check all that evaluation needs.
 
     Args:
         config: the configuration.
-        dataset: its data set, where it is loaded already.
+        dataset: its data set if it is loaded already; None loads it.
+
+    Returns:
+        The setup of training and evaluation.
 
     Raises:
-        UserError: there is no such network, option, data set or device, or they do not go together.
+        UserError: there is no such network, option, data set or device, or they do not fit together.
     """
     recipe, choice = config.recipe, config.recipe.data
     devices = Devices(recipe.devices)
@@ -83,19 +86,31 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
         devices=devices,
         training=make_feed(dataset.train, dataset, choice.workers),
         testing=make_feed(dataset.test, dataset, choice.workers),
-        costs=count(model, dataset.image_shape),  # refuses images that the network cannot take
+        costs=count(model, dataset.image_shape),  # raises UserError if the network cannot take these images
     )
 
 
 def check_training(setup: Setup) -> None:
-    """Refuse a batch that the devices cannot share, or that is larger than the data."""
+    """Check that the devices can share a batch, and that there are enough training images for one.
+
+    Raises:
+        UserError: the batch does not fit the devices or the data.
+    """
     recipe = setup.config.recipe
     setup.devices.check_batch(recipe.batch_size, recipe.optimizer.accumulate, recipe.objective.mixes)
     steps_per_epoch(setup.training.size, recipe.batch_size)
 
 
 def statistics_of(choice: Data, dataset: Dataset) -> Statistics:
-    """Return the mean and the standard deviation of each channel that `normalize` asks for, in units of 255."""
+    """Return what images are normalised with.
+
+    Args:
+        choice: the choice of the data set, with its `normalize`.
+        dataset: the data set.
+
+    Returns:
+        The mean and the standard deviation of each channel, for values from 0 to 1.
+    """
     if choice.normalize == "dataset":
         return dataset.mean, dataset.std
     if choice.normalize == "imagenet":

@@ -1,4 +1,4 @@
-"""All that a run carries from step to step."""
+"""The training state: everything that a run carries from step to step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +15,17 @@ from jsep.train.metrics import Sums
 
 @struct.dataclass
 class TrainState:
-    """Parameters, batch statistics, optimizer state, the number of steps done, and this epoch's metrics so far.
+    """Everything that a training needs, beside its recipe, to be resumed bit for bit.
 
-    average: moving averages of (params, batch_stats), or none.
-    Order, augmentation and dropout follow from (seed, step), so nothing else is needed to go on bit for bit.
+    The order of the images, augmentation and dropout follow from the seed and the step, so they have no state.
+
+    Attributes:
+        step: number of steps done.
+        params: the network's parameters.
+        batch_stats: the running statistics of its batch norms.
+        opt_state: the state of the optimizer.
+        epoch_sums: metrics of this epoch's training images so far.
+        average: moving averages of `params` and `batch_stats`, or None if the recipe asks for none.
     """
 
     step: Int[Array, ""]
@@ -30,7 +37,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What is evaluated: the averages where they are kept."""
+        """The variables that are evaluated: the moving averages if there are any."""
         params, batch_stats = self.average or (self.params, self.batch_stats)
         return {"params": params, "batch_stats": batch_stats}
 
@@ -42,7 +49,15 @@ def create_state(
     seed: int,
     averaged: bool = False,
 ) -> TrainState:
-    """Initialise on one image of zeros."""
+    """Initialise a network, and return the state before the first step.
+
+    Args:
+        model: the network.
+        optimizer: the optimizer.
+        image_shape: height, width and channels of an image.
+        seed: seed of the initialisation.
+        averaged: whether to keep moving averages.
+    """
     variables = jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *image_shape)))
     return state_of(variables, optimizer, averaged)
 
@@ -50,7 +65,13 @@ def create_state(
 def state_of(
     variables: Mapping[str, Any], optimizer: optax.GradientTransformation, averaged: bool = False
 ) -> TrainState:
-    """The state before the first step, from a network's variables; `averaged`: with moving averages."""
+    """Return the state before the first step, with given variables.
+
+    Args:
+        variables: the network's "params" and, if it has batch norms, "batch_stats".
+        optimizer: the optimizer.
+        averaged: whether to keep moving averages.
+    """
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -1,7 +1,7 @@
 """One training step and one evaluation step, written for one device's share of the batch.
 
-Both are pure. Devices average gradients, metrics and batch statistics over `axis_name`, and random draws belong to an
-example's place in the whole batch, so the result does not depend on the number of devices.
+Both are pure functions. Devices average gradients, metrics and batch statistics over `axis_name`, and random numbers
+depend on an example's position in the whole batch, so the result does not depend on the number of devices.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from jsep.train.recipe import Recipe
 from jsep.train.select import classes_of, matches
 from jsep.train.state import TrainState
 
+# mean and standard deviation of each channel, for values from 0 to 1
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 TrainStep = Callable[[TrainState, Any, Any], tuple[TrainState, Float[Array, ""]]]
 EvalStep = Callable[[Any, Any, Any, Any], Sums]
@@ -30,11 +31,11 @@ EvalStep = Callable[[Any, Any, Any, Any], Sums]
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A trained network whose logits are learned from.
+    """A trained network that another one learns from.
 
     Attributes:
         model: the network.
-        statistics: what its images were normalised with.
+        statistics: mean and standard deviation that its images are normalised with.
     """
 
     model: nn.Module
@@ -52,29 +53,33 @@ def make_train_step(
     steps_per_epoch: int,
     teacher: Teacher | None = None,
 ) -> TrainStep:
-    """Return the step (state, (data, teacher's variables), share of the batch) -> (state, mean loss of the batch).
+    """Return a function that does one training step on a device's share of the batch.
 
     Args:
-        model: the network, with `axis_name` among its fields.
+        model: the network, created with the same `axis_name`.
         optimizer: see `jsep.train.optimizer.make_optimizer`.
-        fetch: makes images (n, h, w, c) as uint8 and labels (n,) of a share of the batch, see `jsep.data.Feed`.
-        statistics: what images are normalised with.
-        recipe: how images are augmented and what is minimised.
-        axis_name: the mapped axis of the devices.
-        steps_per_epoch: after this many steps the metrics begin anew.
-        teacher: the network whose logits are learned from, if any.
+        fetch: turns a share of the batch into images (n, h, w, c) of type uint8 and labels (n,), see `jsep.data.Feed`.
+        statistics: mean and standard deviation that images are normalised with.
+        recipe: the augmentation, the loss and the seed.
+        axis_name: name of the mapped axis of devices.
+        steps_per_epoch: steps after which the metrics of an epoch start from zero again.
+        teacher: a trained network to learn from, if any.
+
+    Returns:
+        A function from a state, the pair of the feed's constants and the teacher's variables, and a share of the batch
+        to the next state and the mean loss of the whole batch, in nats.
     """
     chosen, objective = recipe.optimizer, recipe.objective
     fill = tuple(round(255 * level) for level in statistics[0])  # erased rectangles get the mean colour
 
     def frozen(layer: nn.Module, call: Any, *args: Any, **kwargs: Any) -> Any:
-        """A batch norm that is not trained normalises by its kept statistics, as it does in evaluation."""
+        """Let a batch norm that is not trained use its running statistics, as it does in evaluation."""
         if matches(f"{path_of(layer)}/mean", chosen.freeze):
             kwargs = {**kwargs, "train": False}
         return call(*args, **kwargs)
 
     def gradient(state: TrainState, teaching: Any, key: PRNGKeyArray, part: Any, batch_stats: Any) -> Any:
-        """The gradient of the mean loss of one piece of the batch; the statistics after it, and its sums."""
+        """Return the gradient of the mean loss of one piece of the batch, the new batch statistics and the metrics."""
         images, targets, labels = part
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
@@ -97,7 +102,10 @@ def make_train_step(
         return jax.grad(loss_of, has_aux=True)(state.params)
 
     def accumulated(state: TrainState, teaching: Any, key: PRNGKeyArray, whole: Any) -> Any:
-        """The same for the whole share, piece after piece. Pieces interleave, to hold the same rows on any devices."""
+        """Return the same for the whole share, piece by piece.
+
+        Pieces interleave, so that each holds the same rows of the batch on any number of devices.
+        """
         pieces = jax.tree.map(lambda x: x.reshape(-1, chosen.accumulate, *x.shape[1:]).swapaxes(0, 1), whole)
 
         def add(so_far: Any, numbered: Any) -> Any:
@@ -114,7 +122,7 @@ def make_train_step(
     def step(state: TrainState, constants: Any, batch: Any) -> tuple[TrainState, Float[Array, ""]]:
         data, teaching = constants
         images, labels = fetch(data, batch)
-        # apart from the keys of initialisation, which uses the seed itself
+        # other keys than those of initialisation, which uses the seed itself
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(recipe.seed), 1), state.step)
         augment_key, dropout_key, mix_key = jax.random.split(key, 3)
         positions = ops.batch_positions(labels.shape[0], axis_name)
@@ -129,14 +137,14 @@ def make_train_step(
             grad, (batch_stats, found) = gradient(state, teaching, dropout_key, whole, state.batch_stats)
         grad = lax.pmean(grad, axis_name)
         found = lax.psum(found, axis_name)
-        with jax.numpy_dtype_promotion("standard"):  # Optax mixes integers and floats where a strict caller would not
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes integers and floats, which strict promotion forbids
             updates, opt_state = optimizer.update(grad, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new_epoch = state.step % steps_per_epoch == 0
         so_far = jax.tree.map(lambda s: jnp.where(new_epoch, 0, s), state.epoch_sums)
         average = state.average
         if average is not None:
-            # a young average forgets faster, so that the first weights do not stay in it
+            # the average decays faster at first, so that the initial weights do not linger in it
             done = state.step.astype(jnp.float32)
             decay = jnp.minimum(chosen.ema, (1 + done) / (10 + done))
             average = jax.tree.map(lambda a, b: b + decay.astype(b.dtype) * (a - b), average, (params, batch_stats))
@@ -160,7 +168,18 @@ def make_eval_step(
     *,
     axis_name: str,
 ) -> EvalStep:
-    """Return the step (variables, constants, share of the batch, its mask) -> sums over the whole batch."""
+    """Return a function that evaluates a device's share of a batch.
+
+    Args:
+        model: the network.
+        fetch: turns a share of the batch into images (n, h, w, c) of type uint8 and labels (n,), see `jsep.data.Feed`.
+        statistics: mean and standard deviation that images are normalised with.
+        axis_name: name of the mapped axis of devices.
+
+    Returns:
+        A function from the network's variables, the feed's constants, a share of the batch and its mask (n,) to the
+        metrics of the whole batch.
+    """
 
     def step(variables: Any, constants: Any, batch: Any, mask: Float[Array, " n"]) -> Sums:
         images, labels = fetch(constants, batch)

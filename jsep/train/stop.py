@@ -1,4 +1,4 @@
-"""Ctrl-C, asked for at any moment and heeded between two steps, when the state is whole."""
+"""Ctrl-C, which may come at any moment and is obeyed between two steps, when the state is consistent."""
 
 import contextlib
 import signal
@@ -9,7 +9,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def ctrl_c() -> Iterator[Callable[[], bool]]:
-    """While it lasts, a first Ctrl-C makes the function true; a second one is a KeyboardInterrupt."""
+    """Catch Ctrl-C while the context lasts.
+
+    Yields:
+        A function that returns whether Ctrl-C was pressed. A second Ctrl-C raises KeyboardInterrupt.
+    """
     asked = threading.Event()
 
     def note(*_: Any) -> None:
@@ -17,7 +21,7 @@ def ctrl_c() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    if threading.current_thread() is not threading.main_thread():  # signals reach that one alone
+    if threading.current_thread() is not threading.main_thread():  # only that one receives signals
         yield asked.is_set
         return
     before = signal.signal(signal.SIGINT, note)

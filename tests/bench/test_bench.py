@@ -1,4 +1,4 @@
-"""The harness, never the numbers: rivals compute the same, rows and files are whole, failures become sentences."""
+"""The benchmark harness, not its figures: contenders compute the same, files are complete, failures become notes."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ TINY = {"model": "separable_cnn", "options": ("width=0.02",), "input_shape": (8,
 
 @pytest.fixture
 def quick_workers(monkeypatch):
-    jax.devices()  # this process reads its flags now, so that the new ones reach the workers alone
+    jax.devices()  # this process reads its flags now, so that only the workers see the new ones
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
@@ -56,7 +56,7 @@ def test_plain_convolutions_compute_the_same_network():
 )
 def test_every_field_of_a_convolution_reaches_its_twin(layer, size):
     x = jax.random.normal(jax.random.key(0), (2, *size, 4))
-    params = jax.tree.map(lambda p: p + 0.5, layer.init(jax.random.key(1), x))  # a bias of zeros would hide
+    params = jax.tree.map(lambda p: p + 0.5, layer.init(jax.random.key(1), x))  # a bias of zeros would hide errors
     with plain_convolutions():
         plain = layer.apply(params, x)
     ours = layer.apply(params, x)
@@ -106,7 +106,7 @@ def test_a_bench_leaves_rows_a_csv_and_a_figure(tmp_path, quick_workers):
 def test_a_worker_that_fails_becomes_a_row_with_its_sentence(tmp_path, monkeypatch):
     worker = tmp_path / "worker.py"
     source = run.WORKER.read_text()
-    # as if torch were not installed, and as if the process of xla died; jsep goes on
+    # as if torch were not installed and the process of xla died; jsep continues
     source = source.replace("from jsep.bench import torch_contender", "raise ModuleNotFoundError(name='torch')")
     source = source.replace("def _build(job", "def _build(job: dict) -> tuple:\n    if job['contender'] == 'xla':\n        os._exit(3)\n    return _really_build(job)\n\n\ndef _really_build(job")  # fmt: skip  # noqa: E501
     worker.write_text(source.replace("Path(__file__).resolve().parents[1]", f"Path({str(run.WORKER.parents[1])!r})"))
@@ -121,7 +121,7 @@ def test_a_worker_that_fails_becomes_a_row_with_its_sentence(tmp_path, monkeypat
     ours, dead, missing = rows
     assert ours.ratio == 1
     assert ours.macs == 64
-    assert dead.note == "its process ended with code 3: bench.log has its last words"
+    assert dead.note == "its process ended with code 3: see the end of bench.log"
     assert missing.note == "torch is not installed: pip install 'jsep[torch]'"
     assert missing.ms is None
     assert (tmp_path / "bench.svg").read_text().count("not measured") == 2

@@ -1,4 +1,4 @@
-"""What a person types, and the sentence that comes back: never a traceback."""
+"""Commands as they are typed, and the messages that come back, never a traceback."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_show(capsys):
         (["show", "regular"], "There is no model 'regular'; did you mean regular_cnn"),
         (["show", "regular_cnn", "--options", "widht=1"], "no option 'widht'; did you mean width"),
         (["show", "regular_cnn", "--input", "4", "4", "3"], "at least 8x8"),
-        (["export", "nowhere", "--to", "stablehlo"], "nowhere is no run folder"),
+        (["export", "nowhere", "--to", "stablehlo"], "nowhere is not a run folder"),
         (["export", "nowhere", "--to", "stablehlo", "--images", "0"], "--images 0: it must be at least 1"),
         (["train", "regular_cn"], "There is no model"),
         (["train", "--data", "mnst"], "There is no data set 'mnst'; did you mean mnist"),
@@ -71,8 +71,8 @@ def test_show(capsys):
         (["train", "--options", "width"], "write it as name=value"),
         (["train", "--normalize", "imagenet"], "needs colour images"),
         (["train", "--devices", "99"], "there are 8 here"),
-        (["train", "--resume", "--out", "nowhere"], "nowhere is no run folder"),
-        (["eval", "nowhere"], "nowhere is no run folder"),
+        (["train", "--resume", "--out", "nowhere"], "nowhere is not a run folder"),
+        (["eval", "nowhere"], "nowhere is not a run folder"),
         (["train", "--stream"], "leave --stream out"),
         (["train", "--workers", "-1"], "--workers -1: it must be at least 0"),
         (["train", "--erase", "2"], "--erase 2.0: it must be from 0 to 1"),
@@ -104,7 +104,7 @@ def test_wrong_input_gives_one_sentence_and_two(capsys, tmp_path, monkeypatch, a
     assert code == 2
     assert sentence in err
     assert len(err.splitlines()) == 1
-    assert not list(tmp_path.iterdir())  # nothing was begun
+    assert not list(tmp_path.iterdir())  # nothing was started
 
 
 @pytest.mark.parametrize("argv", [["train", "--epoch", "3"], ["train", "--lr", "high"], ["eval"]])
@@ -136,13 +136,13 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, "eval", str(out))
     assert code == 0
     assert "20 test images of tiny" in said
-    # going on with the run's own config, a field changed
+    # resuming with the run's own config and one field changed
     code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "2")
     assert code == 0
-    assert "Going on from step 3" in said
+    assert "Resuming from step 3" in said
     code, _, err = run(capsys, "train", "--resume", "--out", str(out), "--lr", "0.1")
-    assert (code, "is over after 2 epochs: go on with more --epochs" in err) == (2, True)
-    # a flag is held against the run's other flags, not against the defaults of 15 epochs
+    assert (code, "is finished after 2 epochs: raise --epochs" in err) == (2, True)
+    # a flag is checked against the run's other settings, not against the default of 15 epochs
     code, _, err = run(capsys, "train", "--resume", "--out", str(out), "--warmup-epochs", "20")
     assert (code, "less than epochs=2" in err) == (2, True)
     code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "3")
@@ -153,7 +153,7 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, *words)
     assert code == 0
     assert "both_cnn, seed 1 (run 2 of 2)" in said
-    assert not jax.devices()[0].client.live_executables()  # enough of them end the process with a signal
+    assert not jax.devices()[0].client.live_executables()  # too many of them would crash the process
     assert "both_cnn" in (folder / "report.html").read_text()
     assert len(list((folder / "figures").glob("*.svg"))) == 6
     code, said, err = run(capsys, *words)

@@ -1,4 +1,4 @@
-"""Whole networks: sites are found, plans are edited, separable networks are found again, and run folders come out."""
+"""Decomposition of whole networks: sites, plans, recovery of separable networks, and run folders."""
 
 import json
 
@@ -20,7 +20,7 @@ SHAPE = (16, 16, 3)
 
 
 def _random(model, seed=0):
-    """Variables with nothing trivial in them."""
+    """Random variables, none of them at its initial value."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, *SHAPE)))
     rng = np.random.default_rng(seed)
 
@@ -52,7 +52,7 @@ def test_sites_are_the_dense_convolutions_behind_the_stem_with_their_batch_norms
     first = sites["stage2_block1_conv1"]
     assert (first.norm, first.strides, first.channels, first.features) == ("stage2_block1_conv1_norm", (2, 2), 16, 32)
     assert (first.input_size, first.output_size) == ((16, 16), (8, 8))
-    # where batch norms come first, an output meets the next layer's, or a sum
+    # with batch norms first, an output feeds the next layer's norm, or a sum
     norms = [site.norm for site in find_sites(create_model("preresnet110", depth=8), SHAPE)]
     assert norms[:4] == ["stage1_block1_conv2_norm", "", "stage2_block1_conv2_norm", ""]
     assert not find_sites(create_model("mobilenet_v1_025", input="cifar"), SHAPE)
@@ -84,7 +84,7 @@ def test_a_layer_of_the_report_is_what_the_counter_says():
 
 
 def _expanded(variables):
-    """A ShuffleNet V2's variables as those of the expanded one: kernel, batch norm, kernel become one dense kernel."""
+    """Merge each kernel, batch norm and kernel of a ShuffleNet V2 into one dense kernel of the expanded network."""
     params, stats = (dict(jax.tree.map(np.asarray, variables[part])) for part in ("params", "batch_stats"))
     for depthwise in [name for name in params if name.endswith("_depthwise")]:
         unit = depthwise.removesuffix("_depthwise")
@@ -93,7 +93,7 @@ def _expanded(variables):
         scale = norm["scale"] / np.sqrt(moments["var"] + 1e-5)
         filters, mixing = params.pop(depthwise)["kernel"][:, :, 0] * scale, params[pointwise]["kernel"]
         params[pointwise] = {"kernel": filters[..., None] * mixing}
-        # what the first batch norm adds, the second one takes off its mean
+        # the second batch norm's mean absorbs what the first one adds
         after = stats[f"{pointwise}_norm"]
         added = (norm["bias"] - moments["mean"] * scale) @ mixing[0, 0]
         stats[f"{pointwise}_norm"] = {**after, "mean": after["mean"] - added}
@@ -116,7 +116,7 @@ def test_an_expanded_shufflenet_is_decomposed_into_itself():
 
 @pytest.mark.parametrize("name", ["resnet20", "preresnet110"])
 def test_batch_norms_put_back_are_identities_and_stride_and_padding_are_kept(name):
-    """With nothing to approximate (a channel decomposition of full rank) the logits stay."""
+    """A channel decomposition of full rank approximates nothing, so the logits stay the same."""
     model = create_model(name, depth=8, num_classes=5)
     variables, x = _random(model), _images(4)
     full = [Factor(site.path, "channel", site.features, not site.norm) for site in find_sites(model, SHAPE)]
@@ -156,7 +156,7 @@ def test_plans_are_written_edited_and_read(tmp_path):
     assert load_plan(file, sites) == plan
     texts = json.loads(file.read_text())
     file.write_text(json.dumps([texts[1], "stage1_block1_conv2=separable"]))
-    assert [str(f) for f in load_plan(file, sites)] == ["stage1_block1_conv2=separable", texts[1]]  # as they run
+    assert [str(f) for f in load_plan(file, sites)] == ["stage1_block1_conv2=separable", texts[1]]  # in execution order
     for text, sentence in [
         ('["stem=separable"]', "there is no convolution 'stem' to decompose"),
         ('["stage1_block1_conv2=wavelet"]', "is no replacement"),
@@ -196,11 +196,11 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys, monkey
     assert config["model"] == "resnet20"
     assert config["factored"] == ["stage3_block1_conv1=separable", "stage3_block1_conv2=separable"]
     (tmp_path / "decomposed").rename(tmp_path / "elsewhere")
-    assert main(["train", "--resume", "--epochs", "2", "--out", tuned]) == 0  # what it began with is in its checkpoint
+    assert main(["train", "--resume", "--epochs", "2", "--out", tuned]) == 0  # its checkpoint holds all it needs
     (tmp_path / "elsewhere").rename(tmp_path / "decomposed")
     for words, sentence in [
-        ([out], "is decomposed already"),
-        ([run, "--images", "0"], "--images 0: there are 1 to 48 training images"),
+        ([out], "is already decomposed"),
+        ([run, "--images", "0"], "--images 0: it must be from 1 to 48"),
         ([run, "--images", "20", "--out", out], "already holds a run"),
         ([run, "--write-plan", str(tmp_path / "nowhere" / "plan.json")], "choose another --write-plan"),
         ([run, "--seed", "-1"], "--seed -1: it must be at least 0"),

@@ -15,13 +15,13 @@ from jsep.models import create_model
 from jsep.models.factored import factored
 
 SHAPE = (16, 16, 3)
-# network, batch norms in all, and those that a convolution alone feeds
+# network: number of all batch norms, and of those fed by a convolution only
 NETWORKS = {
     "mobilenet_v1_025 input=cifar": (27, 27),
     "shufflenet_v2_x0_5 input=cifar": (56, 56),
     "resnet20 depth=8": (7, 7),
-    "densenet100_k12_bc depth=10": (9, 3),  # behind a concatenation or a pooling there is nothing to fold into
-    "both_cnn width=0.02": (3, 0),  # a ReLU lies before each
+    "densenet100_k12_bc depth=10": (9, 3),  # after a concatenation or a pooling there is nothing to fold into
+    "both_cnn width=0.02": (3, 0),  # there is a ReLU before each
 }
 
 
@@ -70,7 +70,7 @@ def test_what_stands_in_for_a_convolution_is_folded_by_its_own_parts():
 
 
 class Net(nn.Module):
-    """A convolution with a batch norm, and something else that may look at the convolution."""
+    """A convolution with a batch norm; the convolution may be applied twice, or its output used elsewhere."""
 
     bias: bool = False
     looked_at: bool = False

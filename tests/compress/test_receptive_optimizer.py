@@ -53,7 +53,7 @@ def test_kernels_become_cheap_where_channels_are_still_seen():
     chosen = optimize_kernels(convs)
     assert "dense" not in {kernel.kind for kernel in chosen}
     assert sum(k.params(c) for k, c in zip(chosen, convs, strict=True)) < 3 * (9 * 64 + 64 * 64)
-    assert optimize_kernels([Conv(3, 64, 64)]) == [Kernel("separable")]  # one alone must see all by itself
+    assert optimize_kernels([Conv(3, 64, 64)]) == [Kernel("separable")]  # a single layer must see all channels
     loose = optimize_kernels([Conv(3, 64, 64)], threshold=0.25)
     assert loose[0].groups == 4  # an eighth would be too few
 

@@ -1,4 +1,4 @@
-"""The solvers' identities: optimality, exact recovery, reductions to one another, and the ordering of the methods."""
+"""Identities of the solvers: optimality, exact recovery, reductions to one another, and the ranking of the methods."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def _float64():
 
 
 def _problem(seed=0, mixed=True):
-    """Windows whose taps and, where `mixed`, channels are correlated, a kernel, and the moments."""
+    """Windows with correlated taps (and channels, if `mixed`), a kernel, and the moments."""
     rng = np.random.default_rng(seed)
     taps = np.linalg.cholesky(0.7 ** np.abs(np.arange(K)[:, None] - np.arange(K)))
     x = rng.normal(size=(N, C, K)) @ taps.T
@@ -41,7 +41,7 @@ def _error(kernel, moments):
 
 
 def _sample_error(kernel, x, y):
-    """With the best bias, from the samples themselves."""
+    """The error with the best bias, computed from the samples themselves."""
     off = y - x @ np.asarray(kernel).reshape(-1, M)
     return float(np.sqrt(((off - off.mean(0)) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()))
 
@@ -67,7 +67,7 @@ def test_d_is_the_kernel_times_p_and_no_alternation_improves_it():
     rng = np.random.default_rng(3)
     for i in range(C):
         least = loss(np.asarray(d[i]), np.asarray(p[i]), i)
-        for _ in range(20):  # alternating least squares from anywhere
+        for _ in range(20):  # alternating least squares from a random start
             q = rng.normal(size=M)
             for _ in range(60):
                 a = kernel[i] @ q / (q @ q)
@@ -116,7 +116,7 @@ def test_a_separable_layer_is_found_exactly_by_every_method():
     moments = _moments(x, x @ exact.reshape(-1, M))
     w, gram, cross = jnp.asarray(exact), jnp.asarray(moments.gram), jnp.asarray(moments.cross)
     for found in (solve.svd(w), solve.data(w, gram), solve.comp(w, gram, cross, 2), solve.als(w, gram, cross)):
-        np.testing.assert_allclose(found.kernel, exact, atol=1e-3)  # but for the ridge
+        np.testing.assert_allclose(found.kernel, exact, atol=1e-3)  # up to the ridge
 
 
 def test_sweeps_and_refits_never_raise_the_error():
@@ -138,7 +138,7 @@ def test_channel_decomposition_is_the_projection_on_the_leading_responses(rank):
     y = x @ kernel.reshape(-1, M)
     _, vectors = np.linalg.eigh(np.cov(y.T))
     leading = vectors[:, M - rank :]
-    expected = kernel.reshape(-1, M) @ leading @ leading.T  # symmetric: what is seen is what was there
+    expected = kernel.reshape(-1, M) @ leading @ leading.T  # symmetric: the input is that of the original network
     np.testing.assert_allclose(np.asarray(first).reshape(-1, rank) @ np.asarray(second), expected, atol=1e-3)
     by_weights = solve.channel_svd(jnp.asarray(kernel), rank)
     assert _error(first @ second, moments) <= _error(by_weights[0] @ by_weights[1], moments) + 1e-4

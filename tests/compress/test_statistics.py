@@ -1,4 +1,4 @@
-"""Statistics of batch norms renewed on images."""
+"""Batch-norm statistics computed again from images."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ from jsep.layers import BatchNorm, Conv
 
 
 class Two(nn.Module):
-    """Batch norms that keep other shares of what was."""
+    """Two batch norms with different momenta."""
 
     @nn.compact
     def __call__(self, x, *, train=False):

@@ -8,7 +8,7 @@ from jsep.costs import count
 from jsep.layers import Conv
 
 
-# profiler FLOPs of one image, and of a batch of 256 in units of 1e11 as the published chart prints them
+# profiler FLOPs per image, and per batch of 256 in units of 1e11, as in the published chart
 @pytest.mark.parametrize(
     ("name", "flops", "chart"),
     [

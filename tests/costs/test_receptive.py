@@ -19,13 +19,13 @@ def test_field_of_the_whole_network(name, field):
 
 def test_stages_of_a_network_for_small_images():
     stages, _ = receptive_fields(create_model("resnet18", input="cifar"), (32, 32, 3))
-    # the first one from the image on, with its stem
+    # the first one starts at the image and includes the stem
     assert [(s.side, s.field, s.channels) for s in stages] == [(32, 11, 3), (32, 15, 64), (16, 15, 128), (8, 15, 256)]
     assert 0 < network_score(stages) < 1
 
 
 def test_each_axis_has_a_field_of_its_own():
-    """A row of seven and a column of seven see seven by seven; two strides of the rows widen the rows alone."""
+    """A row and a column of seven see seven by seven; strides along the rows widen only the rows."""
     import flax.linen as nn
 
     from jsep.layers import Conv
@@ -46,13 +46,13 @@ def test_each_axis_has_a_field_of_its_own():
 
 
 def test_channels_are_followed_through_splits_and_shuffles():
-    """The unit with stride reads all channels, and the shuffles mix what it gave."""
+    """The unit with a stride reads all channels, and the shuffles mix its outputs."""
     stages, _ = receptive_fields(create_model("shufflenet_v2_x0_5"), (224, 224, 3))
     assert [stage.reach for stage in stages] == [1, 1, 1]
 
 
 def test_attention_connects_the_channels_that_it_reads():
-    """Of 8 channels: with a kernel of 3 the neighbours (the ends have one), with squeeze and excitation all."""
+    """Of 8 channels, a kernel of 3 reaches the neighbours (one at each end), squeeze and excitation all."""
     import flax.linen as nn
 
     from jsep.layers import DepthwiseConv, EfficientChannelAttention, SqueezeExcite

@@ -1,4 +1,4 @@
-"""Augmentation does what it says, and belongs to the image's place in the batch."""
+"""Augmentation: its effects, and its dependence on an image's position in the batch only."""
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def test_crop_cuts_windows_of_the_padded_image():
 
 
 def test_resized_crop_shows_a_window_at_the_size_of_the_image():
-    # pixels that name their place: a window then runs from its own first value to its last, in equal steps
+    # pixels hold their own position, so a window runs from its first value to its last in equal steps
     ramp = jnp.broadcast_to(jnp.arange(0, 240, 5, dtype=jnp.uint8)[:, None, None], (64, 48, 48, 1))
     cut = run(ramp, resized_crop=True).astype(int)
     assert cut.shape == (64, 48, 48, 1)
@@ -67,9 +67,9 @@ def test_resized_crop_shows_a_window_at_the_size_of_the_image():
     assert steps.max() <= 1.01
     assert steps.min() > 0.08 * 0.75
     assert len(np.unique(steps)) > 20
-    assert len(np.unique(cut[:, 24, 24, 0])) > 20  # and elsewhere, too
+    assert len(np.unique(cut[:, 24, 24, 0])) > 20  # at different positions, too
     np.testing.assert_array_equal(cut, np.broadcast_to(cut[:, :, :1], cut.shape))
-    # area and aspect bound the height: its square lies within 3/4 to 4/3 of the area, 1 at most
+    # area and aspect bound the height: its square is 3/4 to 4/3 of the area, and at most 1
     assert 0.45 < np.mean(steps**2) < 0.65
 
 
@@ -82,14 +82,14 @@ def test_erasing_paints_rectangles_over_a_share_of_the_images():
         rows, columns = mask.any(1), mask.any(0)
         np.testing.assert_array_equal(mask, rows[:, None] & columns)  # a rectangle, filled
         assert (image[mask] == 0).all()
-        assert mask.mean() < 0.45  # 33 %, and rounding
+        assert mask.mean() < 0.45  # 33 % plus rounding
     assert (run(PICTURES, erase=1.0) != np.asarray(PICTURES)).any((1, 2, 3)).all()
 
 
 def test_jitter_draws_brightness_contrast_and_saturation():
     grey = jnp.full((64, 4, 4, 3), 100, jnp.uint8)
     levels = run(grey, jitter=0.4)[:, 0, 0]
-    # of an even grey, contrast and saturation change nothing: brightness alone is left
+    # contrast and saturation do not change a uniform grey, so only brightness remains
     assert levels.min() >= 59
     assert levels.max() <= 140
     assert len(np.unique(levels)) > 20
@@ -101,7 +101,7 @@ def test_jitter_draws_brightness_contrast_and_saturation():
 def test_randaugment_draws_among_its_operations():
     once = run(PICTURES, randaugment=(1, 9))
     changed = (once != np.asarray(PICTURES)).any((1, 2, 3))
-    assert 48 < changed.sum() < 64  # one operation of 14 is to do nothing
+    assert 48 < changed.sum() < 64  # one of the 14 operations does nothing
     assert (run(PICTURES, randaugment=(2, 9)) != once).any()
     assert (run(PICTURES, randaugment=(1, 25)) != once).any()
 
@@ -119,14 +119,14 @@ def test_normalize():
 
 @pytest.mark.parametrize("mixing", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
 def test_pixels_and_targets_are_shared_out_alike_on_any_number_of_devices(mixing):
-    # image i is 10 i everywhere and of class i, so that its pixels say whose they are
+    # image i is 10 i everywhere and of class i, so its pixels identify it
     images = jnp.broadcast_to(10.0 * jnp.arange(8.0)[:, None, None, None], (8, 16, 16, 1))
     key, positions = jax.random.key(0), jnp.arange(8)
     mixed, targets = mix(key, images, jnp.eye(8), positions, **mixing)
     np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(mixed.mean((1, 2, 3)), targets @ (10.0 * jnp.arange(8.0)), rtol=1e-4)
     own = jnp.diagonal(targets)
-    assert float(own.min()) < 0.9  # something was done
+    assert float(own.min()) < 0.9  # some images were mixed
     np.testing.assert_allclose(own + jnp.diagonal(targets[:, jnp.arange(8) ^ 1]), 1, rtol=1e-6)
     halves = [mix(key, images[h], jnp.eye(8)[h], positions[h], **mixing) for h in (slice(0, 4), slice(4, 8))]
     np.testing.assert_array_equal(jnp.concatenate([half[0] for half in halves]), mixed)

@@ -1,4 +1,4 @@
-"""Data sets: the embedded one, prepared directories, and what is said when there is none."""
+"""Data sets: the embedded one, prepared directories, and the messages when there is none."""
 
 import io
 import shutil
@@ -98,7 +98,7 @@ def test_preparing_without_tensorflow_says_what_to_install(tmp_path, monkeypatch
 
 
 def _cifar(folder, name, labels, files):
-    """An archive of the official layout: files of label names, and files of rows."""
+    """An archive with the official layout: files of label names, and files of rows."""
     folder.mkdir(parents=True)
     prefix = {"cifar-10": "cifar-10-batches-bin", "cifar-100": "cifar-100-binary"}[name]
     with tarfile.open(folder / f"{name}-binary.tar.gz", "w:gz") as tar:
@@ -110,7 +110,7 @@ def _cifar(folder, name, labels, files):
 
 
 def _row(*labels, level):
-    """Red is bright at the top alone, blue throughout: a picture that no wrong order of axes survives."""
+    """An image that reveals a wrong order of axes: red is bright only at the top, blue everywhere."""
     red = np.zeros((32, 32), np.uint8)
     red[:3] = 255
     planes = np.stack([red, np.full_like(red, level), np.full_like(red, 9)])
@@ -147,7 +147,7 @@ def test_cifar100_has_fine_labels(tmp_path):
 
 
 def test_a_downloaded_cifar_archive_is_checked():
-    """Against the checksum that TFDS keeps; the address is the one that is printed where there is no network."""
+    """Downloads are checked against TFDS's checksum; the address is the one printed when there is no network."""
     from jsep.data import cifar
 
     for name, builder in cifar.BUILDERS.items():
@@ -167,7 +167,7 @@ def test_preparing_on_a_full_disk_is_refused(tmp_path, monkeypatch):
 
 
 def _caltech256(folder, sizes):
-    """An archive of the official layout: a stray file, a folder of doubles and clutter, which are none of the data."""
+    """An archive with the official layout; a stray file, duplicates and clutter do not belong to the data."""
 
     def jpeg(level, mode="RGB"):
         file = io.BytesIO()
@@ -197,7 +197,7 @@ def test_caltech256_from_its_archive(tmp_path):
     np.testing.assert_array_equal(np.bincount(data.train.labels), [60, 60, 60])
     np.testing.assert_array_equal(np.bincount(data.test.labels), [3, 1, 10])
     assert data.image_shape == (128, 128, 3)
-    for part in (data.train, data.test):  # pictures stay with their labels, grey ones included
+    for part in (data.train, data.test):  # images keep their labels, grey ones included
         levels = part.images.mean((1, 2, 3))
         assert np.all((levels > 20 * (part.labels + 1) - 4) & (levels < 20 * (part.labels + 1) + 8))
 

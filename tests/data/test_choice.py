@@ -1,4 +1,4 @@
-"""The choice of a data set, checked when it is made, and as flags."""
+"""The choice of a data set: its checks and its flags."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Encoded pictures to arrays of one size."""
+"""Decoding of images to arrays of one size."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def test_draft_decodes_fewer_pixels_of_the_same_window():
             for draft in (False, True)
         )
         assert whole.shape == reduced.shape == (32, 32, 3)
-        assert (whole != reduced).any()  # it was at work
-        assert np.abs(whole - reduced).mean() < 4  # of 255
+        assert (whole != reduced).any()  # the reduced decoding was used
+        assert np.abs(whole - reduced).mean() < 4  # on a scale of 255
 
 
 def test_windows_lie_in_the_image_and_keep_to_area_and_aspect():

@@ -1,4 +1,4 @@
-"""Batches: a function of seed and step, whatever the workers and hosts; every test image once."""
+"""Batches depend only on seed and step, not on workers and hosts; every test image comes once."""
 
 import contextlib
 import itertools
@@ -33,7 +33,7 @@ def equal(a, b) -> bool:
 
 
 def joined(parts):
-    """Shares of the same batches, row by row, to whole batches."""
+    """Join the shares of several hosts into whole batches."""
     return [jax.tree.map(lambda *rows: np.concatenate(rows), *shares) for shares in zip(*parts, strict=True)]
 
 
@@ -76,7 +76,7 @@ def test_evaluation_sees_every_example_once_in_order(feed):
 
 
 def test_shares_of_the_evaluation_are_the_whole(feed):
-    # the last of five shares holds padding alone
+    # the last of five shares holds only padding
     whole = evaluation(feed)
     parts = joined([evaluation(feed, part=(i, 5)) for i in range(5)])
     for (images, labels, mask), (images_, labels_, mask_) in zip(whole, parts, strict=True):
@@ -90,7 +90,7 @@ def test_worker_processes_change_no_batch(jpeg_tfds):
     threads, processes = (make_feed(dataset.train, dataset, workers) for workers in (0, 2))
     assert equal(take(processes, 6, first_step=2), take(threads, 6, first_step=2))  # into the second pass
     assert equal(evaluation(processes, part=(1, 2)), evaluation(threads, part=(1, 2)))
-    assert not multiprocessing.active_children()  # those that were closed are gone
+    assert not multiprocessing.active_children()  # closed feeds leave none behind
 
 
 def test_images_of_one_size_are_streamed_as_they_are(tiny_tfds):

@@ -1,4 +1,4 @@
-"""Every pixel operation beside torchvision's, on photographs' smooth noise and on flat images."""
+"""Every pixel operation against torchvision's, on smooth noise and on flat images."""
 
 import math
 
@@ -15,7 +15,7 @@ UP, DOWN = jnp.float32(1), jnp.float32(-1)
 
 
 def smooth(height: int, width: int, channels: int) -> np.ndarray:
-    """Few levels more often than others, as in a photograph."""
+    """Images in which some levels are more frequent than others, as in photographs."""
     coarse = np.random.default_rng(channels).integers(20, 230, (height // 4, width // 4, channels), np.uint8)
     picture = Image.fromarray(coarse[..., 0] if channels == 1 else coarse).resize((width, height))
     return np.asarray(picture).reshape(height, width, channels)
@@ -26,7 +26,7 @@ IMAGES = {"colour": smooth(40, 56, 3), "grey": smooth(40, 56, 1), "flat": np.ful
 
 @pytest.fixture(scope="module")
 def torchvision():
-    """What torchvision does under the names of RandAugment, to (h, w, c) arrays."""
+    """Apply torchvision's operation of a RandAugment name to an (h, w, c) array."""
     v2 = pytest.importorskip("torchvision.transforms.v2.functional", reason="torchvision is not installed")
     import torch
 
@@ -68,7 +68,7 @@ NAMES = list(_operations(0, 1, 1))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_operations_equal_torchvisions(name, torchvision):
-    """Colours to one level of 256; geometry exactly but for pixels (at most 1 %) whose nearest neighbour is a tie."""
+    """Colours agree to one level of 256; geometry exactly, except for ties of the nearest neighbour (at most 1 %)."""
     import torchvision.transforms as t
 
     for image in IMAGES.values():
@@ -95,7 +95,7 @@ def test_every_operation_does_something(name):
 
 
 def test_pil_agrees():
-    """An oracle of its own kind; PIL rounds its blends differently."""
+    """PIL is a second reference; it rounds its blends differently."""
     image = IMAGES["colour"]
     picture = Image.fromarray(image)
     np.testing.assert_array_equal(pixels.equalize(jnp.asarray(image)), ImageOps.equalize(picture))

@@ -1,4 +1,4 @@
-"""Every experiment can be begun: it loads, its networks exist with their options, its lab book is whole."""
+"""Every experiment can run: it loads, its networks and their options exist, and its lab book is complete."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_an_experiment_can_be_begun(path: Path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_parameters_in_a_lab_book_are_counted(path: Path):
-    """Where a lab book prints parameters in full, those of every network are among them."""
+    """A lab book that states parameters in full states those of every network."""
     experiment, lab_book = load_experiment(path)
     counted = set()
     for run in experiment.runs():

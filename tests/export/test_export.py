@@ -1,4 +1,4 @@
-"""Files of every format, read back and run: the same logits as the live network's."""
+"""Files of every format, loaded and run, give the same logits as the network in JAX."""
 
 import functools
 import json
@@ -29,7 +29,7 @@ NETWORKS = (
     "densenet100_k12_bc depth=10",
     "both_cnn width=0.02",  # max-pooling
 )
-# the converters' own, and not ours to repair
+# warnings of the converters
 pytestmark = pytest.mark.filterwarnings("default:::jax2onnx", "default:::onnx", "default::DeprecationWarning")
 
 

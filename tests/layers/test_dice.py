@@ -12,7 +12,7 @@ CHANNELS = 4
 
 
 def _variables(layer, shape):
-    """Every number random, so that nothing is an identity."""
+    """Random variables, so that no layer is an identity."""
     shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), jnp.ones(shape), train=False))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda s: jnp.asarray(rng.uniform(0.2, 1.0, s.shape) * rng.choice([-1, 1], s.shape)), shapes)
@@ -37,7 +37,7 @@ def _resized(x, axis, size):
 
 
 def _depthwise(x, kernel):
-    """(n, h, w, c) with (3, 3, 1, c), zero padding 1."""
+    """Depthwise convolution of (n, h, w, c) with (3, 3, 1, c) and zero padding of 1."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     height, width = x.shape[1:3]
     return sum(padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i in range(3) for j in range(3))
@@ -58,7 +58,7 @@ def _definition(variables, x, features):
     columns = _resized(x, 2, BUILT[1]).transpose(0, 1, 3, 2)  # (n, h, c, w): rows x channels
     columns = _resized(_depthwise(columns, params["width"]["kernel"]).transpose(0, 1, 3, 2), 2, width)
     y = activated(np.concatenate([_depthwise(x, params["depth"]["kernel"]), rows, columns], -1), "branches")
-    y = y.reshape(n, height, width, 3, channels).swapaxes(-1, -2)  # the shuffle: three maps a channel, side by side
+    y = y.reshape(n, height, width, 3, channels).swapaxes(-1, -2)  # the shuffle: a channel's three maps side by side
     y = activated((y * params["fuse"]["weight"].reshape(3, channels).T).sum(-1), "fuse")
     hidden = np.maximum(y.mean((1, 2)) @ params["reduce"]["kernel"], 0)
     gate = 1 / (1 + np.exp(-hidden @ params["expand"]["kernel"]))

@@ -39,7 +39,7 @@ def test_a_layer_is_flax_conv_with_the_same_checkpoint(name):
 def test_separable_is_depthwise_then_pointwise():
     variables = layers.SeparableConv(6, strides=2).init(jax.random.key(0), X)
     assert set(variables["params"]) == {"depthwise", "pointwise"}
-    assert set(variables["params"]["depthwise"]) == {"kernel"}  # the one bias is the pointwise part's
+    assert set(variables["params"]["depthwise"]) == {"kernel"}  # only the pointwise part has a bias
     y = layers.DepthwiseConv(strides=2, use_bias=False).apply({"params": variables["params"]["depthwise"]}, X)
     y = layers.PointwiseConv(6).apply({"params": variables["params"]["pointwise"]}, y)
     np.testing.assert_allclose(layers.SeparableConv(6, strides=2).apply(variables, X), y, atol=1e-6)
@@ -112,7 +112,7 @@ def test_efficient_channel_attention_by_its_definition():
     kernel = np.asarray([0.5, -1.0, 2.0], np.float32)
     layer = layers.EfficientChannelAttention(3)
     found = layer.apply({"params": {"conv": {"kernel": jnp.asarray(kernel).reshape(3, 1, 1)}}}, X)
-    means = np.pad(np.asarray(X).mean((1, 2)), ((0, 0), (1, 1)))  # neighbouring channels, zeros beyond the ends
+    means = np.pad(np.asarray(X).mean((1, 2)), ((0, 0), (1, 1)))  # neighbouring channels, zeros outside
     gate = 1 / (1 + np.exp(-sum(kernel[i] * means[:, i : i + 4] for i in range(3))))
     np.testing.assert_allclose(found, X * gate[:, None, None], rtol=1e-5, atol=1e-6)
 
@@ -138,7 +138,7 @@ def test_a_split_pointwise_convolution_is_a_grouped_one():
 
 
 def _reach(layer, channels, depth):
-    """The mean share of input channels that an output sees after 1, 2, ... such layers, from what comes out."""
+    """Measure the mean share of input channels that an output sees after 1, 2, ... layers."""
     variables = layer.init(jax.random.key(0), jnp.ones((1, 1, 1, channels)))
     ones = jax.tree.map(jnp.ones_like, variables)
     x, shares = jnp.eye(channels).reshape(channels, 1, 1, channels), []  # an image for each input channel
@@ -170,7 +170,7 @@ def test_groups_alone_reach_no_further():
 
 
 def test_rolling_pointwise_convolution_by_its_windows():
-    """C = 4 in windows of 2 that advance by 1 and wrap: 0 1, 1 2, 2 3, 3 0."""
+    """Four channels in windows of 2 that advance by 1 and wrap around: 0 1, 1 2, 2 3, 3 0."""
     layer = layers.RollingPointwiseConv(8, 2, 0.5)
     params = layer.init(jax.random.key(0), X)["params"]
     windows = [[0, 1], [1, 2], [2, 3], [3, 0]]

@@ -1,4 +1,4 @@
-"""Kernel sharing: there is no public code, so the identities are the reference."""
+"""Kernel sharing. There is no public code, so identities serve as the reference."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ C, G, M = 12, 4, 10
 
 
 def drawn(module, x):
-    """Variables with nothing at its default."""
+    """Random variables, none of them at its initial value."""
     shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, jnp.float32))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda s: jnp.asarray(rng.uniform(0.5, 1.5, s.shape) * rng.choice([-1, 1], s.shape)), shapes)
@@ -72,7 +72,7 @@ def test_weighting_is_a_grouped_pointwise_convolution_before_the_plain_one(x):
 
 
 def test_the_gauge_changes_nothing(x):
-    """A group's weights times t, its kernels over t."""
+    """Multiply a group's weights by t, and divide its kernels by t."""
     layer = WeightedKernelSharingConv(M, G)
     params = drawn(layer, x)["params"]
     t = jnp.asarray([2.0, 0.5, -3.0, 7.0])
@@ -107,7 +107,7 @@ def test_a_weight_for_each_pair_contains_a_weight_for_each_channel(x):
 
 
 def test_the_shared_separable_convolution_shares_both_of_its_parts(x):
-    """Form B: a separable convolution whose depthwise kernels and pointwise rows are those of the group."""
+    """Form B equals a separable convolution with the depthwise kernels and pointwise rows of its groups."""
     layer = SharedSeparableConv(M, G)
     variables = drawn(layer, x)
     params = variables["params"]

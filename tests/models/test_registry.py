@@ -27,7 +27,7 @@ def test_the_counts_of_a_row_are_exact(name):
 
 
 def test_counts_are_those_of_the_reference_table():
-    """MACs with three or more zeros at the end are rounded to that place."""
+    """MACs in the table that end with three or more zeros are rounded, and compared to that precision."""
     if not ZOO.is_file():
         pytest.skip(f"{ZOO.name} is not beside the project")
     with ZOO.open() as file:
@@ -49,7 +49,7 @@ def test_counts_are_those_of_the_reference_table():
     ],
 )
 def test_separable_forms_have_the_printed_share_of_parameters(separable, dense, printed):
-    """Quotients of sizes in millions with one decimal, as the thesis must have taken them."""
+    """Ratios of sizes in millions with one decimal, as the thesis must have computed them."""
     millions = [round(model_info(name).params / 1e6, 1) for name in (separable, dense)]
     assert round(100 * millions[0] / millions[1]) == printed
 
@@ -65,7 +65,7 @@ def test_logits_and_features(name):
     strides = [stage.stride for stage in features.values()]
     assert strides == sorted(strides)
     for stage in features.values():
-        # convolutions without padding make some maps smaller, but never by half
+        # convolutions without padding shrink some maps, but never by half
         assert 0.55 < stage.maps.shape[1] * stage.stride / info.input_shape[0] <= 1.08
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
 
@@ -92,7 +92,7 @@ def test_orders_of_a_dense_layer(order, params):
 
 
 def test_an_order_is_the_sequence_in_which_a_layer_works():
-    """Orders with the same parameters are different networks; in training, where batch norm is no identity."""
+    """Orders with the same parameters are different networks, at least in training, where batch norm is no identity."""
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
 
     def last_maps(order):
@@ -166,7 +166,7 @@ SPATIAL = [
 
 @pytest.mark.parametrize(("name", "options"), SPATIAL)
 def test_one_option_chooses_the_convolutions_of_every_family(name, options):
-    """The layers of each choice are counted. No two choices have the same ones, but for a ReLU, which is no layer."""
+    """Count the layers of each choice. No two choices are equal, except for a ReLU, which is not a layer."""
     tables = {conv: count(create_model(name, conv=conv, **options), (32, 32, 3)) for conv in CONVS}
     assert all(not table.unknown for table in tables.values())
     assert len({(table.params, table.macs, len(table.rows)) for table in tables.values()}) == len(CONVS) - 1
@@ -215,7 +215,7 @@ def test_mobilenet_v3_at_three_quarters_of_the_width(size, params, macs):
 
 
 def test_shufflenet_v2_as_its_authors_have_it():
-    """24 features of the stem pass the first unit's shortcut, 92 its branch."""
+    """The 24 features of the stem pass through the shortcut of the first unit, and 92 through its branch."""
     assert count(create_model("shufflenet_v2_x1_0", units="authors"), (224, 224, 3)).params == 2_279_760
 
 

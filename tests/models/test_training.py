@@ -39,7 +39,7 @@ SMALL = [
     ("xception", {"input": "cifar", "jft_head": True, "inner_activation": "elu", "residual": False}),
 ]
 EVERY = [(name, {}) for name in list_models()]
-SIZES = {32: 32, 64: 64, 224: 64, 299: 96}  # published: smallest that leaves every stage a map
+SIZES = {32: 32, 64: 64, 224: 64, 299: 96}  # published size: smallest size that leaves every stage a map
 DEVICES = 8
 
 
@@ -49,7 +49,7 @@ def test_every_parameter_gets_a_gradient(name, options):
     cifar = options.get("input") == "cifar"
     size = 32 if cifar else SIZES[model_info(name).input_shape[0]]
     rng = np.random.default_rng(0)
-    # one compilation less than model.init
+    # saves the compilation of model.init
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
     variables = jax.tree_util.tree_map_with_path(lambda path, s: _drawn(rng, path, s), shapes)
     x = rng.normal(size=(DEVICES, 2, size, size, 3)).astype(np.float32)
@@ -78,7 +78,7 @@ def test_every_parameter_gets_a_gradient(name, options):
 
 
 def _drawn(rng, path, leaf):
-    """He's rule for kernels, ones for scales, variances and weights."""
+    """Initialise kernels by He's rule, and scales, variances and weights with ones."""
     if path[-1].key == "kernel":
         return rng.normal(size=leaf.shape, scale=(2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(np.float32)
     return np.full(leaf.shape, path[-1].key in ("scale", "var", "weight", "slope"), np.float32)

@@ -1,4 +1,4 @@
-"""The convolution that every lowering is compared with, and the comparison."""
+"""The reference convolution that every lowering is compared with, and the comparison."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jax import lax
 
 FEW = settings(max_examples=int(os.environ.get("JSEP_EXAMPLES", "10")), deadline=None)  # each one compiles
 
-# what the outcome may be off, as a share of its largest number
+# tolerance relative to the largest number of the result
 ROUNDING = {"float64": 1e-12, "float32": 2e-6, "bfloat16": 2e-2}
 
 GEOMETRY = {
@@ -36,7 +36,7 @@ def reference(x, kernel, strides, padding, dilation):
             padding = [(0, 0)] * spatial
         case int():
             padding = [(padding, padding)] * spatial
-        case _:  # cut first: lax on a CPU reads beyond its memory where a stride meets both signs
+        case _:  # crop first: lax on a CPU reads out of bounds if a stride meets paddings of both signs
             cut = [(min(low, 0), min(high, 0), 0) for low, high in padding]
             x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *cut, (0, 0, 0)])
             padding = [(max(low, 0), max(high, 0)) for low, high in padding]
@@ -56,7 +56,7 @@ def normal(seed: int, *shape: int) -> jax.Array:
 
 
 def assert_equal(ours: Callable, theirs: Callable, x: jax.Array, kernel: jax.Array, dtype: str) -> None:
-    """The value and both gradients of `ours` in `dtype` are those of `theirs` in float64."""
+    """Check that the value and both gradients of `ours` in `dtype` equal those of `theirs` in float64."""
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     wide = (x.astype("float64"), kernel.astype("float64"))
     g = normal(2, *jax.eval_shape(theirs, *wide).shape).astype(dtype)

@@ -37,7 +37,7 @@ def test_every_lowering_is_that_of_lax(
 
 
 def test_cutting_one_end_and_padding_the_other():
-    """XLA on a CPU reads beyond its memory there where the stride is above 1."""
+    """With a stride above 1, XLA on a CPU would read out of bounds here."""
     x, kernel = (a.astype(jnp.float32) for a in (normal(0, 2, 9, 8, 6), normal(1, 3, 3, 6, 4)))
     padding = ((-1, 2), (0, -1))
     found = ops.conv(x, kernel, strides=2, padding=padding, lowering="xla")
@@ -45,7 +45,7 @@ def test_cutting_one_end_and_padding_the_other():
 
 
 def test_groups_on_a_cpu_are_dense_convolutions():
-    """XLA's own grouped gradient is up to a hundred times slower."""
+    """XLA's own grouped gradient is up to a hundred times slower, so it must not be used."""
 
     def loss(x, kernel):
         return jnp.sum(ops.conv(x, kernel, groups=4))

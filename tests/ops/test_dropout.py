@@ -1,4 +1,4 @@
-"""The mask's rate, its scale, and that it belongs to the example."""
+"""Dropout: its rate, its scale, and its dependence on the example only."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ def test_rate_and_mean():
     y = ops.dropout(jax.random.key(0), jnp.ones((64, 33, 31)), 0.35)
     assert abs(float((y == 0).mean()) - 0.35) < 0.01
     assert abs(float(y.mean()) - 1) < 0.01
-    assert abs(float((y[:, :16] == y[:, 17:]).mean()) - 0.545) < 0.01  # those that share a word draw apart
+    assert abs(float((y[:, :16] == y[:, 17:]).mean()) - 0.545) < 0.01  # halves of a random word are independent
     kept = np.unique(np.asarray(y))
     np.testing.assert_allclose(kept, [0, 1 / 0.65], rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Moments by definition, and shared over devices."""
+"""Moments against their definition, and shared over devices."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""One axis resized, against loops and against PyTorch."""
+"""Resizing of one axis, against loops and against PyTorch."""
 
 import jax.numpy as jnp
 import numpy as np

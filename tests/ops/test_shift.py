@@ -1,4 +1,4 @@
-"""Shifts: what moves where, and what reaches what."""
+"""Shifts: which pixels move where, and which channels reach which."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def test_address_shift_moves_each_group_by_one_position():
 def test_both_modes_are_the_same_in_the_interior():
     zero, address = ops.address_shift(X), ops.address_shift(X, mode="address")
     assert jnp.array_equal(zero[:, 1:-1, 1:-1], address[:, 1:-1, 1:-1])
-    # the edge: a row wraps for up and down, the neighbouring row's pixel enters for left and right
+    # at the edge, rows wrap for up and down, and the neighbouring row's pixel enters for left and right
     assert jnp.array_equal(address[:, -1, :, :2], X[:, 0, :, :2])
     assert jnp.array_equal(address[:, 0, -1, 4:6], X[:, 1, 0, 4:6])
 
@@ -37,9 +37,9 @@ def test_address_shift_needs_four_groups():
 
 
 def reach(move, convolutions: int, groups: int = 4, channels: int = 32) -> float:
-    """The largest share of input channels that one output sees after so many grouped 1x1 convolutions."""
+    """The largest share of input channels that an output sees after several grouped 1x1 convolutions."""
     kernel = jnp.ones((1, 1, channels // groups, channels))
-    x = jnp.eye(channels).reshape(channels, 1, 1, channels)  # an image a channel
+    x = jnp.eye(channels).reshape(channels, 1, 1, channels)  # an image for each channel
     for i in range(convolutions):
         x = ops.conv(move(x) if i else x, kernel, groups=groups)
     return float((x[:, 0, 0] > 0).sum(0).max()) / channels
@@ -48,7 +48,7 @@ def reach(move, convolutions: int, groups: int = 4, channels: int = 32) -> float
 def test_channel_shift_reaches_further_with_every_grouped_convolution():
     assert [reach(lambda x: ops.channel_shift(x, 4), n) for n in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
     assert [reach(lambda x: ops.channel_shuffle(x, 4), n) for n in (1, 2)] == [0.25, 1.0]
-    # by whole groups nothing ever mixes
+    # shifts by whole groups never mix anything
     assert reach(lambda x: ops.channel_shift(x, 8), 4) == 0.25
 
 
@@ -58,4 +58,4 @@ def test_shortcut_shift_forgets_the_oldest_channels():
     assert window.shape == X.shape
     assert jnp.array_equal(window[..., :5], X[..., 3:])
     assert jnp.array_equal(window[..., 5:], new)
-    assert jnp.array_equal(ops.shortcut_shift(X, 2 * X), 2 * X)  # as many new ones as the window holds: no shortcut
+    assert jnp.array_equal(ops.shortcut_shift(X, 2 * X), 2 * X)  # a window full of new channels leaves no shortcut

@@ -1,4 +1,4 @@
-"""State dicts become variables by name; what does not fit is said, and nothing is guessed."""
+"""State dicts become variables by name; mismatches are reported, and nothing is guessed."""
 
 import jax
 import numpy as np
@@ -78,7 +78,7 @@ def test_safetensors_come_back_equal(tmp_path, state):
 
 
 class Trap:
-    """Unpickled, it would make a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path

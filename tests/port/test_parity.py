@@ -20,9 +20,9 @@ pytest.importorskip("pytorchcv", reason="the references need pytorchcv")
 pytest.importorskip("timm", reason="the references need timm")
 pytest.importorskip("torchvision", reason="the references need torchvision")
 
-torch.set_num_threads(1)  # its threads wait for one another: beside any other process, for minutes
+torch.set_num_threads(1)  # its threads wait for one another, which takes minutes beside another process
 
-SIZES = {32: 16, 224: 64, 299: 96}  # published: smallest that every stage can take
+SIZES = {32: 16, 224: 64, 299: 96}  # published size: smallest size that every stage can take
 REFERENCES = [(name, reference) for name in list_models() for reference in model_info(name).references]
 
 
@@ -54,7 +54,7 @@ STEPS, BATCH, RATE, MOMENTUM, DECAY = 5, 4, 0.01, 0.9, 5e-4
 
 @pytest.mark.parametrize(("name", "reference", "options", "size"), TRAINED)
 def test_gradients_and_five_steps(name, reference, options, size):
-    """Computed in float64, where rounding hides no difference; compared as float32."""
+    """Compute in float64, where rounding hides no difference, and compare as float32."""
     model, variables, theirs, names = build_pair(name, reference, options, size)
     rng = np.random.default_rng(1)
     images = rng.normal(size=(STEPS, BATCH, size, size, 3))
@@ -68,13 +68,13 @@ def test_gradients_and_five_steps(name, reference, options, size):
         part = "batch_stats" if ours is batch_stats else "params"
         wanted = flatten_dict(want[part], sep="/")
         for path, value in flatten_dict(ours, sep="/").items():
-            # a bias before a batch norm has no gradient but rounding: hence a floor
+            # the gradient of a bias before a batch norm is only rounding, hence the floor
             scale = max(np.abs(wanted[path]).max(), 1e-6)
             assert np.abs(np.asarray(value) - wanted[path]).max() <= 1e-5 * scale, (part, path)
 
 
 def _train(model, variables, images, labels):
-    """The first gradients, and parameters and statistics after all steps."""
+    """Return the first gradients, and the parameters and statistics after all steps."""
     params, batch_stats = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float64), (variables["params"], variables["batch_stats"])
     )

@@ -1,4 +1,4 @@
-"""A network that somebody else trained: ported and evaluated on the command line."""
+"""A publicly trained network, ported and evaluated on the command line."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def report(folder: Path, results: list[Result], curves: list[CurvePoint], **more
 
 
 class Page(html.parser.HTMLParser):
-    """The tags of a page, and the cells (or headings) of its table rows as `text|small text`."""
+    """Parser of the tags of a page, and of the cells of its table rows as `text|small text`."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights to begin with: of a run, of a file, with a classifier for other classes, or refused; and a teacher's."""
+"""Initial weights from a run or a file, with another classifier or refused; and those of a teacher."""
 
 import io
 
@@ -42,7 +42,7 @@ def test_a_classifier_for_other_classes_begins_anew(tmp_path):
     found, said = begun(saved(given, tmp_path / "w.safetensors"), fresh)
     np.testing.assert_array_equal(found["params"]["classifier"]["kernel"], fresh["params"]["classifier"]["kernel"])
     np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
-    assert "begins anew" in said
+    assert "a fresh one takes its place" in said
 
 
 def test_another_network_and_another_file_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Configs: checks, options, and JSON that comes back equal."""
+"""Configs: checks, options, and the round trip through JSON."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_json_round_trip(tmp_path):
 
 
 def test_a_config_from_before_options_were_renamed_opens(tmp_path):
-    """Written without a format: options are texts by their older names, fields are those of today."""
+    """A file without a format has older names of options, in text form, and today's fields."""
     old = {"model": "resnet20", "options": ["depth=8", "separable=sep_bn", "se=True"], "lr": 0.1, "freeze": ["stem"]}
     (tmp_path / "config.json").write_text(json.dumps(old))
     config = load_config(tmp_path / "config.json")

@@ -1,4 +1,4 @@
-"""Several processes on this machine train as one does; when one dies the others stop, and all go on together."""
+"""Several processes on this machine train like one; if one dies, the others stop, and all resume together."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_processes_train_as_one(number, tmp_path, tiny_tfds):
     together, alone = tmp_path / "together", tmp_path / "alone"
     said = finish(start(number, *words(tiny_tfds, together)))
     assert [code for code, _, _ in said] == [0] * number, said
-    assert ["epoch 7" in out for _, out, _ in said] == [True] + [False] * (number - 1)  # one of them speaks
+    assert ["epoch 7" in out for _, out, _ in said] == [True] + [False] * (number - 1)  # only one of them prints
     assert main(words(tiny_tfds, alone)) == 0
     expected, found = arrays(alone), arrays(together)
     assert expected.keys() == found.keys()

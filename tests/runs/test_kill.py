@@ -1,4 +1,4 @@
-"""A run that is killed again and again, and resumed each time, ends with the bits of one that was not."""
+"""A run that is killed and resumed several times ends with the same bits as one that was not."""
 
 import os
 import random
@@ -11,9 +11,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 KILLS = int(os.environ.get("JSEP_KILLS", "2"))
-EPOCHS = 10 * KILLS  # enough that it is not over before the last kill
+EPOCHS = 10 * KILLS  # enough that it does not finish before the last kill
 
-# trains in a process of its own and writes the final state down, array by array
+# trains in a separate process and saves the final state, array by array
 PROGRAM = """
 import sys, jax
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(tmp_path):
     moments = random.Random(0)
     for _ in range(KILLS):
         process, before = start(killed), epochs_logged(killed)
-        # some while it starts, the others after an epoch or more, wherever it then is
+        # some while it starts, the others at any point after an epoch or more
         if moments.random() < 0.8:
             while epochs_logged(killed) <= before and process.poll() is None:
                 time.sleep(0.01)

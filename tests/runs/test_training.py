@@ -109,7 +109,7 @@ def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tm
     for file in (whole / "checkpoints" / "9" / "state").rglob("*"):
         if file.is_file():
             file.write_bytes(b"garbage")
-    with pytest.raises(UserError, match=r"cannot be read: it is corrupt.*go on from step"):
+    with pytest.raises(UserError, match=r"cannot be read: it is corrupt.*resume from step"):
         evaluate_run(whole, checkpoint="last")
 
 
@@ -130,16 +130,16 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
         ({"optimizer": "sgd"}, "another network, optimizer or `ema`"),
         ({"ema": 0.9}, "another network, optimizer or `ema`"),
         ({"options": {"width": 0.03, "momentum": 0.9}}, "another network, optimizer or `ema`"),
-        ({"batch_size": 8}, "`batch_size`=8: .* was begun with 16; leave it out"),
-        ({"normalize": "unit"}, "`normalize`=unit: .* was begun with dataset"),
-        ({"model": "regular_cnn"}, "`model`=regular_cnn: .* was begun with both_cnn"),
-        ({"epochs": 2, "lr": 0.1}, "is over after 2 epochs: go on with more `epochs`"),
-        ({"epochs": 1}, "`epochs`=1: .* is at epoch 2 already"),
+        ({"batch_size": 8}, "`batch_size`=8: .* was started with 16; leave it out"),
+        ({"normalize": "unit"}, "`normalize`=unit: .* was started with dataset"),
+        ({"model": "regular_cnn"}, "`model`=regular_cnn: .* was started with both_cnn"),
+        ({"epochs": 2, "lr": 0.1}, "is finished after 2 epochs: raise `epochs`"),
+        ({"epochs": 1}, "`epochs`=1: .* is already at epoch 2"),
     ]:
         with pytest.raises(UserError, match=sentence):
             train(changed(config, **{"epochs": 3, **changes}), out, resume=True, console=QUIET)
         assert {name: (out / name).read_bytes() for name in before} == before
-    # while a run goes on, it has no result
+    # an unfinished run has no result
     (out / "results.csv").write_text("of two epochs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "CHECK_EVERY", 2)
@@ -181,7 +181,7 @@ def test_a_state_that_evaluates_to_no_number_is_not_saved(config, tmp_path):
 
 
 def test_no_run_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         evaluate_run(tmp_path)
 
 
@@ -221,17 +221,17 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
     assert not np.array_equal(averaged["classifier"]["kernel"], state["params"]["classifier"]["kernel"])
     _, before = load_variables(teacher)
     frozen, moved = (averaged[name]["kernel"] - before["params"][name]["kernel"] for name in ("conv1", "classifier"))
-    assert np.abs(frozen).max() < 1e-6  # an average of equals
+    assert np.abs(frozen).max() < 1e-6  # an average of equal values
     assert np.abs(moved).max() > 5e-6
     with pytest.raises(UserError, match="`freeze`=nothing: no parameter matches it"):
         train(changed(config, freeze=("nothing",)), tmp_path / "frozen", console=QUIET)
-    with pytest.raises(UserError, match="it tells 2 classes apart, and mnist5k has others"):
+    with pytest.raises(UserError, match="it has 2 classes, unlike mnist5k"):
         train(changed(config, data="mnist5k", teacher=teacher), tmp_path / "other", console=QUIET)
     taught = changed(config, teacher=teacher)
     grey = dataclasses.replace(prepare(taught).dataset, image_shape=(28, 28, 1))
-    with pytest.raises(UserError, match=r"`teacher`=.*: its network is not one for images of 28x28x1"):
+    with pytest.raises(UserError, match=r"`teacher`=.*: its network is not for images of 28x28x1"):
         open_teacher(taught, grey)
-    assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing to clear away
+    assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing was written
 
 
 def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
@@ -254,7 +254,7 @@ def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
 
 
 def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image(jpeg_tfds, tmp_path, monkeypatch):
-    """As on ImageNet: pictures of many sizes, decoded beside the step, cut at random, augmented on the device."""
+    """As on ImageNet: images of many sizes, decoded during the step, cropped at random and augmented on the device."""
     streamed = {"data": str(jpeg_tfds), "image_size": 32, "stream": True, "flip": True}
     recipe = {**streamed, "epochs": 2, "batch_size": 16, "devices": 1}
     config = replace_fields(RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}), recipe)
@@ -274,6 +274,6 @@ def test_every_flag_of_augmentation_reaches_the_step(config, jpeg_tfds):
     flags = {"crop": 1, "flip": True, "jitter": 0.4, "randaugment": (2, 7), "erase": 0.25}
     asked = changed(config, resized_crop=True, **flags)
     assert prepare(asked).recipe.augment == Augmentation(resized_crop=True, **flags)
-    # pictures of many sizes are cut while they are decoded, and not once more
+    # images of many sizes are cropped while they are decoded, and not again
     streamed = changed(asked, data=str(jpeg_tfds), image_size=8, stream=True)
     assert prepare(streamed).recipe.augment == Augmentation(**flags)

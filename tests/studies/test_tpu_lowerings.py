@@ -1,4 +1,4 @@
-"""The mixtures that the TPU table compares compute the same convolution; compiling for a TPU needs libtpu."""
+"""The mixed lowerings in the TPU table compute the same convolution; compiling for a TPU needs libtpu."""
 
 import csv
 import importlib.util

@@ -1,4 +1,4 @@
-"""Training steps compiled for TPUs that are not here. What needs the compiler is skipped without libtpu."""
+"""Training steps compiled for absent TPUs. Tests that need the compiler are skipped without libtpu."""
 
 import importlib.util
 
@@ -38,7 +38,7 @@ metadata={op_name="jit(_fun)/mul"}, backend_config={"window_config":{"estimated_
 
 
 def test_shares_of_a_program():
-    """Only HBM counts: 64 bytes of each bf16[4,8], 32 of the f32[8] that is copied once."""
+    """Only HBM counts: 64 bytes for each bf16[4,8], and 32 for the f32[8] that is copied once."""
     assert shares(PROGRAM, ["conv1", "conv1/pointwise"]) == (
         Share("conv1/pointwise", 100, 64 + 64 + 64 + 64),
         Share(OTHER, 5, 64 + 64),
@@ -74,8 +74,8 @@ def libtpu():
 @pytest.mark.parametrize(
     ("chip", "topology", "sentence"),
     [
-        ("v5e", "2x3x", "--topology 2x3x: libtpu has none such of v5e; did you mean 2x"),
-        ("v5e", "ring", "libtpu has none such of v5e; known: 16x16, 1x1"),
+        ("v5e", "2x3x", "`topology`=2x3x: v5e has no such topology; did you mean 2x"),
+        ("v5e", "ring", "v5e has no such topology; known: 16x16, 1x1"),
     ],
 )
 def test_unknown_chips_and_topologies(chip, topology, sentence):
@@ -85,7 +85,7 @@ def test_unknown_chips_and_topologies(chip, topology, sentence):
 
 @pytest.mark.usefixtures("libtpu")
 def test_the_batch_must_be_shared_equally():
-    with pytest.raises(UserError, match="--batch 30: 4 devices of v5e 2x2 cannot share it equally; take 32"):
+    with pytest.raises(UserError, match="`batch`=30: 4 devices of v5e 2x2 cannot share it equally; take 32"):
         estimate("separable_cnn", TINY, Target(topology="2x2", batch=30))
 
 

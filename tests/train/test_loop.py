@@ -1,4 +1,4 @@
-"""The loop by itself, with a step that counts: looks, epochs, stopping, and losses that are no numbers."""
+"""The loop alone, with a step that counts: checks of the losses, epochs, stopping and divergence."""
 
 import itertools
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from jsep.train.metrics import Sums
 
 
 class Notes:
-    """An observer that writes down what it is told."""
+    """An observer that records what it receives."""
 
     def __init__(self):
         self.looks, self.epochs = [], []
@@ -26,7 +26,7 @@ class Notes:
 
 
 def looped(losses, *, begin=0, stop_after=None, tested=0.5):
-    """Run steps with these losses, three an epoch, and return the observer and the position."""
+    """Run steps with these losses, three per epoch, and return the observer and the position."""
     notes, position = Notes(), Position(begin)
     left = iter(losses)
     sums = Sums(np.float32(6), np.float32(1), np.float32(3))

@@ -1,4 +1,4 @@
-"""Learning rates at hand-computed steps, and optimizers that use every field."""
+"""Learning rates against hand-computed ones, and optimizers that use every field."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jsep.train.optimizer import make_optimizer
 from jsep.train.schedules import learning_rate
 from jsep.train.select import check_frozen
 
-BASE = Recipe(schedule=Schedule(epochs=10, lr=0.4))  # of ten steps each
+BASE = Recipe(schedule=Schedule(epochs=10, lr=0.4))  # epochs of ten steps
 
 
 def optimizer_of(steps_per_epoch=10, **changes):
@@ -27,7 +27,7 @@ def optimizer_of(steps_per_epoch=10, **changes):
         ({"schedule": "cosine"}, {0: 0.4, 50: 0.2, 100: 0.0}),
         ({"schedule": "step"}, {49: 0.4, 50: 0.04, 74: 0.04, 75: 0.004}),
         ({"schedule": "exponential", "decay": 0.5, "decay_epochs": 2}, {19: 0.4, 20: 0.2, 40: 0.1}),
-        (  # ten epochs of ten steps: a fifth, one tooth, and down in fifths of a fifth
+        (  # ten epochs of ten steps: a fifth, one tooth, then down to zero in fifths of a fifth
             {"schedule": "saw_tooth"},
             {0: 0.08, 9: 0.08, 10: 0.4, 20: 0.32, 30: 0.24, 40: 0.16, 59: 0.08, 60: 0.064, 90: 0.016},
         ),
@@ -52,7 +52,7 @@ def test_optimizers_descend_and_decay_weights(optimizer):
         return float(updates["w"][0, 0])
 
     assert update() < 0
-    # Adam's and RMSprop's first update has the same size whatever the gradient: only the decoupled decay shows in it
+    # the first update of Adam and RMSprop has the same size for any gradient, so only decoupled decay shows
     if optimizer in ("sgd", "adamw", "rmsprop_tf"):
         assert update(weight_decay=0.1) < update()
 
@@ -68,7 +68,7 @@ GRADIENTS = [0.5, -0.2, 0.3, 0.1]
 
 
 def walked(**changes) -> list[float]:
-    """Where a parameter gets to from 2 under `GRADIENTS`, with a rate that halves at every step."""
+    """Return the values of a parameter that starts at 2, under `GRADIENTS` and a rate that halves at every step."""
     fields = {"lr": 0.1, "schedule": "exponential", "decay": 0.5, "decay_epochs": 1.0, **changes}
     transform = optimizer_of(steps_per_epoch=1, **fields)
     params = {"w": jnp.asarray([2.0])}
@@ -157,6 +157,6 @@ def test_lars_scales_kernels_by_their_trust_ratio():
     for gradient in (1e-3, 1e3):
         grads = jax.tree.map(lambda x, g=gradient: jnp.full_like(x, g), params)
         found = updated(params, grads, optimizer="lars")
-        # 0.001 of the kernel's norm, whatever the gradient's size; the bias takes the plain step
+        # 0.001 of the kernel's norm for any size of the gradient; the bias takes the plain step
         assert float(optax.tree.norm(found["kernel"])) == pytest.approx(1e-3 * 6, rel=1e-5)
         assert float(found["bias"][0]) == pytest.approx(-gradient, rel=1e-5)

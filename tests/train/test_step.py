@@ -23,7 +23,7 @@ RECIPE = replace_fields(Recipe(), {"crop": 2, "flip": True, "ema": 0.9, "mixup":
 
 
 def run(number: int, steps: int, *, dtype=jnp.float32, axis_name: str | None = AXIS, **changes):
-    """Train some steps on so many devices, with every random part on, and evaluate one batch."""
+    """Train some steps on several devices with everything random switched on, and evaluate one batch."""
     dataset = load("mnist5k")
     model = create_model("both_cnn", width=1 / 32, dtype=dtype, axis_name=axis_name)
     optimizer = optax.sgd(0.01, 0.9, nesterov=True)
@@ -54,7 +54,7 @@ def furthest(a, b) -> float:
 
 
 def test_eight_devices_train_as_one():
-    # in float64: in float32 a rounding error sooner or later turns a ReLU or a maximum over, in either run
+    # in float64, since in float32 a rounding error sooner or later flips a ReLU or a maximum
     with jax.enable_x64(True):
         (one, one_found), _ = run(1, 20, dtype=jnp.float64)
         (eight, eight_found), _ = run(8, 20, dtype=jnp.float64)
@@ -66,7 +66,7 @@ def test_eight_devices_train_as_one():
 
 
 def test_without_a_shared_axis_the_statistics_would_differ():
-    (one, _), _ = run(1, 2, axis_name=None)  # the trap: pmap alone changes the network
+    (one, _), _ = run(1, 2, axis_name=None)  # the pitfall: without the axis, pmap changes the network
     (eight, _), _ = run(8, 2, axis_name=None)
     assert furthest(one.batch_stats, eight.batch_stats) > 1e-3
 
@@ -102,7 +102,7 @@ def test_more_devices_than_there_are():
 
 
 class Plain(nn.Module):
-    """Neither batch norm nor dropout."""
+    """A network with neither batch norm nor dropout."""
 
     @nn.compact
     def __call__(self, x, *, train=False):
@@ -117,7 +117,7 @@ class Normed(nn.Module):
 
 
 def small(model, steps: int = 1, teaching=None, teacher=None, **changes):
-    """States from the first to the last, of a batch of eight 2x2 images."""
+    """Return the states before and after each step on a batch of eight 2x2 images."""
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
     devices, optimizer = Devices(1), optax.sgd(0.5)
     batch = (images, np.arange(8, dtype=np.int32) % 2)
@@ -159,7 +159,7 @@ def test_frozen_statistics_stay():
 
 
 def test_a_frozen_batch_norm_trains_as_it_evaluates():
-    """The classifier's gradient is that behind the statistics that are kept, not the batch's."""
+    """The classifier's gradient follows from the frozen statistics, not from those of the batch."""
     first, last = small(Normed(), freeze=("norm",))
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
     labels = jnp.arange(8) % 2
