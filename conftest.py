@@ -6,6 +6,8 @@ import os
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# The suite spends its time in the compiler, not in the programs. `make test-all` compiles as users do.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -22,13 +23,17 @@ CLASSES = ("dark", "bright")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _programs_of_one_file() -> Iterator[None]:
-    """Compiled programs go with the file of their tests: Linux lets a process map 65,530 pieces of memory, XLA's CPU
-    code takes dozens a program, and beyond that it dies with a signal.
+def _room_for_programs() -> Iterator[None]:
+    """Drop compiled programs before they fill the process's table of memory maps.
+
+    Linux lets a process map 65,530 pieces of memory. XLA's CPU code takes dozens per program, and beyond the limit the
+    process dies with a signal. Until then, files of tests share what they compiled.
     """
     yield
-    jax.clear_caches()
-    gc.collect()
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +49,9 @@ def _doctest_names(doctest_namespace: dict) -> None:
 
 
 def picture(pixels: np.ndarray, encoding: str) -> bytes:
-    """Encoded."""
+    """Return the pixels as a file of that encoding."""
+    from PIL import Image
+
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, encoding)
     return file.getvalue()
@@ -130,26 +137,35 @@ def resnet8_state():
 
 
 @pytest.fixture(scope="session")
-def trained():
-    """Make the model of a name with options, and random variables as if it were trained, statistics included."""
-    import jax.numpy as jnp
+def drawn():
+    """Draw a module's variables, statistics included, with no number at its default and nothing compiled."""
     from flax.traverse_util import path_aware_map
-
-    from jsep.models import create_model, parse_options
 
     ranges = {"mean": (-0.3, 0.3), "var": (0.5, 1.5), "scale": (0.5, 1.5), "bias": (-0.3, 0.3)}
 
-    def make(text: str, shape: tuple[int, int, int]):
-        name, *options = text.split()
-        model = create_model(name, num_classes=10, **parse_options(options))
+    def make(module, *shapes: tuple[int, ...], dtype: str = "float32", **call):
         rng = np.random.default_rng(0)
 
         def draw(path: tuple[str, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
             if path[-1] in ranges:
-                return rng.uniform(*ranges[path[-1]], leaf.shape).astype(np.float32)
-            return (rng.normal(size=leaf.shape) * (2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(np.float32)
+                return rng.uniform(*ranges[path[-1]], leaf.shape).astype(dtype)
+            return (rng.normal(size=leaf.shape) * (2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(dtype)
 
-        x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-        return model, path_aware_map(draw, jax.eval_shape(model.init, jax.random.key(0), x))
+        inputs = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
+        made = jax.eval_shape(lambda key, *inputs: module.init(key, *inputs, **call), jax.random.key(0), *inputs)
+        return path_aware_map(draw, made)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(drawn):
+    """Return a network by name with options as if it were trained: (model, variables)."""
+    from jsep.models import create_model, parse_options
+
+    def make(text: str, shape: tuple[int, int, int]):
+        name, *options = text.split()
+        model = create_model(name, num_classes=10, **parse_options(options))
+        return model, drawn(model, (1, *shape))
 
     return make

@@ -1,5 +1,7 @@
 """The DiCE unit against its definition in NumPy, also on inputs smaller and larger than those it was built for."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,20 +11,6 @@ from jsep import layers
 
 BUILT = (6, 5)
 CHANNELS = 4
-
-
-def _variables(layer, shape):
-    """Random variables, so that no layer is an identity."""
-    shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), jnp.ones(shape), train=False))
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda s: jnp.asarray(rng.uniform(0.2, 1.0, s.shape) * rng.choice([-1, 1], s.shape)), shapes)
-
-
-def _positive_variances(variables):
-    leaves = jax.tree_util.tree_map_with_path(
-        lambda path, x: jnp.abs(x) if path[-1].key == "var" else x, variables["batch_stats"]
-    )
-    return {**variables, "batch_stats": leaves}
 
 
 def _resized(x, axis, size):
@@ -80,11 +68,11 @@ def _definition(variables, x, features):
 
 @pytest.mark.parametrize("size", [BUILT, (4, 3), (9, 8), (3, 8)])
 @pytest.mark.parametrize("features", [CHANNELS, 2 * CHANNELS, 6])
-def test_dice_is_its_definition(size, features):
+def test_dice_is_its_definition(drawn, size, features):
     layer = layers.DiCE(features)
-    variables = _positive_variances(_variables(layer, (1, *BUILT, CHANNELS)))
+    variables = drawn(layer, (1, *BUILT, CHANNELS), train=False)
     x = np.random.default_rng(1).normal(size=(2, *size, CHANNELS)).astype(np.float32)
-    found = layer.apply(variables, jnp.asarray(x), train=False)
+    found = jax.jit(partial(layer.apply, train=False))(variables, x)
     np.testing.assert_allclose(found, _definition(variables, x, features), rtol=1e-4, atol=1e-5)
 
 
@@ -97,10 +85,11 @@ def test_parameters_of_a_unit(channels, size, params):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == params
 
 
-def test_a_stride_is_an_average_pool_before():
+def test_a_stride_is_an_average_pool_before(drawn):
     x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 8, 8, CHANNELS)), jnp.float32)
     strided, plain = layers.DiCE(CHANNELS, 2), layers.DiCE(CHANNELS)
-    variables = _positive_variances(_variables(plain, (1, 4, 4, CHANNELS)))
-    pooled = layers.AvgPool(3, 2, padding=1)(x)
-    found = strided.apply(variables, x, train=False)
-    np.testing.assert_allclose(found, plain.apply(variables, pooled, train=False), rtol=1e-5, atol=1e-6)
+    variables = drawn(plain, (1, 4, 4, CHANNELS), train=False)
+    expected = jax.jit(partial(plain.apply, train=False))(variables, layers.AvgPool(3, 2, padding=1)(x))
+    np.testing.assert_allclose(
+        jax.jit(partial(strided.apply, train=False))(variables, x), expected, rtol=1e-5, atol=1e-6
+    )

@@ -28,16 +28,17 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_layer_is_flax_conv_with_the_same_checkpoint(name):
+def test_a_layer_is_flax_conv_with_the_same_checkpoint(drawn, name):
     ours, theirs = PAIRS[name]
-    variables = theirs.init(jax.random.key(0), X)
-    shapes = jax.tree.map(jnp.shape, ours.init(jax.random.key(0), X))
+    variables = drawn(theirs, X.shape)
+    shapes = jax.tree.map(jnp.shape, jax.eval_shape(ours.init, jax.random.key(0), X))
     assert shapes == jax.tree.map(jnp.shape, variables)
-    np.testing.assert_allclose(ours.apply(variables, X), theirs.apply(variables, X), atol=1e-5)
+    found, expected = jax.jit(lambda v, x: (ours.apply(v, x), theirs.apply(v, x)))(variables, X)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_separable_is_depthwise_then_pointwise():
-    variables = layers.SeparableConv(6, strides=2).init(jax.random.key(0), X)
+def test_separable_is_depthwise_then_pointwise(drawn):
+    variables = drawn(layers.SeparableConv(6, strides=2), X.shape)
     assert set(variables["params"]) == {"depthwise", "pointwise"}
     assert set(variables["params"]["depthwise"]) == {"kernel"}  # only the pointwise part has a bias
     y = layers.DepthwiseConv(strides=2, use_bias=False).apply({"params": variables["params"]["depthwise"]}, X)
@@ -45,17 +46,22 @@ def test_separable_is_depthwise_then_pointwise():
     np.testing.assert_allclose(layers.SeparableConv(6, strides=2).apply(variables, X), y, atol=1e-6)
 
 
-def test_batch_norm_is_that_of_flax():
+def test_batch_norm_is_that_of_flax(drawn):
     ours, theirs = layers.BatchNorm(0.8, 1e-3), nn.BatchNorm(momentum=0.8, epsilon=1e-3)
-    variables = ours.init(jax.random.key(0), X, train=True)
-    found, our_updates = ours.apply(variables, X, train=True, mutable=["batch_stats"])
-    expected, updates = theirs.apply(variables, X, use_running_average=False, mutable=["batch_stats"])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), our_updates, updates)
-    learned = {**variables, **our_updates}
-    np.testing.assert_allclose(
-        ours.apply(learned, X, train=False), theirs.apply(learned, X, use_running_average=True), atol=1e-5
-    )
+    variables = drawn(ours, X.shape, train=True)
+
+    @jax.jit
+    def both(variables, x):
+        found, our_updates = ours.apply(variables, x, train=True, mutable=["batch_stats"])
+        expected, updates = theirs.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
+        learned = {**variables, **our_updates}
+        evaluated = ours.apply(learned, x, train=False), theirs.apply(learned, x, use_running_average=True)
+        return (found, expected), (our_updates, updates), evaluated
+
+    trained, updates, evaluated = both(variables, X)
+    np.testing.assert_allclose(*trained, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *updates)
+    np.testing.assert_allclose(*evaluated, atol=1e-5)
 
 
 def test_initialising_leaves_the_running_statistics_alone():
@@ -78,9 +84,9 @@ def test_keras_draws_depthwise_kernels_with_both_fans_of_its_own_layout():
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     layer = layers.SeparableConv(6, dtype=jnp.bfloat16)
-    variables = layer.init(jax.random.key(0), X)
+    found, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), X)
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
-    assert layer.apply(variables, X).dtype == jnp.bfloat16
+    assert found.dtype == jnp.bfloat16
 
 
 def test_groups_that_do_not_divide_are_refused():
@@ -88,24 +94,24 @@ def test_groups_that_do_not_divide_are_refused():
         layers.Conv(6, groups=3).init(jax.random.key(0), X)
 
 
-def test_squeeze_and_excitation_scales_channels_by_their_gates():
-    layer = layers.SqueezeExcite(ratio=16, min_width=2)
-    variables = layer.init(jax.random.key(0), X)
+def test_squeeze_and_excitation_scales_channels_by_their_gates(drawn):
+    layer, x = layers.SqueezeExcite(ratio=16, min_width=2), np.asarray(X)
+    variables = drawn(layer, X.shape)
     reduce, expand = (variables["params"][name] for name in ("reduce", "expand"))
     assert reduce["kernel"].shape == (4, 2)
-    hidden = jnp.maximum(X.mean((1, 2)) @ reduce["kernel"], 0)
-    gates = 1 / (1 + jnp.exp(-hidden @ expand["kernel"]))
-    np.testing.assert_allclose(layer.apply(variables, X), X * gates[:, None, None, :], rtol=1e-5)
+    hidden = np.maximum(x.mean((1, 2)) @ reduce["kernel"] + reduce["bias"], 0)
+    gates = 1 / (1 + np.exp(-(hidden @ expand["kernel"] + expand["bias"])))
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, X), x * gates[:, None, None, :], rtol=1e-5)
 
 
-def test_between_the_parts_of_a_separable_convolution():
+def test_between_the_parts_of_a_separable_convolution(drawn):
     layer = layers.SeparableConv(6, inner="bn_relu", use_bias=False)
-    variables = layer.init(jax.random.key(0), X)
+    variables = drawn(layer, X.shape)
     params, stats = variables["params"], variables["batch_stats"]["norm"]
     y = layers.DepthwiseConv(use_bias=False).apply({"params": params["depthwise"]}, X)
     y = layers.BatchNorm().apply({"params": params["norm"], "batch_stats": stats}, y, train=False)
     expected = layers.PointwiseConv(6, use_bias=False).apply({"params": params["pointwise"]}, jnp.maximum(y, 0))
-    np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-6)
+    np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
 
 
 def test_efficient_channel_attention_by_its_definition():
@@ -117,33 +123,40 @@ def test_efficient_channel_attention_by_its_definition():
     np.testing.assert_allclose(found, X * gate[:, None, None], rtol=1e-5, atol=1e-6)
 
 
-def test_parts_of_the_channels_have_kernels_of_their_own_size():
+def test_parts_of_the_channels_have_kernels_of_their_own_size(drawn):
     x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 7, 7, 8)), jnp.float32)
     layer = layers.MixedDepthwiseConv((3, 5, 7), 2)
-    variables = layer.init(jax.random.key(0), x)
+    variables = drawn(layer, x.shape)
     kernels = {name: part["kernel"].shape for name, part in variables["params"].items()}
     assert kernels == {"part1": (3, 3, 1, 4), "part2": (5, 5, 1, 2), "part3": (7, 7, 1, 2)}  # 8 = 4 + 2 + 2
-    found = layer.apply(variables, x)
-    for size, at, name in ((3, slice(0, 4), "part1"), (5, slice(4, 6), "part2"), (7, slice(6, 8), "part3")):
-        alone = layers.DepthwiseConv(size, 2, use_bias=False).apply({"params": variables["params"][name]}, x[..., at])
-        np.testing.assert_allclose(found[..., at], alone, atol=1e-6)
+    parts = ((3, slice(0, 4), "part1"), (5, slice(4, 6), "part2"), (7, slice(6, 8), "part3"))
+
+    @jax.jit
+    def both(variables, x):
+        alone = [
+            layers.DepthwiseConv(size, 2, use_bias=False).apply({"params": variables["params"][name]}, x[..., at])
+            for size, at, name in parts
+        ]
+        return layer.apply(variables, x), jnp.concatenate(alone, -1)
+
+    np.testing.assert_allclose(*both(variables, x), atol=1e-5)
 
 
-def test_a_split_pointwise_convolution_is_a_grouped_one():
+def test_a_split_pointwise_convolution_is_a_grouped_one(drawn):
     layer = layers.SplitPointwiseConv(6, 2)
-    params = layer.init(jax.random.key(0), X)["params"]
-    kernel = jnp.concatenate([params["part1"]["kernel"], params["part2"]["kernel"]], -1)
+    params = drawn(layer, X.shape)["params"]
+    kernel = np.concatenate([params["part1"]["kernel"], params["part2"]["kernel"]], -1)
     grouped = layers.Conv(6, 1, groups=2, use_bias=False).apply({"params": {"kernel": kernel}}, X)
     np.testing.assert_allclose(layer.apply({"params": params}, X), grouped, atol=1e-6)
 
 
 def _reach(layer, channels, depth):
     """Measure the mean share of input channels that an output sees after 1, 2, ... layers."""
-    variables = layer.init(jax.random.key(0), jnp.ones((1, 1, 1, channels)))
-    ones = jax.tree.map(jnp.ones_like, variables)
-    x, shares = jnp.eye(channels).reshape(channels, 1, 1, channels), []  # an image for each input channel
+    x, shares = np.eye(channels, dtype=np.float32)[:, None, None], []  # an image for each input channel
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
     for _ in range(depth):
-        x = (layer.apply(ones, x) > 0).astype(jnp.float32)
+        x = (np.asarray(layer.apply(ones, x)) > 0).astype(np.float32)
         shares.append(float(x.mean()))
     return shares
 
@@ -162,25 +175,26 @@ def _reach(layer, channels, depth):
 def test_reach_of_rolling_pointwise_convolution(groups, order, shares):
     layer = layers.RollingPointwiseConv(64, groups, 0.5, order)
     assert _reach(layer, 64, len(shares)) == pytest.approx(shares)
-    assert layer.init(jax.random.key(0), jnp.ones((1, 1, 1, 64)))["params"]["kernel"].size == 64 * 64 // groups
+    params = jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((1, 1, 1, 64)))["params"]
+    assert params["kernel"].size == 64 * 64 // groups
 
 
 def test_groups_alone_reach_no_further():
     assert _reach(layers.Conv(64, 1, groups=4, use_bias=False), 64, 3) == [0.25, 0.25, 0.25]
 
 
-def test_rolling_pointwise_convolution_by_its_windows():
+def test_rolling_pointwise_convolution_by_its_windows(drawn):
     """Four channels in windows of 2 that advance by 1 and wrap around: 0 1, 1 2, 2 3, 3 0."""
     layer = layers.RollingPointwiseConv(8, 2, 0.5)
-    params = layer.init(jax.random.key(0), X)["params"]
+    params, x = drawn(layer, X.shape)["params"], np.asarray(X)
     windows = [[0, 1], [1, 2], [2, 3], [3, 0]]
-    blocks = [X[..., window] @ params["kernel"][i] for i, window in enumerate(windows)]
-    np.testing.assert_allclose(layer.apply({"params": params}, X), jnp.concatenate(blocks, -1), atol=1e-6)
+    blocks = [x[..., window] @ params["kernel"][i] for i, window in enumerate(windows)]
+    np.testing.assert_allclose(layer.apply({"params": params}, X), np.concatenate(blocks, -1), atol=1e-5)
 
 
 def test_rolling_pointwise_convolution_that_cannot_roll():
     with pytest.warns(UserWarning, match="groups=3 does not divide 4 channels; it is dense"):
-        variables = layers.RollingPointwiseConv(6, 3).init(jax.random.key(0), X)
+        variables = jax.eval_shape(layers.RollingPointwiseConv(6, 3).init, jax.random.key(0), X)
     assert variables["params"]["kernel"].shape == (1, 4, 6)
     with pytest.raises(ValueError, match="4 windows must divide the 6 features"):
         layers.RollingPointwiseConv(6, 2).init(jax.random.key(0), X)
@@ -189,10 +203,10 @@ def test_rolling_pointwise_convolution_that_cannot_roll():
 def test_stochastic_depth_leaves_out_whole_branches_of_examples():
     layer = layers.StochasticDepth(0.25)
     x = jnp.ones((2000, 2, 2, 3))
-    y = layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
+    y = np.asarray(jax.jit(lambda x: layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)}))(x))
     kept = y[:, 0, 0, 0] > 0
-    np.testing.assert_allclose(y, jnp.where(kept[:, None, None, None], x / 0.75, 0 * x), rtol=1e-3)
-    assert float(kept.astype(jnp.float32).mean()) == pytest.approx(0.75, abs=0.04)
+    np.testing.assert_allclose(y, np.where(kept[:, None, None, None], np.asarray(x) / 0.75, 0), rtol=1e-3)
+    assert kept.mean() == pytest.approx(0.75, abs=0.04)
     np.testing.assert_array_equal(layer.apply({}, x, train=False), x)
 
 

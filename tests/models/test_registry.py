@@ -18,7 +18,26 @@ from jsep.models.earlier_options import modern_options
 ZOO = Path(__file__).parents[3] / "shared" / "zoo.csv"
 
 
-@pytest.mark.parametrize("name", list_models())
+# a small one of each family; tracing all of them takes minutes
+EVERYDAY = {
+    "addressnet20",
+    "antnet_g2",
+    "densenet40_k12",
+    "dicenet_x0_2",
+    "keras_separable_cnn",
+    "mixnet_s",
+    "mobilenet_v1_shallow",
+    "mobilenet_v2_050",
+    "mobilenet_v3_small",
+    "resnet18_wksc4",
+    "resnet20",
+    "shufflenet_v2_x0_5",
+    "vgg16_wksc_ds4",
+}
+ALL = [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in list_models()]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_the_counts_of_a_row_are_exact(name):
     info = model_info(name)
     table = count(create_model(name), info.input_shape)
@@ -54,7 +73,7 @@ def test_separable_forms_have_the_printed_share_of_parameters(separable, dense, 
     assert round(100 * millions[0] / millions[1]) == printed
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", ALL)
 def test_logits_and_features(name):
     info = model_info(name)
     model = create_model(name, num_classes=7, dtype=jnp.bfloat16)
