@@ -1,6 +1,7 @@
 """`jsep compare`: the networks of an experiment, trained and shown side by side."""
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def run(argv: Sequence[str]) -> None:
     default = Compare(
         experiment.models, experiment.options, experiment.seeds, Path("runs") / path.stem, experiment.recipe
     )
-    description = f"Train the networks of an experiment and show them side by side.\n\n{path.name}: {lab_book}"
+    lines = textwrap.indent(lab_book, "  ")  # text that is not indented would be joined to paragraphs
+    description = f"Train the networks of an experiment and show them side by side.\n\n{path.name}:\n{lines}"
     typed = parse(Compare, "compare [EXPERIMENT.py]", argv[named:], default=default, description=description)
     chosen = dataclasses.replace(
         experiment, recipe=typed.recipe, models=typed.models, options=typed.options, seeds=typed.seeds

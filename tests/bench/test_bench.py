@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from jsep import create_model
-from jsep.bench import BenchConfig, Row, bench, plain_convolutions, run
+from jsep.bench import BenchConfig, BenchRow, bench, plain_convolutions, run
 from jsep.bench.case import Case
 from jsep.costs import count
 from jsep.errors import UserError
@@ -95,7 +95,7 @@ def test_a_bench_leaves_rows_a_csv_and_a_figure(tmp_path, quick_workers):
         assert row.ms_p10 <= row.ms <= row.ms_p90
     with (tmp_path / "bench.csv").open() as file:
         written = list(csv.DictReader(file))
-    assert list(written[0]) == [field.name for field in fields(Row)]
+    assert list(written[0]) == [field.name for field in fields(BenchRow)]
     assert [row["contender"] for row in written] == ["jsep", "xla"]
     assert float(written[0]["ms"]) == ours.ms
     assert (tmp_path / "bench.png").stat().st_size > 0
@@ -130,21 +130,20 @@ def test_a_worker_that_fails_becomes_a_row_with_its_sentence(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"rounds": 0}, "--rounds 0: it must be at least 1"),
-        ({"torch_python": Path("/no/python")}, "--torch-python /no/python: there is no such file"),
-        ({"batch_size": 0}, "--batch-size 0: it must be at least 1"),
-        ({"contenders": ("torhc",)}, "--contenders torhc: .*did you mean torch"),
+        ({"rounds": 0}, "`rounds`=0: it must be at least 1"),
+        ({"torch_python": Path("/no/python")}, "`torch_python`=/no/python: there is no such file"),
+        ({"batch_size": 0}, "`batch_size`=0: it must be at least 1"),
+        ({"contenders": ("torhc",)}, "`contenders`=torhc: .*did you mean torch"),
         ({"contenders": ("jsep", "jsep")}, "each once"),
         ({"tasks": ()}, "at least one"),
         ({"dtypes": ("float16",)}, "did you mean bfloat16 or float32"),
-        ({"strides": (1, 0)}, "--strides 0: it must be at least 1"),
-        ({"input_shape": (0, 8, 3)}, "--input-shape 0x8x3"),
-        ({"op": "dense"}, "--op and --shapes belong together"),
-        ({"shapes": ("1x8x8x3",)}, "--op and --shapes belong together"),
-        ({"op": "dense", "shapes": ("8x8x3",)}, "--shapes 8x8x3: write"),
-        ({"op": "depthwise", "shapes": ("1x8x8x3",), "features": 4}, "--features 4: .*multiple of the 3"),
-        ({"options": ("width",)}, "--options width: write it as name=value"),
-        ({"options": ("widht=1",)}, "no option 'widht'"),
+        ({"strides": (1, 0)}, "`strides`=0: it must be at least 1"),
+        ({"input_shape": (0, 8, 3)}, "`input_shape`=0x8x3"),
+        ({"op": "dense"}, "`op` and `shapes` belong together"),
+        ({"shapes": ("1x8x8x3",)}, "`op` and `shapes` belong together"),
+        ({"op": "dense", "shapes": ("8x8x3",)}, "`shapes`=8x8x3: write"),
+        ({"op": "depthwise", "shapes": ("1x8x8x3",), "features": 4}, "`features`=4: .*multiple of the 3"),
+        ({"options": {"widht": 1}}, "no option 'widht'"),
         ({"model": "separable_cn"}, "did you mean separable_cnn"),
         ({"model": "separable_cnn", "input_shape": (4, 4, 3)}, "at least 8x8"),
     ],
