@@ -1,13 +1,22 @@
 """Strict arrays, eight simulated devices, and a tiny prepared TFDS directory."""
 
+import atexit
 import gc
 import io
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # The suite spends its time in the compiler, not in the programs. `make test-all` compiles as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # the workers, and the processes that tests start, share what they compile in this run
+    programs = tempfile.mkdtemp(prefix="jsep-programs-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 from collections.abc import Iterator
 from pathlib import Path
