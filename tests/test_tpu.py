@@ -8,7 +8,7 @@ from jsep.cli import main
 from jsep.costs import count
 from jsep.errors import UserError
 from jsep.models import create_model
-from jsep.tpu import COPIES, OTHER, Share, Target, _refusal, describe, estimate, shares
+from jsep.tpu import COPIES, OTHER, DoesNotFit, Share, Target, _refusal, describe, estimate, shares
 
 TINY = ("width=0.02",)
 SHAPE = (8, 8, 3)
@@ -53,6 +53,7 @@ def test_a_step_too_large_is_a_sentence():
     assert "needs 20.50 GiB of HBM for temporaries alone on each device of v5e 1x1, which has 15.75GiB: take a" in str(
         error
     )
+    assert isinstance(error, DoesNotFit)
     assert error.needed == 20.5 * 2**30
 
 

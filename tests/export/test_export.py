@@ -78,8 +78,7 @@ def test_a_stablehlo_file_holds_plain_convolutions_for_any_number_of_images(prog
 
 def test_an_onnx_file_holds_grouped_convolutions_for_any_number_of_images(program, tmp_path):
     need("onnx")
-    import onnx
-
+    onnx = pytest.importorskip("onnx")
     made = program("mobilenet_v1_025 input=cifar")
     FORMATS["onnx"].write(made, tmp_path / "model")
     graph = onnx.load(tmp_path / "model").graph
@@ -94,10 +93,9 @@ def test_an_onnx_file_holds_grouped_convolutions_for_any_number_of_images(progra
 
 def test_a_tflite_file_holds_depthwise_convolutions(program, tmp_path):
     need("tflite")
-    from ai_edge_litert.interpreter import Interpreter
-
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     FORMATS["tflite"].write(program("mobilenet_v1_025 input=cifar"), tmp_path / "model")
-    details = Interpreter(str(tmp_path / "model"))._get_ops_details()
+    details = interpreter.Interpreter(str(tmp_path / "model"))._get_ops_details()
     kinds = Counter(one["op_name"] for one in details)
     assert (kinds["DEPTHWISE_CONV_2D"], kinds["CONV_2D"]) == (13, 14)
 

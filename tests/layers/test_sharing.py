@@ -117,8 +117,10 @@ def test_the_shared_separable_convolution_shares_both_of_its_parts(drawn, x):
     params = variables["params"]
     depthwise = np.repeat(params["depthwise"]["kernel"], C // G, -1) * params["sum"]["weight"].reshape(1, 1, 1, C)
     pointwise = np.repeat(params["pointwise"]["kernel"], C // G, 2)
-    composed = jax.jit(lambda x: ops.pointwise_conv(ops.depthwise_conv(x, depthwise), pointwise))(x)
-    np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), composed, rtol=1e-10, atol=1e-11)
+    composed = jax.jit(lambda x, first, then: ops.pointwise_conv(ops.depthwise_conv(x, first), then))
+    np.testing.assert_allclose(
+        jax.jit(layer.apply)(variables, x), composed(x, depthwise, pointwise), rtol=1e-10, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize(

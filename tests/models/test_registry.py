@@ -309,7 +309,7 @@ def test_widths_of_dicenet(width, params, macs):
 @pytest.mark.parametrize("name", ["mobilenet_v1", later("resnet18"), later("shufflenet_v2_x1_0")])
 def test_dice_units_take_the_place_of_other_convolutions(name):
     """Fewer parameters than even the separable ones; known to the counter."""
-    plain, dice = (count(create_model(name, **options), (224, 224, 3)) for options in ({}, {"conv": "dice"}))
+    plain, dice = (count(model, (224, 224, 3)) for model in (create_model(name), create_model(name, conv="dice")))
     assert dice.params < plain.params
     assert not dice.unknown
     assert "DepthwiseConv" in {row.kind for row in dice.rows if row.path.endswith("/height")}

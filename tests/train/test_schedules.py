@@ -1,6 +1,7 @@
 """Learning rates at hand-computed steps, and optimizers that use every field."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,15 +38,19 @@ def test_rates(changes, rates):
     assert {step: pytest.approx(float(jnp.asarray(rate(step))), abs=1e-6) for step in rates} == rates
 
 
+def updated(params, grads, **changes) -> Any:
+    fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "schedule": "constant", **changes}
+    config = dataclasses.replace(BASE, **fields)
+    transform = make_optimizer(config, learning_rate(config, 10))
+    with jax.numpy_dtype_promotion("standard"):
+        return transform.update(grads, transform.init(params), params)[0]
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"])
 def test_optimizers_descend_and_decay_weights(optimizer):
     def update(**changes):
-        config = dataclasses.replace(BASE, optimizer=optimizer, **changes)
-        transform = make_optimizer(config, learning_rate(config, 10))
-        params = {"w": jnp.full((1, 1), 2.0)}
-        with jax.numpy_dtype_promotion("standard"):
-            updates, _ = transform.update({"w": jnp.full((1, 1), 0.5)}, transform.init(params), params)
-        return float(updates["w"][0, 0])
+        params, grads = ({"w": jnp.full((1, 1), value)} for value in (2.0, 0.5))
+        return float(updated(params, grads, optimizer=optimizer, **changes)["w"][0, 0])
 
     assert update() < 0
     # Adam's and RMSprop's first update has the same size whatever the gradient: only the decoupled decay shows in it
@@ -54,11 +59,8 @@ def test_optimizers_descend_and_decay_weights(optimizer):
 
 
 def test_sgd_is_nesterovs():
-    config = dataclasses.replace(BASE, optimizer="sgd", lr=1.0, momentum=0.5, schedule="constant")
-    transform = make_optimizer(config, learning_rate(config, 10))
-    params = jnp.asarray(0.0)
-    updates, _ = transform.update(jnp.asarray(1.0), transform.init(params), params)
-    assert float(updates) == pytest.approx(-1.5)  # 1 + momentum * 1
+    update = updated(jnp.asarray(0.0), jnp.asarray(1.0), momentum=0.5)
+    assert float(update) == pytest.approx(-1.5)  # 1 + momentum * 1
 
 
 GRADIENTS = [0.5, -0.2, 0.3, 0.1]
@@ -69,7 +71,7 @@ def walked(**changes) -> list[float]:
     fields = {"lr": 0.1, "schedule": "exponential", "decay": 0.5, "decay_epochs": 1.0, **changes}
     config = dataclasses.replace(BASE, **fields)
     transform = make_optimizer(config, learning_rate(config, 1))
-    params = {"w": jnp.asarray([2.0])}
+    params: Any = {"w": jnp.asarray([2.0])}
     state, found = transform.init(params), []
     for gradient in GRADIENTS:
         with jax.numpy_dtype_promotion("standard"):
@@ -102,14 +104,6 @@ def test_rmsprop_tf_is_tensorflows():
     found = walked(optimizer="rmsprop_tf")
     assert found == pytest.approx(expected, rel=1e-6)
     assert found != pytest.approx(walked(optimizer="rmsprop"), rel=1e-3)
-
-
-def updated(params, grads, **changes):
-    fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "schedule": "constant", **changes}
-    config = dataclasses.replace(BASE, **fields)
-    transform = make_optimizer(config, learning_rate(config, 10))
-    with jax.numpy_dtype_promotion("standard"):
-        return transform.update(grads, transform.init(params), params)[0]
 
 
 TREE = {
