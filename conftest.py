@@ -74,7 +74,7 @@ def tiny_tfds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tfds")
 
     class Tiny(tfds.core.GeneratorBasedBuilder):
-        pkg_dir_path = folder  # no package is looked for on disk
+        pkg_dir_path = tfds.core.Path(folder)  # no package is looked for on disk
         VERSION = tfds.core.Version("1.0.0")
         SHAPE, ENCODING, SPLITS = (8, 8, 3), "png", ("train", "test")
 
@@ -155,7 +155,7 @@ def drawn():
     def make(module, *shapes: tuple[int, ...], dtype: str = "float32", **call):
         rng = np.random.default_rng(0)
 
-        def draw(path: tuple[str, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        def draw(path, leaf) -> np.ndarray:
             if path[-1] in ranges:
                 return rng.uniform(*ranges[path[-1]], leaf.shape).astype(dtype)
             return (rng.normal(size=leaf.shape) * (2 / np.prod(leaf.shape[:-1])) ** 0.5).astype(dtype)

@@ -56,7 +56,7 @@ def test_errors_of_moments_are_those_of_samples():
 
 def test_d_is_the_kernel_times_p_and_no_alternation_improves_it():
     _, kernel, moments = _problem()
-    d, p = solve.data(jnp.asarray(kernel), moments.gram)
+    d, p = solve.data(jnp.asarray(kernel), jnp.asarray(moments.gram))
     np.testing.assert_allclose(d, np.einsum("ckm,cm->ck", kernel, p), atol=1e-10)
     own = np.einsum("ckcl->ckl", moments.gram.reshape(C, K, C, K))
 
@@ -68,7 +68,7 @@ def test_d_is_the_kernel_times_p_and_no_alternation_improves_it():
     for i in range(C):
         least = loss(np.asarray(d[i]), np.asarray(p[i]), i)
         for _ in range(20):  # alternating least squares from a random start
-            q = rng.normal(size=M)
+            a, q = rng.normal(size=K), rng.normal(size=M)
             for _ in range(60):
                 a = kernel[i] @ q / (q @ q)
                 q = kernel[i].T @ own[i] @ a / (a @ own[i] @ a)
@@ -77,7 +77,7 @@ def test_d_is_the_kernel_times_p_and_no_alternation_improves_it():
 
 def test_the_error_of_a_channel_is_what_its_other_singular_values_hold():
     _, kernel, moments = _problem()
-    d, p = solve.data(jnp.asarray(kernel), moments.gram)
+    d, p = solve.data(jnp.asarray(kernel), jnp.asarray(moments.gram))
     own = np.einsum("ckcl->ckl", moments.gram.reshape(C, K, C, K))
     for i in range(C):
         root = np.linalg.cholesky(own[i])
@@ -215,7 +215,8 @@ def test_on_correlated_data_the_methods_stand_in_their_order():
     w, gram, cross = jnp.asarray(kernel), jnp.asarray(fit.gram), jnp.asarray(fit.cross)
 
     def error(kernel):
-        return float(solve.error(kernel.reshape(-1, width), test.gram, test.cross, test.total))
+        held_out = map(jnp.asarray, (test.gram, test.cross, test.total))
+        return float(solve.error(kernel.reshape(-1, width), *held_out))
 
     first, second = solve.channel(gram, cross, width, solve.rank_at_equal_cost("channel", width, 9, width, (3, 3)))
     channel, data, comp = (

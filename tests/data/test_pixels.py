@@ -28,7 +28,7 @@ IMAGES = {"colour": smooth(40, 56, 3), "grey": smooth(40, 56, 1), "flat": np.ful
 def torchvision():
     """Apply torchvision's operation of a RandAugment name to an (h, w, c) array."""
     v2 = pytest.importorskip("torchvision.transforms.v2.functional", reason="torchvision is not installed")
-    import torch
+    torch = pytest.importorskip("torch")
 
     def affine(image, **changes):
         neutral = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]}
@@ -69,8 +69,7 @@ NAMES = list(_operations(0, 1, 1))
 @pytest.mark.parametrize("name", NAMES)
 def test_operations_equal_torchvisions(name, torchvision):
     """Colours agree to one level of 256; geometry exactly, except for ties of the nearest neighbour (at most 1 %)."""
-    import torchvision.transforms as t
-
+    t = pytest.importorskip("torchvision.transforms")
     for image in IMAGES.values():
         height, width, _ = image.shape
         for level in (9, 30):

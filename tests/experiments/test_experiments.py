@@ -18,8 +18,8 @@ def test_an_experiment_can_be_begun(path: Path):
     experiment, lab_book = load_experiment(path)
     for heading in ("Source", "Command", "Expect"):
         assert re.search(rf"^{heading} ", lab_book, re.MULTILINE), heading
-    for run in experiment.runs():
-        create_model(run.model, **parse_options(run.options))
+    for run, *_ in experiment.runs().values():
+        create_model(run.model, **run.options)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -27,8 +27,8 @@ def test_parameters_in_a_lab_book_are_counted(path: Path):
     """A lab book that states parameters in full states those of every network."""
     experiment, lab_book = load_experiment(path)
     counted = set()
-    for run in experiment.runs():
-        options = parse_options([option for option in run.options if option not in experiment.recipe.options])
-        counted.add(f"{count(create_model(run.model, **options), model_info(run.model).input_shape).params:,}")
+    for name, *own in map(str.split, experiment.models):
+        network = create_model(name, **parse_options(own))
+        counted.add(f"{count(network, model_info(name).input_shape).params:,}")
     printed = set(re.findall(r"\b\d{1,3}(?:,\d{3})+\b", lab_book.partition("\nExpect")[2]))
     assert not printed or counted <= printed

@@ -14,6 +14,7 @@ from jsep.errors import UserError
 from jsep.export import FORMATS, TOLERANCE, export_run
 from jsep.export.program import make_program
 from jsep.export.run import Format, agreement, live_logits
+from jsep.models import parse_options
 from jsep.port import read_state
 from jsep.runs.adopt import save_weights
 from jsep.train import RunConfig
@@ -45,7 +46,7 @@ def program(trained):
         name, *options = text.split()
         names, mean, std = tuple("abcdefghij"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
         facts = {"image_shape": SHAPE, "class_names": names, "mean": mean, "std": std}
-        return make_program(name, tuple(options), (), trained(text, SHAPE)[1], **facts)
+        return make_program(name, parse_options(options), (), trained(text, SHAPE)[1], **facts)
 
     return make
 
@@ -80,8 +81,7 @@ def test_a_stablehlo_file_holds_plain_convolutions_for_any_number_of_images(prog
 
 def test_an_onnx_file_holds_grouped_convolutions_for_any_number_of_images(program, tmp_path):
     need("onnx")
-    import onnx
-
+    onnx = pytest.importorskip("onnx")
     made = program("mobilenet_v1_025 input=cifar")
     FORMATS["onnx"].write(made, tmp_path / "model")
     graph = onnx.load(tmp_path / "model").graph
@@ -96,10 +96,9 @@ def test_an_onnx_file_holds_grouped_convolutions_for_any_number_of_images(progra
 
 def test_a_tflite_file_holds_depthwise_convolutions(program, tmp_path):
     need("tflite")
-    from ai_edge_litert.interpreter import Interpreter
-
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     FORMATS["tflite"].write(program("mobilenet_v1_025 input=cifar"), tmp_path / "model")
-    details = Interpreter(str(tmp_path / "model"))._get_ops_details()
+    details = interpreter.Interpreter(str(tmp_path / "model"))._get_ops_details()
     kinds = Counter(one["op_name"] for one in details)
     assert (kinds["DEPTHWISE_CONV_2D"], kinds["CONV_2D"]) == (13, 14)
 

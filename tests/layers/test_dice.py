@@ -28,7 +28,7 @@ def _depthwise(x, kernel):
     """Depthwise convolution of (n, h, w, c) with (3, 3, 1, c) and zero padding of 1."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     height, width = x.shape[1:3]
-    return sum(padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i in range(3) for j in range(3))
+    return np.sum([padded[:, i : i + height, j : j + width] * kernel[i, j, 0] for i in range(3) for j in range(3)], 0)
 
 
 def _definition(variables, x, features):

@@ -1,5 +1,7 @@
 """Layers against `flax.linen`'s with the same parameters."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,9 +43,14 @@ def test_separable_is_depthwise_then_pointwise(drawn):
     variables = drawn(layers.SeparableConv(6, strides=2), X.shape)
     assert set(variables["params"]) == {"depthwise", "pointwise"}
     assert set(variables["params"]["depthwise"]) == {"kernel"}  # only the pointwise part has a bias
-    y = layers.DepthwiseConv(strides=2, use_bias=False).apply({"params": variables["params"]["depthwise"]}, X)
-    y = layers.PointwiseConv(6).apply({"params": variables["params"]["pointwise"]}, y)
-    np.testing.assert_allclose(layers.SeparableConv(6, strides=2).apply(variables, X), y, atol=1e-6)
+
+    @jax.jit
+    def both(variables, x):
+        depthwise, pointwise = ({"params": variables["params"][part]} for part in ("depthwise", "pointwise"))
+        y = layers.DepthwiseConv(strides=2, use_bias=False).apply(depthwise, x)
+        return layers.SeparableConv(6, strides=2).apply(variables, x), layers.PointwiseConv(6).apply(pointwise, y)
+
+    np.testing.assert_allclose(*both(variables, X), atol=1e-5)
 
 
 def test_batch_norm_is_that_of_flax(drawn):
@@ -65,14 +72,14 @@ def test_batch_norm_is_that_of_flax(drawn):
 
 
 def test_initialising_leaves_the_running_statistics_alone():
-    variables = layers.BatchNorm().init(jax.random.key(0), X + 5, train=True)
-    np.testing.assert_array_equal(variables["batch_stats"]["mean"], jnp.zeros(4))
+    variables = jax.jit(partial(layers.BatchNorm().init, train=True))(jax.random.key(0), X + 5)
+    np.testing.assert_array_equal(variables["batch_stats"]["mean"], np.zeros(4))
 
 
 def test_depthwise_kernels_are_drawn_with_the_fan_of_their_group():
     x = jnp.ones((1, 4, 4, 512))
-    kernel = layers.DepthwiseConv().init(jax.random.key(0), x)["params"]["kernel"]
-    np.testing.assert_allclose(kernel.std(), 1 / 3, rtol=0.05)  # 1 / sqrt(3 * 3)
+    kernel = jax.jit(layers.DepthwiseConv().init)(jax.random.key(0), x)["params"]["kernel"]
+    np.testing.assert_allclose(np.std(kernel), 1 / 3, rtol=0.05)  # 1 / sqrt(3 * 3)
 
 
 def test_keras_draws_depthwise_kernels_with_both_fans_of_its_own_layout():
@@ -107,20 +114,26 @@ def test_squeeze_and_excitation_scales_channels_by_their_gates(drawn):
 def test_between_the_parts_of_a_separable_convolution(drawn):
     layer = layers.SeparableConv(6, inner="bn_relu", use_bias=False)
     variables = drawn(layer, X.shape)
-    params, stats = variables["params"], variables["batch_stats"]["norm"]
-    y = layers.DepthwiseConv(use_bias=False).apply({"params": params["depthwise"]}, X)
-    y = layers.BatchNorm().apply({"params": params["norm"], "batch_stats": stats}, y, train=False)
-    expected = layers.PointwiseConv(6, use_bias=False).apply({"params": params["pointwise"]}, jnp.maximum(y, 0))
-    np.testing.assert_allclose(layer.apply(variables, X), expected, atol=1e-5)
+
+    @jax.jit
+    def both(variables, x):
+        params, stats = variables["params"], variables["batch_stats"]["norm"]
+        y = layers.DepthwiseConv(use_bias=False).apply({"params": params["depthwise"]}, x)
+        norm = jax.jit(partial(layers.BatchNorm().apply, train=False))
+        y = nn.relu(norm({"params": params["norm"], "batch_stats": stats}, y))
+        expected = layers.PointwiseConv(6, use_bias=False).apply({"params": params["pointwise"]}, y)
+        return layer.apply(variables, x), expected
+
+    np.testing.assert_allclose(*both(variables, X), atol=1e-5)
 
 
 def test_efficient_channel_attention_by_its_definition():
     kernel = np.asarray([0.5, -1.0, 2.0], np.float32)
     layer = layers.EfficientChannelAttention(3)
-    found = layer.apply({"params": {"conv": {"kernel": jnp.asarray(kernel).reshape(3, 1, 1)}}}, X)
+    found = jax.jit(layer.apply)({"params": {"conv": {"kernel": kernel.reshape(3, 1, 1)}}}, X)
     means = np.pad(np.asarray(X).mean((1, 2)), ((0, 0), (1, 1)))  # neighbouring channels, zeros outside
     gate = 1 / (1 + np.exp(-sum(kernel[i] * means[:, i : i + 4] for i in range(3))))
-    np.testing.assert_allclose(found, X * gate[:, None, None], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, np.asarray(X) * gate[:, None, None], rtol=1e-5, atol=1e-6)
 
 
 def test_parts_of_the_channels_have_kernels_of_their_own_size(drawn):
@@ -137,17 +150,18 @@ def test_parts_of_the_channels_have_kernels_of_their_own_size(drawn):
             layers.DepthwiseConv(size, 2, use_bias=False).apply({"params": variables["params"][name]}, x[..., at])
             for size, at, name in parts
         ]
-        return layer.apply(variables, x), jnp.concatenate(alone, -1)
+        return layer.apply(variables, x), alone
 
-    np.testing.assert_allclose(*both(variables, x), atol=1e-5)
+    found, alone = both(variables, x)
+    np.testing.assert_allclose(found, np.concatenate(alone, -1), atol=1e-5)
 
 
 def test_a_split_pointwise_convolution_is_a_grouped_one(drawn):
     layer = layers.SplitPointwiseConv(6, 2)
     params = drawn(layer, X.shape)["params"]
     kernel = np.concatenate([params["part1"]["kernel"], params["part2"]["kernel"]], -1)
-    grouped = layers.Conv(6, 1, groups=2, use_bias=False).apply({"params": {"kernel": kernel}}, X)
-    np.testing.assert_allclose(layer.apply({"params": params}, X), grouped, atol=1e-6)
+    grouped = jax.jit(layers.Conv(6, 1, groups=2, use_bias=False).apply)({"params": {"kernel": kernel}}, X)
+    np.testing.assert_allclose(jax.jit(layer.apply)({"params": params}, X), grouped, atol=1e-6)
 
 
 def _reach(layer, channels, depth):
@@ -155,8 +169,9 @@ def _reach(layer, channels, depth):
     x, shares = np.eye(channels, dtype=np.float32)[:, None, None], []  # an image for each input channel
     shapes = jax.eval_shape(layer.init, jax.random.key(0), x)
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    apply = jax.jit(layer.apply)
     for _ in range(depth):
-        x = (np.asarray(layer.apply(ones, x)) > 0).astype(np.float32)
+        x = (np.asarray(apply(ones, x)) > 0).astype(np.float32)
         shares.append(float(x.mean()))
     return shares
 
@@ -189,7 +204,7 @@ def test_rolling_pointwise_convolution_by_its_windows(drawn):
     params, x = drawn(layer, X.shape)["params"], np.asarray(X)
     windows = [[0, 1], [1, 2], [2, 3], [3, 0]]
     blocks = [x[..., window] @ params["kernel"][i] for i, window in enumerate(windows)]
-    np.testing.assert_allclose(layer.apply({"params": params}, X), np.concatenate(blocks, -1), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)({"params": params}, X), np.concatenate(blocks, -1), atol=1e-5)
 
 
 def test_rolling_pointwise_convolution_that_cannot_roll():

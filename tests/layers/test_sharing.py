@@ -48,44 +48,50 @@ def test_the_fast_form_is_the_convolution_with_the_expanded_kernel(
 def test_as_many_groups_as_channels_are_the_plain_convolution(drawn, x):
     layer = KernelSharingConv(M, C, 3, 2)
     variables = drawn(layer, x.shape, dtype="float64")
-    plain = Conv(M, 3, 2, use_bias=False).apply({"params": variables["params"]["conv"]}, x)
-    np.testing.assert_allclose(layer.apply(variables, x), plain, rtol=1e-12)
+    plain = jax.jit(Conv(M, 3, 2, use_bias=False).apply)({"params": variables["params"]["conv"]}, x)
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), plain, rtol=1e-12)
 
 
 def test_unit_weights_change_nothing(drawn, x):
     layer, weighted = KernelSharingConv(M, G), WeightedKernelSharingConv(M, G)
     params = drawn(layer, x.shape, dtype="float64")["params"]
-    ones = {**params, "sum": {"weight": jnp.ones(C)}}
-    assert jnp.array_equal(weighted.apply({"params": ones}, x), layer.apply({"params": params}, x))
+    ones = {**params, "sum": {"weight": np.ones(C)}}
+    found = jax.jit(weighted.apply)({"params": ones}, x)
+    np.testing.assert_array_equal(found, jax.jit(layer.apply)({"params": params}, x))
 
 
 def test_weighting_is_a_grouped_pointwise_convolution_before_the_plain_one(drawn, x):
     layer = WeightedKernelSharingConv(M, G)
     variables = drawn(layer, x.shape, dtype="float64")
-    grouped = variables["params"]["sum"]["weight"].reshape(G, C // G).T[None, None]  # (1, 1, c / groups, groups)
-    summed = ops.conv(x, grouped, groups=G)
-    composed = ops.conv(summed, variables["params"]["conv"]["kernel"])
-    np.testing.assert_allclose(layer.apply(variables, x), composed, rtol=1e-11, atol=1e-11)
+
+    @jax.jit
+    def both(variables, x):
+        grouped = variables["params"]["sum"]["weight"].reshape(G, C // G).T[None, None]  # (1, 1, c / groups, groups)
+        summed = ops.conv(x, grouped, groups=G)
+        return layer.apply(variables, x), ops.conv(summed, variables["params"]["conv"]["kernel"])
+
+    np.testing.assert_allclose(*both(variables, x), rtol=1e-11, atol=1e-11)
 
 
 def test_the_gauge_changes_nothing(drawn, x):
     """Multiply a group's weights by t, and divide its kernels by t."""
     layer = WeightedKernelSharingConv(M, G)
     params = drawn(layer, x.shape, dtype="float64")["params"]
-    t = jnp.asarray([2.0, 0.5, -3.0, 7.0])
+    t = np.asarray([2.0, 0.5, -3.0, 7.0])
     other = {
-        "sum": {"weight": params["sum"]["weight"] * jnp.repeat(t, C // G)},
+        "sum": {"weight": params["sum"]["weight"] * np.repeat(t, C // G)},
         "conv": {"kernel": params["conv"]["kernel"] / t.reshape(1, 1, G, 1)},
     }
-    np.testing.assert_allclose(layer.apply({"params": other}, x), layer.apply({"params": params}, x), rtol=1e-10)
+    apply = jax.jit(layer.apply)
+    np.testing.assert_allclose(apply({"params": other}, x), apply({"params": params}, x), rtol=1e-10)
 
 
 def test_gradient_of_the_weights_by_finite_differences(drawn, x):
     layer = WeightedKernelSharingConv(M, G, strides=2)
-    params = drawn(layer, x.shape, dtype="float64")["params"]
+    params, apply = drawn(layer, x.shape, dtype="float64")["params"], jax.jit(layer.apply)
 
     def loss(weights):
-        return jnp.sum(jnp.sin(layer.apply({"params": {**params, "sum": {"weight": weights}}}, x)))
+        return jnp.sum(jnp.sin(apply({"params": {**params, "sum": {"weight": weights}}}, x)))
 
     weights, step = params["sum"]["weight"], 1e-6
     losses = jax.jit(jax.vmap(loss))(np.stack([weights + step * np.eye(C), weights - step * np.eye(C)]).reshape(-1, C))
@@ -98,10 +104,10 @@ def test_a_weight_for_each_pair_contains_a_weight_for_each_channel(drawn, x):
     params = drawn(layer, x.shape, dtype="float64")["params"]
     pair = {
         "kernel": params["conv"]["kernel"],
-        "weight": jnp.broadcast_to(params["sum"]["weight"][:, None], (C, M)),
+        "weight": np.repeat(params["sum"]["weight"][:, None], M, 1),
     }
-    found = PairWeightedKernelSharingConv(M, G).apply({"params": pair}, x)
-    np.testing.assert_allclose(found, layer.apply({"params": params}, x), rtol=1e-10)
+    found = jax.jit(PairWeightedKernelSharingConv(M, G).apply)({"params": pair}, x)
+    np.testing.assert_allclose(found, jax.jit(layer.apply)({"params": params}, x), rtol=1e-10)
 
 
 def test_the_shared_separable_convolution_shares_both_of_its_parts(drawn, x):
@@ -109,10 +115,12 @@ def test_the_shared_separable_convolution_shares_both_of_its_parts(drawn, x):
     layer = SharedSeparableConv(M, G)
     variables = drawn(layer, x.shape, dtype="float64")
     params = variables["params"]
-    depthwise = jnp.repeat(params["depthwise"]["kernel"], C // G, -1) * params["sum"]["weight"].reshape(1, 1, 1, C)
-    pointwise = jnp.repeat(params["pointwise"]["kernel"], C // G, 2)
-    composed = ops.pointwise_conv(ops.depthwise_conv(x, depthwise), pointwise)
-    np.testing.assert_allclose(layer.apply(variables, x), composed, rtol=1e-10, atol=1e-11)
+    depthwise = np.repeat(params["depthwise"]["kernel"], C // G, -1) * params["sum"]["weight"].reshape(1, 1, 1, C)
+    pointwise = np.repeat(params["pointwise"]["kernel"], C // G, 2)
+    composed = jax.jit(lambda x, first, then: ops.pointwise_conv(ops.depthwise_conv(x, first), then))
+    np.testing.assert_allclose(
+        jax.jit(layer.apply)(variables, x), composed(x, depthwise, pointwise), rtol=1e-10, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize(

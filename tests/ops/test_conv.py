@@ -51,8 +51,10 @@ def test_groups_on_a_cpu_are_dense_convolutions():
         return jnp.sum(ops.conv(x, kernel, groups=4))
 
     program = jax.jit(jax.grad(loss, (0, 1))).lower(jnp.ones((2, 8, 8, 32)), jnp.ones((3, 3, 8, 32)))
-    assert "feature_group_count" not in program.compile().as_text()
-    assert "batch_group_count" not in program.compile().as_text()
+    text = str(program.compile().as_text())
+    assert "HloModule" in text
+    assert "feature_group_count" not in text
+    assert "batch_group_count" not in text
 
 
 @pytest.mark.parametrize("strides", [1, 2])

@@ -1,6 +1,7 @@
 """Every network that has a PyTorch reference, against it: stages and logits, gradients, and five steps of SGD."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def test_gradients_and_five_steps(name, reference, options, size):
         want, wrong = convert(model, model_info(name).input_shape, torch_state | state, names)
         assert not wrong
         part = "batch_stats" if ours is batch_stats else "params"
-        wanted = flatten_dict(want[part], sep="/")
+        wanted: dict[str, Any] = flatten_dict(want[part], sep="/")
         for path, value in flatten_dict(ours, sep="/").items():
             # the gradient of a bias before a batch norm is only rounding, hence the floor
             scale = max(np.abs(wanted[path]).max(), 1e-6)
@@ -79,7 +80,7 @@ def _train(model, variables, images, labels):
         lambda x: jnp.asarray(x, jnp.float64), (variables["params"], variables["batch_stats"])
     )
     chosen = Optimizer("sgd", weight_decay=DECAY, momentum=MOMENTUM)
-    optimizer = make_optimizer(chosen, RATE)
+    optimizer = make_optimizer(chosen, optax.constant_schedule(RATE))
 
     def loss_of(params, batch_stats, x, y):
         logits, updates = model.apply(
@@ -113,7 +114,7 @@ def _train_torch(model, images, labels):
         elif isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY, nesterov=True)
-    first = None
+    first: dict[str, np.ndarray] = {}
     for x, y in zip(images, labels, strict=True):
         optimizer.zero_grad()
         logits = model(torch.from_numpy(x.transpose(0, 3, 1, 2)))

@@ -26,8 +26,8 @@ def saved(tree, path):
 
 
 def begun(source, fresh):
-    console = Console(file=io.StringIO(), width=200)
-    return begin_with(source, fresh, console), console.file.getvalue()
+    said = io.StringIO()
+    return begin_with(source, fresh, Console(file=said, width=200)), said.getvalue()
 
 
 def test_a_file_gives_all_its_weights(tmp_path):

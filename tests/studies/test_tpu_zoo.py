@@ -13,6 +13,8 @@ FILE = Path(__file__).parents[2] / "studies" / "tpu_zoo.py"
 @pytest.fixture(scope="module")
 def experiment():
     spec = importlib.util.spec_from_file_location("tpu_zoo", FILE)
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

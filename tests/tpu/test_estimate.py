@@ -9,7 +9,7 @@ from jsep.costs import count
 from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.tpu.chips import Target, describe
-from jsep.tpu.estimate import _refusal, estimate
+from jsep.tpu.estimate import DoesNotFit, _refusal, estimate
 from jsep.tpu.program import COPIES, OTHER, Share, shares
 
 TINY = {"width": 0.02}
@@ -55,6 +55,7 @@ def test_a_step_too_large_is_a_sentence():
     assert "needs 20.50 GiB of HBM for temporaries alone on each device of v5e 1x1, which has 15.75GiB: take a" in str(
         error
     )
+    assert isinstance(error, DoesNotFit)
     assert error.needed == 20.5 * 2**30
 
 

@@ -1,8 +1,8 @@
 """The loop alone, with a step that counts: checks of the losses, epochs, stopping and divergence."""
 
 import itertools
-from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +10,7 @@ from jsep.errors import Diverged
 from jsep.train import loop
 from jsep.train.loop import Position, run_loop
 from jsep.train.metrics import Sums
+from jsep.train.state import TrainState
 
 
 class Notes:
@@ -29,8 +30,8 @@ def looped(losses, *, begin=0, stop_after=None, tested=0.5):
     """Run steps with these losses, three per epoch, and return the observer and the position."""
     notes, position = Notes(), Position(begin)
     left = iter(losses)
-    sums = Sums(np.float32(6), np.float32(1), np.float32(3))
-    state = SimpleNamespace(epoch_sums=sums, variables="variables")
+    sums = Sums(jnp.float32(6), jnp.float32(1), jnp.float32(3))
+    state = TrainState(jnp.int32(0), {}, {}, (), sums)
     run_loop(
         lambda state, batch: (state, np.float32(next(left))),
         lambda variables: {"loss": tested, "accuracy": 1.0},

@@ -1,5 +1,7 @@
 """Learning rates against hand-computed ones, and optimizers that use every field."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -42,14 +44,18 @@ def test_rates(changes, rates):
     assert {step: pytest.approx(float(jnp.asarray(rate(step))), abs=1e-6) for step in rates} == rates
 
 
+def updated(params, grads, **changes) -> Any:
+    fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "schedule": "constant", **changes}
+    transform = optimizer_of(**fields)
+    with jax.numpy_dtype_promotion("standard"):
+        return transform.update(grads, transform.init(params), params)[0]
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"])
 def test_optimizers_descend_and_decay_weights(optimizer):
     def update(**changes):
-        transform = optimizer_of(optimizer=optimizer, **changes)
-        params = {"w": jnp.full((1, 1), 2.0)}
-        with jax.numpy_dtype_promotion("standard"):
-            updates, _ = transform.update({"w": jnp.full((1, 1), 0.5)}, transform.init(params), params)
-        return float(updates["w"][0, 0])
+        params, grads = ({"w": jnp.full((1, 1), value)} for value in (2.0, 0.5))
+        return float(updated(params, grads, optimizer=optimizer, **changes)["w"][0, 0])
 
     assert update() < 0
     # the first update of Adam and RMSprop has the same size for any gradient, so only decoupled decay shows
@@ -58,10 +64,8 @@ def test_optimizers_descend_and_decay_weights(optimizer):
 
 
 def test_sgd_is_nesterovs():
-    transform = optimizer_of(optimizer="sgd", lr=1.0, momentum=0.5, schedule="constant")
-    params = jnp.asarray(0.0)
-    updates, _ = transform.update(jnp.asarray(1.0), transform.init(params), params)
-    assert float(updates) == pytest.approx(-1.5)  # 1 + momentum * 1
+    update = updated(jnp.asarray(0.0), jnp.asarray(1.0), momentum=0.5)
+    assert float(update) == pytest.approx(-1.5)  # 1 + momentum * 1
 
 
 GRADIENTS = [0.5, -0.2, 0.3, 0.1]
@@ -71,7 +75,7 @@ def walked(**changes) -> list[float]:
     """Return the values of a parameter that starts at 2, under `GRADIENTS` and a rate that halves at every step."""
     fields = {"lr": 0.1, "schedule": "exponential", "decay": 0.5, "decay_epochs": 1.0, **changes}
     transform = optimizer_of(steps_per_epoch=1, **fields)
-    params = {"w": jnp.asarray([2.0])}
+    params: Any = {"w": jnp.asarray([2.0])}
     state, found = transform.init(params), []
     for gradient in GRADIENTS:
         with jax.numpy_dtype_promotion("standard"):
@@ -104,13 +108,6 @@ def test_rmsprop_tf_is_tensorflows():
     found = walked(optimizer="rmsprop_tf")
     assert found == pytest.approx(expected, rel=1e-6)
     assert found != pytest.approx(walked(optimizer="rmsprop"), rel=1e-3)
-
-
-def updated(params, grads, **changes):
-    fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "schedule": "constant", **changes}
-    transform = optimizer_of(**fields)
-    with jax.numpy_dtype_promotion("standard"):
-        return transform.update(grads, transform.init(params), params)[0]
 
 
 TREE = {

@@ -1,7 +1,9 @@
 """One step on eight devices is the step on one."""
 
+import dataclasses
 import functools
 import itertools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -10,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jsep.data import ResidentFeed, load
+from jsep.data import ResidentFeed, Split, load
 from jsep.errors import UserError
 from jsep.layers import BatchNorm, Dropout
 from jsep.models import create_model
@@ -36,12 +38,13 @@ class Small(nn.Module):
 
 
 @functools.cache
-def run(number: int, steps: int, *, model: nn.Module | None = None, dtype: str = "float32", **changes):
+def run(number: int, steps: int, *, make: Callable[[], nn.Module] = Small, dtype: str = "float32", **changes):
     """Train some steps on several devices with everything random switched on, and evaluate one batch.
 
     Returns the state and the sums of the evaluation, and the last loss.
     """
-    dataset, model = load("mnist5k"), model or Small()
+    dataset, model = load("mnist5k"), make()
+    assert isinstance(dataset.train, Split)
     optimizer = optax.sgd(0.01, 0.9, nesterov=True)
     devices, feed = Devices(number), ResidentFeed(dataset.train)
     statistics = (dataset.mean, dataset.std)
@@ -51,16 +54,18 @@ def run(number: int, steps: int, *, model: nn.Module | None = None, dtype: str =
     learned = (state.params, state.batch_stats, state.opt_state, state.average)
     learned = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float32 else x, learned)
     params, batch_stats, opt_state, average = learned
-    state = state.replace(params=params, batch_stats=batch_stats, opt_state=opt_state, average=average)
+    state = dataclasses.replace(state, params=params, batch_stats=batch_stats, opt_state=opt_state, average=average)
     state, constants = devices.replicate(state), devices.replicate((feed.constants, None))
     batches = list(itertools.islice(feed.training(32, 0, 0), steps))
     run_step = devices.train_step(step, state, constants, batches[0])
+    losses = []
     for batch in batches:
         state, loss = run_step(state, constants, batch)
+        losses.append(float(loss))
     evaluate = devices.eval_step(make_eval_step(model, feed.fetch, statistics, axis_name=AXIS))
     batch, mask = next(feed.evaluation(32))
     found = evaluate({"params": state.params, "batch_stats": state.batch_stats}, constants[0], batch, mask)
-    return jax.device_get((state, found)), float(loss)
+    return jax.device_get((state, found)), losses[-1]
 
 
 def furthest(a, b) -> float:
@@ -72,9 +77,9 @@ def furthest(a, b) -> float:
 def test_eight_devices_train_as_one():
     # in float64, since in float32 a rounding error sooner or later flips a ReLU or a maximum
     with jax.enable_x64(True):
-        model = create_model("both_cnn", width=1 / 32, dtype=jnp.float64, axis_name=AXIS)
-        (one, one_found), _ = run(1, 10, model=model, dtype="float64")
-        (eight, eight_found), _ = run(8, 10, model=model, dtype="float64")
+        make = functools.partial(create_model, "both_cnn", width=1 / 32, dtype=jnp.float64, axis_name=AXIS)
+        (one, one_found), _ = run(1, 10, make=make, dtype="float64")
+        (eight, eight_found), _ = run(8, 10, make=make, dtype="float64")
     assert furthest(one.params, eight.params) < 1e-10
     assert furthest(one.batch_stats, eight.batch_stats) < 1e-10
     assert furthest(one.average, eight.average) < 1e-7  # its decay is a float32
@@ -83,8 +88,9 @@ def test_eight_devices_train_as_one():
 
 
 def test_without_a_shared_axis_the_statistics_would_differ():
-    (one, _), _ = run(1, 2, model=Small(None))  # the pitfall: without the axis, pmap changes the network
-    (two, _), _ = run(2, 2, model=Small(None))
+    alone = functools.partial(Small, None)
+    (one, _), _ = run(1, 2, make=alone)  # the pitfall: without the axis, pmap changes the network
+    (two, _), _ = run(2, 2, make=alone)
     assert furthest(one.batch_stats, two.batch_stats) > 1e-3
     (one, _), _ = run(1, 2)
     (two, _), _ = run(2, 2)
@@ -186,7 +192,7 @@ def test_a_frozen_batch_norm_trains_as_it_evaluates():
 
     def loss(params):
         variables = {"params": params, "batch_stats": first.batch_stats}
-        logits = Normed().apply(variables, jnp.asarray(images, jnp.float32) / 255)
+        logits = jax.jit(Normed().apply)(variables, jnp.asarray(images, jnp.float32) / 255)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, first.params, jax.grad(loss)(first.params))
@@ -203,11 +209,11 @@ def test_a_teacher_alone_is_followed():
     teaching = Plain().init(jax.random.key(9), jnp.zeros((1, 2, 2, 1)))
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
     x = jnp.asarray(images, jnp.float32) / 255
-    theirs = jax.nn.softmax(Plain().apply(teaching, x))
+    theirs = jax.nn.softmax(jax.jit(Plain().apply)(teaching, x))
     teacher = Teacher(Plain(), ((0.0,), (1.0,)))
     states = small(Plain(), 1000, teaching, teacher, teacher_weight=1.0, temperature=1.0)
     far, near = (
-        float(jnp.abs(jax.nn.softmax(Plain().apply({"params": state.params}, x)) - theirs).max())
+        float(jnp.abs(jax.nn.softmax(jax.jit(Plain().apply)({"params": state.params}, x)) - theirs).max())
         for state in (states[0], states[-1])
     )
     assert near < far / 5
