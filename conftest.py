@@ -46,15 +46,17 @@ def _room_for_programs() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace: dict) -> None:
-    """What the examples in docstrings may use without importing it."""
+def _doctest_names(request: pytest.FixtureRequest) -> None:
+    """Give the examples in docstrings the names that they may use without importing them."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
     import jax.numpy as jnp
 
     import jsep
     from jsep import layers
 
     names = {"jax": jax, "jnp": jnp, "np": np, "layers": layers}
-    doctest_namespace.update(names, create_model=jsep.create_model)
+    request.getfixturevalue("doctest_namespace").update(names, create_model=jsep.create_model)
 
 
 def picture(pixels: np.ndarray, encoding: str) -> bytes:
