@@ -5,16 +5,26 @@ VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 OUT ?= runs/depthwise_separable_cnn
 
-.PHONY: compare test test-all lint format docs clean
+# two cores: steal what the other worker has not begun
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
+
+.PHONY: compare test test-all check check-all lint format docs clean
 
 compare: $(VENV)/installed  ## train the three networks on the embedded digits and make the report
 	$(BIN)/jsep compare experiments/depthwise_separable_cnn.py --out $(OUT) --resume
 
-test: $(VENV)/installed-dev lint  ## everything that must hold: style, types, tests
-	$(BIN)/pytest -n 2
+test: $(VENV)/installed-dev  ## everything that must hold: style, types, tests
+	$(MAKE) --jobs 2 lint check
 
-test-all: $(VENV)/installed-all lint docs  ## and all that takes longer: parity, processes, TPU compiler, converters, notebook
-	$(BIN)/pytest -n 2 -m ''
+test-all: $(VENV)/installed-all  ## and all that takes longer: tables, parity, processes, TPU compiler, converters, notebook
+	$(MAKE) --jobs 2 lint docs check-all
+
+check: $(VENV)/installed-dev
+	$(PYTEST)
+
+check-all: $(VENV)/installed-all
+	$(PYTEST) -m ''
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) tests/ops tests/layers tests/train/test_step.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -28,26 +38,27 @@ format: $(VENV)/installed-dev
 docs: $(VENV)/installed-docs  ## the pages, into site/index.html; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-$(VENV)/installed: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-$(VENV)/installed-docs: $(VENV)/installed
+$(VENV)/installed-docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
 # the converters pin older versions of what jsep needs newer; without PyTorch the tests of parity say why they are skipped
-$(VENV)/installed-all: $(VENV)/installed-dev $(VENV)/installed-docs
-	$(BIN)/python -m pip install --quiet -e '.[onnx,tflite,tpu-compiler]'
+$(VENV)/installed-all: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev,docs,onnx,tflite,tpu-compiler]'
 	$(BIN)/python -m pip install --quiet --no-deps jax2onnx litert-converter
 	-$(BIN)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1 timm pytorchcv
-	touch $@
+	touch $(VENV)/installed-dev $(VENV)/installed-docs $@
 
 clean:
 	rm -rf .venv* runs site build dist *.egg-info

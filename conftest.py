@@ -9,7 +9,7 @@ import tempfile
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# The suite spends its time in the compiler, not in the programs. `make test-all` compiles as users do.
+# The suite spends its time in the compiler, not in the programs. `make test-all` also tests the numerics optimised.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" not in os.environ:
     # the workers, and the processes that tests start, share what they compile in this run

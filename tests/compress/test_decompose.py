@@ -102,6 +102,7 @@ def _expanded(variables):
     return {"params": params, "batch_stats": stats}
 
 
+@pytest.mark.slow
 def test_an_expanded_shufflenet_is_decomposed_into_itself():
     separable = create_model("shufflenet_v2_x0_5", input="cifar", num_classes=5)
     expanded = create_model("shufflenet_v2_x0_5_expanded", input="cifar", num_classes=5)
