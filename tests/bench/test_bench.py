@@ -18,7 +18,7 @@ from jsep.costs import count
 from jsep.errors import UserError
 from jsep.layers import Conv, DepthwiseConv, PointwiseConv
 
-TINY = {"model": "separable_cnn", "options": ("width=0.02",), "input_shape": (8, 8, 3), "batch_size": 2}
+TINY = {"model": "separable_cnn", "options": {"width": 0.02}, "input_shape": (8, 8, 3), "batch_size": 2}
 MEASURED = ("ms", "compile_seconds", "first_call_seconds", "peak_mb", "matmul_gflops")
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 KILLS = int(os.environ.get("JSEP_KILLS", "2"))
@@ -55,6 +56,7 @@ def epochs_logged(out) -> int:
     return log.read_text().count("\n") if log.exists() else 0
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_same_bits(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     expected = finish(whole)
