@@ -181,8 +181,8 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
             axis whose devices share batch statistics).
 
     >>> model = create_model("separable_cnn", width=0.25)
-    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
-    >>> model.apply(variables, jnp.ones((2, 32, 32, 3))).shape
+    >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    >>> jax.jit(model.apply)(variables, jnp.ones((2, 32, 32, 3))).shape
     (2, 10)
 
     Raises:

@@ -27,12 +27,16 @@ from jsep.train import RunConfig, loop
 from jsep.train.setup import prepare
 
 QUIET = Console(file=io.StringIO())
+SMALL = (
+    "densenet40_k12",
+    {"depth": 7, "growth": 2, "dropout": 0.2},
+)  # compiles fastest of all networks with both norms and dropout
 
 
 @pytest.fixture
 def config(tiny_tfds) -> RunConfig:
     recipe = {"data": str(tiny_tfds), "flip": True, "epochs": 3, "batch_size": 16, "lr": 0.003, "devices": 1}
-    return replace_fields(RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}), recipe)
+    return replace_fields(RunConfig(*SMALL), recipe)
 
 
 def changed(config: RunConfig, **changes) -> RunConfig:
@@ -80,7 +84,7 @@ def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tm
         assert (whole / name).exists()
     (row,) = read_rows(whole / "results.csv", Result)
     assert row == result
-    assert (row.model, row.dataset, row.epochs) == ("both_cnn", "tiny", 3)
+    assert (row.model, row.dataset, row.epochs) == ("densenet40_k12", "tiny", 3)
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6, 9]
 
@@ -129,10 +133,10 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
     for changes, sentence in [
         ({"optimizer": "sgd"}, "another network, optimizer or `ema`"),
         ({"ema": 0.9}, "another network, optimizer or `ema`"),
-        ({"options": {"width": 0.03, "momentum": 0.9}}, "another network, optimizer or `ema`"),
+        ({"options": {"depth": 7, "growth": 3}}, "another network, optimizer or `ema`"),
         ({"batch_size": 8}, "`batch_size`=8: .* was started with 16; leave it out"),
         ({"normalize": "unit"}, "`normalize`=unit: .* was started with dataset"),
-        ({"model": "regular_cnn"}, "`model`=regular_cnn: .* was started with both_cnn"),
+        ({"model": "regular_cnn"}, "`model`=regular_cnn: .* was started with densenet40_k12"),
         ({"epochs": 2, "lr": 0.1}, "is finished after 2 epochs: raise `epochs`"),
         ({"epochs": 1}, "`epochs`=1: .* is already at epoch 2"),
     ]:
@@ -157,7 +161,7 @@ def test_a_run_is_evaluated_on_fewer_devices_than_it_was_trained_on(config, tmp_
 
 
 def test_a_run_learns_and_its_evaluation_does_not_depend_on_the_batch(config, tmp_path):
-    longer = changed(config, options={"width": 0.06, "momentum": 0.9}, epochs=20, lr=0.01)
+    longer = changed(config, options={"depth": 7, "growth": 6}, epochs=20, lr=0.01)
     assert train(longer, tmp_path / "run", console=QUIET).best_accuracy > 0.9
     one, odd = (evaluate_run(tmp_path / "run", batch_size=size) for size in (20, 7))
     assert one.accuracy == odd.accuracy
@@ -210,7 +214,7 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
         optimizer="lars",
         weight_decay=1e-4,
         decay_on="dense",
-        freeze=("conv1",),
+        freeze=("stem",),
     )
     result = train(features, run, console=QUIET)
     assert evaluate_run(run, checkpoint="last").loss == pytest.approx(result.loss, rel=1e-6)
@@ -220,7 +224,7 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
     averaged = state["average"][0]
     assert not np.array_equal(averaged["classifier"]["kernel"], state["params"]["classifier"]["kernel"])
     _, before = load_variables(teacher)
-    frozen, moved = (averaged[name]["kernel"] - before["params"][name]["kernel"] for name in ("conv1", "classifier"))
+    frozen, moved = (averaged[name]["kernel"] - before["params"][name]["kernel"] for name in ("stem", "classifier"))
     assert np.abs(frozen).max() < 1e-6  # an average of equal values
     assert np.abs(moved).max() > 5e-6
     with pytest.raises(UserError, match="`freeze`=nothing: no parameter matches it"):
@@ -250,14 +254,15 @@ def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
     train(changed(config, epochs=2, wandb="digits"), tmp_path / "run", console=QUIET)
-    assert told == [("digits", "both_cnn"), (1, 3), (2, 6), "finished"]
+    assert told == [("digits", "densenet40_k12"), (1, 3), (2, 6), "finished"]
 
 
+@pytest.mark.slow
 def test_a_stopped_stream_of_jpegs_goes_on_bit_for_bit_and_evaluates_every_image(jpeg_tfds, tmp_path, monkeypatch):
     """As on ImageNet: images of many sizes, decoded during the step, cropped at random and augmented on the device."""
     streamed = {"data": str(jpeg_tfds), "image_size": 32, "stream": True, "flip": True}
     recipe = {**streamed, "epochs": 2, "batch_size": 16, "devices": 1}
-    config = replace_fields(RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}), recipe)
+    config = replace_fields(RunConfig(*SMALL), recipe)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(config, whole, console=QUIET)
     with monkeypatch.context() as patch:
