@@ -126,13 +126,13 @@ def test_an_experiment_is_found_by_name_or_path(tmp_path):
 
 
 def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
-    small = ["--data", str(tiny_tfds), "--options", "width=0.02", "--epochs", "1", "--batch-size", "16"]
-    small += ["--devices", "1"]
+    small = ["--data", str(tiny_tfds), "--epochs", "1", "--batch-size", "16", "--devices", "1"]
+    small += ["--options", "depth=7", "growth=2", "--schedule", "constant"]  # one program for any number of epochs
     out = tmp_path / "run"
-    code, said, _ = run(capsys, "train", "separable_cnn", *small, "--out", str(out))
+    code, said, _ = run(capsys, "train", "densenet40_k12", *small, "--out", str(out))
     assert code == 0
     assert "epoch 1/1" in said
-    assert json.loads((out / "config.json").read_text())["model"] == "separable_cnn"
+    assert json.loads((out / "config.json").read_text())["model"] == "densenet40_k12"
     code, said, _ = run(capsys, "eval", str(out))
     assert code == 0
     assert "20 test images of tiny" in said
@@ -149,12 +149,12 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     assert code == 0
 
     folder = tmp_path / "compare"
-    words = ["compare", "--models", "both_cnn", *small, "--seeds", "2", "--out", str(folder)]
+    words = ["compare", "--models", "densenet40_k12", *small, "--seeds", "2", "--out", str(folder)]
     code, said, _ = run(capsys, *words)
     assert code == 0
-    assert "both_cnn, seed 1 (run 2 of 2)" in said
+    assert "densenet40_k12, seed 1 (run 2 of 2)" in said
     assert not jax.devices()[0].client.live_executables()  # too many of them would crash the process
-    assert "both_cnn" in (folder / "report.html").read_text()
+    assert "densenet40_k12" in (folder / "report.html").read_text()
     assert len(list((folder / "figures").glob("*.svg"))) == 6
     code, said, err = run(capsys, *words)
     assert code == 2
@@ -162,7 +162,7 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, *words, "--resume")
     assert code == 0
     assert "epoch" not in said  # nothing is trained again
-    code, _, err = run(capsys, "compare", "--models", "both_cnn", *small, "--out", str(out))
+    code, _, err = run(capsys, "compare", "--models", "densenet40_k12", *small, "--out", str(out))
     assert code == 2
     assert "is the folder of a single run" in err
     for finished in (True, False):

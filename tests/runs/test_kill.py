@@ -23,12 +23,12 @@ from safetensors.numpy import save_file
 from jsep.runs.begin import begin
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.training import train
-from jsep.train import Recipe, RunConfig, Schedule
+from jsep.train import Data, Recipe, RunConfig, Schedule
 from jsep.train.setup import prepare
 from jsep.trees import flatten
 
 out = Path(sys.argv[1])
-recipe = Recipe(schedule=Schedule(epochs=int(sys.argv[2])), batch_size=100)
+recipe = Recipe(Data(image_size=8), schedule=Schedule(epochs=int(sys.argv[2])), batch_size=100)
 config = RunConfig("both_cnn", {"width": 0.02, "momentum": 0.9}, recipe)
 train(config, out, resume=True, console=Console())
 setup = prepare(config)

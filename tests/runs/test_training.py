@@ -36,6 +36,7 @@ SMALL = (
 @pytest.fixture
 def config(tiny_tfds) -> RunConfig:
     recipe = {"data": str(tiny_tfds), "flip": True, "epochs": 3, "batch_size": 16, "lr": 0.003, "devices": 1}
+    recipe["schedule"] = "constant"  # the step is then the same program for any number of epochs
     return replace_fields(RunConfig(*SMALL), recipe)
 
 
@@ -78,6 +79,7 @@ class StopsTwice(Progress):
 
 
 def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tmp_path, monkeypatch):
+    config = changed(config, schedule="cosine")  # a rate that depends on the step
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     result = train(config, whole, console=QUIET)
     for name in ("config.json", "metrics.jsonl", "results.csv", "tensorboard", "checkpoints"):
@@ -122,6 +124,8 @@ def test_ctrl_c_twice_stops_at_once_with_what_is_on_disk(config, tmp_path, monke
         patch.setattr(training, "Progress", StopsTwice)
         with pytest.raises(Interrupted, match="at once, after step 6; the last checkpoint is step 3"):
             train(config, tmp_path / "run", console=QUIET)
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
+        log.write('{"epoch": 2, "step": 6}\n{"epoch"')  # as if it was killed before the checkpoint of these
     train(config, tmp_path / "run", resume=True, console=QUIET)
     assert [line["step"] for line in RunFolder.open(tmp_path / "run").metrics()] == [3, 6, 9]
 
