@@ -41,7 +41,7 @@ def load(path: Path) -> Logits:
     """Return the function in a file; onnxruntime runs it on the CPU."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: session.run([OUTPUT], {INPUT: images})[0]
 
 

@@ -120,7 +120,6 @@ def test_orders_of_a_dense_layer(order, params):
         assert count(model, (32, 32, 3)).params == expected
 
 
-@pytest.mark.slow
 def test_an_order_is_the_sequence_in_which_a_layer_works():
     """Orders with the same parameters are different networks, at least in training, where batch norm is no identity."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
