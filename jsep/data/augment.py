@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from jsep.data import pixels
 from jsep.data.pixels import Image
-from jsep.errors import UserError
+from jsep.errors import require
 
 TRIES = 10  # rectangles that are drawn to find one that fits into the image
 
@@ -42,19 +42,12 @@ class Augmentation:
     """Probability that a rectangle of 2 to 33 % of an image is painted over with the mean colour."""
 
     def __post_init__(self) -> None:
+        require(self.crop >= 0, "crop", self.crop, "at least 0")
+        require(0 <= self.jitter <= 1, "jitter", self.jitter, "from 0 to 1")
+        require(0 <= self.erase <= 1, "erase", self.erase, "from 0 to 1")
         operations, magnitude = self.randaugment
-        for field, fits, rule in (
-            ("crop", self.crop >= 0, "at least 0"),
-            ("jitter", 0 <= self.jitter <= 1, "from 0 to 1"),
-            (
-                "randaugment",
-                operations >= 0 and 0 <= magnitude <= 30,
-                "at least 0 operations at a magnitude from 0 to 30",
-            ),
-            ("erase", 0 <= self.erase <= 1, "from 0 to 1"),
-        ):
-            if not fits:
-                raise UserError(f"`{field}`={getattr(self, field)}: it must be {rule}")
+        fits = operations >= 0 and 0 <= magnitude <= 30
+        require(fits, "randaugment", self.randaugment, "at least 0 operations at a magnitude from 0 to 30")
 
 
 def normalize(

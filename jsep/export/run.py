@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jsep.data import Split
-from jsep.errors import UserError
+from jsep.errors import UserError, require
 from jsep.export import to_onnx, to_safetensors, to_stablehlo, to_tflite
 from jsep.export.program import Logits, Program, make_program
 from jsep.runs.evaluate import load_run
@@ -99,8 +99,7 @@ def export_run(
         UserError: the run cannot be read, the extra of the format is not installed, or the file gives different
             logits, in which case no file is left.
     """
-    if images < 1:
-        raise UserError(f"`images`={images}: it must be at least 1")
+    require(images >= 1, "images", images, "at least 1")
     _check_packages(to)
     out = out or run / f"model.{to}"
     setup, step, variables = load_run(run, checkpoint, **changes)

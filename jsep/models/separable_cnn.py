@@ -1,4 +1,4 @@
-"""The regular, half separable and wholly separable CNN, compared on CIFAR-10.
+"""The regular, half separable and fully separable CNN, compared on CIFAR-10.
 
 Source: the repository MU-PING/Depthwise-separable-CNN (notebook, 2022-02-15), read in full. It is written for Keras:
 SAME padding, biases, Glorot initialisation, and batch norm with momentum 0.99 and epsilon 1e-3 after each pool.

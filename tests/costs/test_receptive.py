@@ -52,7 +52,7 @@ def test_channels_are_followed_through_splits_and_shuffles():
 
 
 def test_attention_connects_the_channels_that_it_reads():
-    """Of 8 channels, a kernel of 3 reaches the neighbours (one at each end), squeeze and excitation all."""
+    """A kernel of 3 reaches each channel's neighbours (one at each end); squeeze and excitation reaches all 8."""
     import flax.linen as nn
 
     from jsep.layers import DepthwiseConv, EfficientChannelAttention, SqueezeExcite
