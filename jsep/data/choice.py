@@ -27,7 +27,14 @@ class Data:
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
     """Normalise by the mean and deviation of the training images (dataset) or of ImageNet (imagenet).
     unit keeps values from 0 to 1."""
+    mean: tuple[float, ...] = ()
+    """Mean of each channel to normalise by, for values from 0 to 1; none by default, so that --normalize decides."""
+    std: tuple[float, ...] = ()
+    """Standard deviation of each channel to normalise by, likewise."""
 
     def __post_init__(self) -> None:
         require(self.image_size >= 0, "image_size", self.image_size, "at least 0")
         require(self.workers >= 0, "workers", self.workers, "at least 0")
+        require(len(self.mean) == len(self.std), "mean", self.mean, f"as many values as `std`={self.std}")
+        require(all(0 <= value <= 1 for value in self.mean), "mean", self.mean, "between 0 and 1 for each channel")
+        require(all(value > 0 for value in self.std), "std", self.std, "greater than 0 for each channel")

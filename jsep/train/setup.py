@@ -110,10 +110,17 @@ def statistics_of(choice: Data, dataset: Dataset) -> Statistics:
 
     Returns:
         The mean and the standard deviation of each channel, for values from 0 to 1.
+
+    Raises:
+        UserError: its mean has not one value for each channel.
     """
+    channels = dataset.image_shape[-1]
+    if choice.mean:
+        if len(choice.mean) != channels:
+            raise UserError(f"`mean`={choice.mean}: give one value for each of the {channels} channels")
+        return choice.mean, choice.std
     if choice.normalize == "dataset":
         return dataset.mean, dataset.std
     if choice.normalize == "imagenet":
         return IMAGENET_MEAN, IMAGENET_STD
-    channels = dataset.image_shape[-1]
     return (0.0,) * channels, (1.0,) * channels
