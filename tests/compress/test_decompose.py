@@ -73,17 +73,17 @@ def test_plans_stay_within_the_macs_of_the_separable_network(method):
     assert macs("comp") < count(model, SHAPE).macs / 5
 
 
-def test_a_layer_of_the_report_is_what_the_counter_says():
+@pytest.mark.parametrize("method", ["data", *(pytest.param(m, marks=pytest.mark.slow) for m in ("channel", "spatial"))])
+def test_a_layer_of_the_report_is_what_the_counter_says(method):
     model = create_model("resnet20", depth=8)
-    sites = find_sites(model, SHAPE)
-    for method in ("data", "channel", "spatial"):
-        network, variables, rows = _run(model, _random(model), method, make_plan(sites, method, ["stage2_*"]))
-        saved = sum(row.params_before - row.params_after for row in rows)
-        assert count(network, SHAPE).params == count(model, SHAPE).params - saved
-        saved = sum(row.macs_before - row.macs_after for row in rows)
-        assert count(network, SHAPE).macs == count(model, SHAPE).macs - saved
-        shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.ones((1, *SHAPE)))
-        assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
+    plan = make_plan(find_sites(model, SHAPE), method, ["stage2_*"])
+    network, variables, rows = _run(model, _random(model), method, plan)
+    saved = sum(row.params_before - row.params_after for row in rows)
+    assert count(network, SHAPE).params == count(model, SHAPE).params - saved
+    saved = sum(row.macs_before - row.macs_after for row in rows)
+    assert count(network, SHAPE).macs == count(model, SHAPE).macs - saved
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.ones((1, *SHAPE)))
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
 
 
 def _expanded(variables):
@@ -184,7 +184,7 @@ def test_replacing_what_is_not_there_is_refused():
         count(factored(create_model("resnet20", depth=8), ["stage9_conv1=separable"]), SHAPE)
 
 
-def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys, monkeypatch):
+def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
     run, out, tuned = (str(tmp_path / name) for name in ("run", "decomposed", "tuned"))
     common = ["--batch-size", "8", "--devices", "1"]
     words = ["resnet20", "--options", "depth=8", "--data", str(tiny_tfds), "--epochs", "1", *common, "--out", run]
@@ -214,6 +214,13 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys, monkey
     ]:
         assert main(["decompose", *words]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_streamed_run_is_decomposed_too(tmp_path, tiny_tfds, monkeypatch):
     monkeypatch.setattr(catalog, "RESIDENT_LIMIT", 0)
+    run = str(tmp_path / "run")
+    words = ["resnet20", "--options", "depth=8", "--data", str(tiny_tfds), "--epochs", "1", "--batch-size", "8"]
+    assert main(["train", *words, "--devices", "1", "--out", run]) == 0
     streamed = ["--layers", "stage3_*", "--images", "20", "--recalibrate", "1", "--out", str(tmp_path / "streamed")]
     assert main(["decompose", run, *streamed]) == 0

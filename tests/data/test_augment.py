@@ -117,7 +117,10 @@ def test_normalize():
     np.testing.assert_allclose(normalize(images, (0.5, 0.5), (0.5, 0.25)), [[[[-1.0, 2.0]]]])
 
 
-@pytest.mark.parametrize("mixing", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
+EACH = [pytest.param({kind: 1.0}, marks=pytest.mark.slow) for kind in ("mixup", "cutmix")]
+
+
+@pytest.mark.parametrize("mixing", [{"mixup": 1.0, "cutmix": 1.0}, *EACH])
 def test_pixels_and_targets_are_shared_out_alike_on_any_number_of_devices(mixing):
     # image i is 10 i everywhere and of class i, so its pixels identify it
     images = jnp.broadcast_to(10.0 * jnp.arange(8.0)[:, None, None, None], (8, 16, 16, 1))

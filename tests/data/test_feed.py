@@ -85,6 +85,7 @@ def test_shares_of_the_evaluation_are_the_whole(feed):
         assert equal((images[real], labels[real]), (images_[real], labels_[real]))
 
 
+@pytest.mark.slow  # each process begins by importing grain
 def test_worker_processes_change_no_batch(jpeg_tfds):
     dataset = load(str(jpeg_tfds), image_size=8, stream=True)
     threads, processes = (make_feed(dataset.train, dataset, workers) for workers in (0, 2))

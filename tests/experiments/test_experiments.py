@@ -11,7 +11,7 @@ from jsep.runs.experiments import find_experiment, load_experiment
 
 FOLDER = find_experiment("depthwise_separable_cnn").parent
 FILES = [path for path in sorted(FOLDER.glob("*.py")) if "Comparison(" in path.read_text()]
-EVERYDAY = {"depthwise_separable_cnn", "addressnet", "xception"}  # counting every network takes a minute
+EVERYDAY = {"depthwise_separable_cnn", "xception"}  # counting every network takes a minute
 COUNTED = [path if path.stem in EVERYDAY else pytest.param(path, marks=pytest.mark.slow) for path in FILES]
 
 

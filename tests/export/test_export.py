@@ -24,11 +24,16 @@ SHAPE = (16, 16, 3)
 PICTURES = np.random.default_rng(3).integers(0, 256, (3, *SHAPE), np.uint8)
 NETWORKS = (
     "mobilenet_v1_025 input=cifar",
-    "mobilenet_v2_050 input=cifar width=0.1",
-    "shufflenet_v2_x0_5 input=cifar",
     "resnet20 depth=8 shortcut=pad_split",
-    "densenet100_k12_bc depth=10",
     "both_cnn width=0.02",  # max-pooling
+    *(
+        pytest.param(text, marks=pytest.mark.slow)
+        for text in (
+            "mobilenet_v2_050 input=cifar width=0.1",
+            "shufflenet_v2_x0_5 input=cifar",
+            "densenet100_k12_bc depth=10",
+        )
+    ),
 )
 # warnings of the converters
 pytestmark = pytest.mark.filterwarnings("default:::jax2onnx", "default:::onnx", "default::DeprecationWarning")

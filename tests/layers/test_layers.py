@@ -231,8 +231,8 @@ def test_stochastic_depth_leaves_out_whole_branches_of_examples():
         ("resnet18", {"width": 0.125}),
         ("resnet20", {"depth": 8}),
         ("mobilenet_v2", {"width": 0.25}),
-        ("mobilenet_v3_small", {"width": 0.25}),
-        ("mixnet_s", {"width": 0.25}),
+        pytest.param("mobilenet_v3_small", {"width": 0.25}, marks=pytest.mark.slow),
+        pytest.param("mixnet_s", {"width": 0.25}, marks=pytest.mark.slow),
     ],
 )
 def test_every_residual_family_has_it(name, options):
