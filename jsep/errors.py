@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """The loss of a training is no longer a number."""
+    """The loss or the weights of a training are no longer numbers."""
 
 
 def first_line(error: Exception) -> str:

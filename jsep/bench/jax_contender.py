@@ -15,6 +15,7 @@ from jsep.bench.case import Case
 from jsep.bench.plain import plain_convolutions
 from jsep.layers import Conv, DepthwiseConv, PointwiseConv
 from jsep.models import create_model
+from jsep.ops import inference_options
 
 Built = tuple[Callable[[], Any], float, str]
 
@@ -45,7 +46,8 @@ def build(case: Case, contender: str) -> Built:
     function, state = _operation(case) if case.op else _model(case)
     start = time.perf_counter()
     with plain_convolutions() if contender == "xla" else contextlib.nullcontext():
-        compiled = jax.jit(function).lower(*state).compile()
+        options = inference_options() if case.task == "infer" else None
+        compiled = jax.jit(function).lower(*state).compile(options)
     seconds = time.perf_counter() - start
 
     def run() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
+from jsep import ops
 from jsep.compress import solve
 from jsep.compress.moments import Accumulator, Moments
 from jsep.compress.plan import Method, Site
@@ -187,7 +188,7 @@ def _windows(
     """Yield the windows (n * points, c * k) of each batch: as the original, and as the current variables give them."""
     height, width = site.output_size
     points = min(options.points, height * width)
-    sample = jax.jit(partial(_sample, model, site))
+    sample = ops.jit_inference(partial(_sample, model, site))
     for i, x in enumerate(batches()):
         rng = np.random.default_rng([options.seed, number, i])
         at = np.stack([rng.choice(height * width, points, replace=False) for _ in range(len(x))])

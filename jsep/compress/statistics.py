@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jsep import ops
 from jsep.layers import BatchNorm
 from jsep.layers.watch import Answer, watch
 
@@ -28,7 +29,7 @@ def renew_statistics(
     """
     nothing = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
 
-    @jax.jit
+    @ops.jit_inference
     def of_batch(params: Any, x: Array) -> dict[str, Any]:
         rngs = {"dropout": jax.random.key(seed)}
         with watch(_whole, BatchNorm):

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from jsep import ops
 from jsep.data import Split
 from jsep.errors import UserError, require
 from jsep.export import to_onnx, to_safetensors, to_stablehlo, to_tflite
@@ -141,7 +142,7 @@ def _check_packages(to: str) -> None:
 
 def live_logits(program: Program, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
     """Return the logits of the network in JAX, computed in batches."""
-    live = jax.jit(program.live)
+    live = ops.jit_inference(program.live)
     return np.concatenate([np.asarray(live(images[i : i + BATCH])) for i in range(0, len(images), BATCH)])
 
 

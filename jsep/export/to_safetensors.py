@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsep import ops
 from jsep.export.program import Logits, Program
 from jsep.models import parse_options
 from jsep.models.factored import create_factored
@@ -28,5 +28,6 @@ def load(path: Path) -> Logits:
     options, factors = parse_options(facts["options"].split()), facts["factored"].split()
     model = create_factored(facts["model"], options, factors, num_classes=int(facts["num_classes"]))
     mean, std = (jnp.asarray(json.loads(facts[key]), jnp.float32).reshape(1, 1, 1, -1) for key in ("mean", "std"))
-    call = jax.jit(lambda images: model.apply({"batch_stats": {}, **variables}, (images - mean) / std, train=False))
+    variables = {"batch_stats": {}, **variables}
+    call = ops.jit_inference(lambda images: model.apply(variables, (images - mean) / std, train=False))
     return lambda images: np.asarray(call(images))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax import export
 
+from jsep import ops
 from jsep.export.program import Logits, Program, spec
 
 
@@ -20,5 +21,5 @@ def write(program: Program, path: Path) -> None:
 
 def load(path: Path) -> Logits:
     """Return the function in a file."""
-    call = jax.jit(export.deserialize(bytearray(path.read_bytes())).call)
+    call = ops.jit_inference(export.deserialize(bytearray(path.read_bytes())).call)
     return lambda images: np.asarray(call(images))

@@ -4,16 +4,20 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
+from jax import lax
 from jaxtyping import Array, Float
 
 from jsep import ops
+from jsep.errors import UserError
+from jsep.layers.watch import path_of
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, with running statistics in `batch_stats`.
 
     Statistics are computed in at least float32. The running variance is the biased one, as in Flax; PyTorch's is
-    n / (n - 1) times as large.
+    n / (n - 1) times as large. As in PyTorch, training refuses a batch with a single value for each channel, which
+    would always be normalised to 0.
 
     Attributes:
         momentum: share of the running statistics that an update keeps (0.9 is PyTorch's 0.1).
@@ -38,9 +42,19 @@ class BatchNorm(nn.Module):
         if not train:
             return ops.batch_norm(x, running_mean.value, running_var.value, scale, bias, self.epsilon)
         axis_name = None if self.is_initializing() else self.axis_name
+        if axis_name == self.axis_name:  # otherwise nobody knows how many devices there will be
+            self._check_batch(x.size // shape[0] * (lax.axis_size(axis_name) if axis_name else 1))
         y, mean, var = ops.batch_norm_train(x, scale, bias, self.epsilon, axis_name)
         if not self.is_initializing():
             keep = self.momentum
             running_mean.value = keep * running_mean.value + (1 - keep) * mean
             running_var.value = keep * running_var.value + (1 - keep) * var
         return y
+
+    def _check_batch(self, values: int) -> None:
+        """Refuse a batch in which each channel has so few values, over all devices, that they have no variance."""
+        if values < 2:
+            raise UserError(
+                f"{path_of(self) or 'BatchNorm'} has {values or 'no'} value for each channel to normalise in training: "
+                "raise `batch_size`, lower `accumulate` or use larger images"
+            )

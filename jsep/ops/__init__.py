@@ -1,5 +1,6 @@
 """The numerics: pure functions of arrays, without Flax. Activations are NHWC, kernels HWIO."""
 
+from jsep.ops.compiling import inference_options, jit_inference
 from jsep.ops.conv import conv, pointwise_conv
 from jsep.ops.depthwise import depthwise_conv
 from jsep.ops.dropout import batch_positions, dropout
@@ -29,6 +30,8 @@ __all__ = [
     "explicit_padding",
     "global_avg_pool",
     "group_sum",
+    "inference_options",
+    "jit_inference",
     "max_pool",
     "pointwise_conv",
     "portable_operations",

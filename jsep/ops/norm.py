@@ -16,7 +16,9 @@ def batch_moments(
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Return the mean and the biased variance of each channel over all other axes.
 
-    Both are at least float32, whatever the dtype of `x`. The variance is computed as E[x^2] - E[x]^2, and not below 0.
+    Both are at least float32, whatever the dtype of `x`. The variance is E[(x - s)^2] - E[x - s]^2 and at least 0. The
+    shift s of each channel is the mean over a few positions of the maps, so the two sums need one pass over `x`, and
+    the variance keeps its digits where the mean is thousands of deviations away from zero.
 
     Args:
         x: activations.
@@ -26,9 +28,8 @@ def batch_moments(
     >>> batch_moments(jnp.asarray([[1.0, 2.0], [3.0, 2.0]]))
     (Array([2., 2.], dtype=float32), Array([1., 0.], dtype=float32))
     """
-    x = x.astype(accumulation_dtype(x.dtype))
-    mean, square = _means((x, lax.square(x)), axis_name)
-    return mean, jnp.maximum(square - lax.square(mean), 0)
+    shift, offset, variance = _moments(x, axis_name)
+    return shift + offset, variance
 
 
 def batch_norm(
@@ -41,10 +42,11 @@ def batch_norm(
 ) -> Float[Array, "*batch c"]:
     """Return (x - mean) / sqrt(variance + epsilon) * scale + bias, in the dtype of `x`.
 
-    It is computed as x * a + b with one a and b for each channel: a multiply-add that XLA fuses with its neighbours.
+    The mean is subtracted first: x * a + (bias - mean * a) would lose the digits of activations far from zero.
     """
     factor = scale * lax.rsqrt(variance + epsilon)
-    return _affine(x, factor, bias - mean * factor)
+    y = (x.astype(factor.dtype) - _channels(mean, x)) * _channels(factor, x) + _channels(bias, x)
+    return y.astype(x.dtype)
 
 
 def batch_norm_train(
@@ -57,8 +59,8 @@ def batch_norm_train(
     """Normalise activations by the moments of the batch.
 
     The gradient saves only `x`, where automatic differentiation would save the centred activations as well. It passes
-    over `x` twice: once for two sums, and once for a * g + b * x + c with constants of each channel. There is no
-    forward-mode differentiation.
+    over `x` twice: once for two sums, and once for a * g + b * (x - mean) + c with constants of each channel. There is
+    no forward-mode differentiation.
 
     Args:
         x: activations.
@@ -77,46 +79,63 @@ def batch_norm_train(
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _train(x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None) -> tuple[Array, ...]:
-    mean, variance = batch_moments(x, axis_name)
-    return batch_norm(x, mean, variance, scale, bias, epsilon), mean, variance
+    return _train_fwd(x, scale, bias, epsilon, axis_name)[0]
 
 
 def _train_fwd(x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None):
-    outputs: Any = _train(x, scale, bias, epsilon, axis_name)
-    return outputs, (x, scale, *outputs[1:])
+    shift, offset, variance = _moments(x, axis_name)
+    mean = shift + offset
+    rest = (shift - mean) + offset  # what the rounded mean leaves out
+    y = batch_norm(x, mean, variance, scale, bias - rest * scale * lax.rsqrt(variance + epsilon), epsilon)
+    return (y, mean, variance), (x, scale, mean, rest, variance)
 
 
 def _train_bwd(epsilon: float, axis_name: str | None, saved: tuple[Array, ...], cotangents: tuple[Array, ...]):
-    x, scale, mean, variance = saved
-    g = cotangents[0]
+    x, scale, mean, rest, variance = saved
     dtype = accumulation_dtype(x.dtype)
-    wide_g, wide_x = g.astype(dtype), x.astype(dtype)
+    wide_x, wide_g = x.astype(dtype), cotangents[0].astype(dtype)
     inverse = lax.rsqrt(variance + epsilon)
-    # means over this device for the gradients of its scale and bias, and over all devices for dx
-    own = _means((wide_g, wide_g * wide_x), None)
+    # means over this device for the gradients of its scale and bias, and over all devices for dx; x + -mean as above
+    own = _means(wide_g, wide_g * (wide_x + _channels(-mean, x)))
     mean_g, mean_gx = own if axis_name is None else lax.pmean(own, axis_name)
     count = x.size // x.shape[-1]
     dbias = own[0] * count
-    dscale = (own[1] - own[0] * mean) * inverse * count
-    # dx = scale * inverse * (g - mean(g) - xhat * mean(g * xhat)), as a * g + b * x + c
+    dscale = (own[1] - own[0] * rest) * inverse * count
+    # dx = scale * inverse * (g - mean(g) - xhat * mean(g * xhat)), as a * g + b * (x - mean) + c
     a = scale * inverse
-    b = -a * (mean_gx - mean_g * mean) * lax.square(inverse)
-    c = -a * mean_g - b * mean
-    shape = (1,) * (x.ndim - 1) + (-1,)
-    dx = wide_g * a.reshape(shape) + wide_x * b.reshape(shape) + c.reshape(shape)
+    b = -a * (mean_gx - mean_g * rest) * lax.square(inverse)
+    c = -a * mean_g - b * rest
+    dx = wide_g * _channels(a, x) + (wide_x - _channels(mean, x)) * _channels(b, x) + _channels(c, x)
     return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(scale.dtype)
 
 
 _train.defvjp(_train_fwd, _train_bwd)
 
 
-def _means(arrays: tuple[Array, ...], axis_name: str | None) -> tuple[Array, ...]:
-    """Return the mean of each array over all axes but the last, and over devices."""
-    means = tuple(jnp.mean(a, tuple(range(a.ndim - 1))) for a in arrays)
-    return means if axis_name is None else lax.pmean(means, axis_name)
+def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array, Array]:
+    """Return a shift near the mean of each channel, the mean of x - shift, and the variance.
+
+    Where the mean is large, it is only exact as the sum of the two. The shift is the mean over up to four positions of
+    each map: several, since one alone may be an outlier. All devices take that of the first.
+    """
+    wide = x.astype(accumulation_dtype(x.dtype))
+    (shift,) = _means(wide[:, *(slice(None, None, size // 2 + 1) for size in x.shape[1:-1])])
+    shift = lax.stop_gradient(shift)
+    # written in two ways, since XLA on a CPU stores a difference that two operations share
+    offset, square = _means(wide + _channels(-shift, x), lax.square(wide - _channels(shift, x)))
+    variance = square - lax.square(offset)
+    if axis_name is not None:
+        shifts, offsets, variances = lax.all_gather((shift, offset, variance), axis_name)
+        shift, offsets = shifts[0], shifts - shifts[:1] + offsets
+        offset, variance = jnp.mean(offsets, 0), jnp.mean(variances, 0) + jnp.var(offsets, 0)
+    return shift, offset, jnp.maximum(variance, 0)
 
 
-def _affine(x: Array, factor: Array, offset: Array) -> Array:
-    """Return x * factor + offset, computed in the dtype of `factor`."""
-    shape = (1,) * (x.ndim - 1) + (-1,)
-    return (x.astype(factor.dtype) * factor.reshape(shape) + offset.reshape(shape)).astype(x.dtype)
+def _means(*arrays: Array) -> tuple[Array, ...]:
+    """Return the mean of each array over all axes but the last."""
+    return tuple(jnp.mean(a, tuple(range(a.ndim - 1))) for a in arrays)
+
+
+def _channels(values: Array, x: Array) -> Array:
+    """Return one value for each channel in a shape that broadcasts to `x`."""
+    return values.reshape((1,) * (x.ndim - 1) + (-1,))

@@ -1,6 +1,7 @@
 """Pooling of NHWC activations."""
 
 import itertools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -63,14 +64,24 @@ def avg_pool(
             inside the image, as TensorFlow does.
     """
     window, strides, pads = _geometry(x, window, strides, padding)
+    size, y, left = window[0] * window[1], x.astype(accumulation_dtype(x.dtype)), pads
+    if portable() and min(map(min, pads)) >= 0:  # converters know the average of whole windows, after a padding
+        y, left = jnp.pad(y, pads), "VALID"
+    y = lax.reduce_window(y, 0.0, lax.add, (1, *window, 1), (1, *strides, 1), left) / size
+    if not count_padding and any(map(any, pads)):
+        y = y * (size / _inside(x.shape[1:3], window, strides, pads[1:3])).astype(y.dtype)
+    return y.astype(x.dtype)
 
-    dtype = accumulation_dtype(x.dtype)
 
-    def sums(x: Array) -> Array:
-        return lax.reduce_window(x.astype(dtype), 0.0, lax.add, (1, *window, 1), (1, *strides, 1), pads)
+def _inside(shape: Sequence[int], window: Pair, strides: Pair, pads: Sequence[Pair]) -> np.ndarray:
+    """Return how many positions of each window lie inside the image: (1, h2, w2, 1)."""
 
-    counted = window[0] * window[1] if count_padding else sums(jnp.ones((1, *x.shape[1:3], 1), dtype))
-    return (sums(x) / counted).astype(x.dtype)
+    def along(size: int, window: int, stride: int, pad: Pair) -> np.ndarray:
+        first = np.arange(-pad[0], size + pad[1] - window + 1, stride)
+        return np.minimum(first + window, size) - np.maximum(first, 0)
+
+    rows, columns = map(along, shape, window, strides, pads)
+    return np.outer(rows, columns)[None, :, :, None]
 
 
 def global_avg_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:

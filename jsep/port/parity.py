@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsep import ops
 from jsep.errors import UserError
 from jsep.models import create_model, model_info
 from jsep.port.convert import convert
@@ -87,7 +87,7 @@ def compare_with_torch(name: str, reference: str, *, size: int | None = None) ->
     side = size or info.input_shape[0]
     model, variables, theirs, names = build_pair(name, reference, info.references[reference], side)
     images = np.random.default_rng(0).normal(size=(2, side, side, info.input_shape[2])).astype(np.float32)
-    run = jax.jit(lambda variables, x: model.apply(variables, x, features=True))
+    run = ops.jit_inference(lambda variables, x: model.apply(variables, x, features=True))
     logits, stages = run(variables, jnp.asarray(images))
     ours = {stage: np.asarray(found.maps) for stage, found in stages.items()} | {"logits": np.asarray(logits)}
     found = _torch_stages(theirs, {stage: names.stage(stage) for stage in stages}, images)

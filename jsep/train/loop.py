@@ -1,4 +1,4 @@
-"""The training loop: steps, checks of their losses, and an evaluation at the end of each epoch.
+"""The training loop: steps, checks of their losses and of the weights, and an evaluation at the end of each epoch.
 
 It knows neither files nor the console; an observer takes care of progress, logs and checkpoints.
 """
@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from jsep.errors import Diverged
 from jsep.train.state import TrainState
 
-CHECK_EVERY = 25  # steps between two checks of the losses; a check waits for the device
+CHECK_EVERY = 25  # steps between two checks; a check waits for the device
 
 
 @dataclasses.dataclass
@@ -78,7 +80,7 @@ def run_loop(
         The state after the last step.
 
     Raises:
-        Diverged: a loss is NaN or infinite.
+        Diverged: a loss or a weight is NaN or infinite.
     """
     batch = next(batches)
     while position.step < steps and not stopping():
@@ -94,6 +96,9 @@ def run_loop(
             if stopping():
                 break
         _check_finite(np.asarray(jax.device_get(losses)), position.step)
+        # weights too: a forward pass may turn NaN into 0 in a ReLU, and give a finite loss
+        if not _all_finite((state.params, state.batch_stats, state.average)):
+            raise Diverged(f"The weights are no longer finite at step {position.step}")
         position.seconds += time.perf_counter() - started
         observer.look(position, float(losses[-1]))
         if position.step % steps_per_epoch:
@@ -103,6 +108,12 @@ def run_loop(
         _check_finite(np.asarray([tested["loss"]]), position.step)
         observer.epoch(position, state, trained, tested)
     return state
+
+
+@jax.jit
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    """Return whether no array of a tree holds NaN or infinity."""
+    return jnp.all(jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)], bool))
 
 
 def _check_finite(losses: np.ndarray, step: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jsep.errors import UserError
+from jsep.ops import inference_options
 from jsep.train.step import EvalStep, TrainStep
 
 AXIS = "batch"
@@ -136,12 +137,17 @@ class Devices:
 
         Returns:
             A function from variables, constants, this process's share of a batch and its mask to the sums over the
-            whole batch.
+            whole batch. It is compiled for the shapes of its first call.
         """
         mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, 0), out_axes=None, devices=self.devices)
 
+        compiled: Any = None
+
         def run(variables: Any, constants: Any, batch: Any, mask: Any) -> Any:
-            found = mapped(variables, constants, self._split(batch), self._split(mask))
+            nonlocal compiled
+            arguments = (variables, constants, self._split(batch), self._split(mask))
+            compiled = compiled or mapped.lower(*arguments).compile(inference_options())
+            found = compiled(*arguments)
             return jax.block_until_ready(found) if len(self.devices) > 1 else found
 
         return run

@@ -1,9 +1,12 @@
 """The data, network and devices of a configuration, checked before anything is written or trained."""
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jsep.costs import CostTable, count
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
@@ -13,7 +16,7 @@ from jsep.models import create_model
 from jsep.models.factored import factored
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.recipe import Data, Recipe, RunConfig
-from jsep.train.step import Statistics
+from jsep.train.step import Statistics, frozen_norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +94,24 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
 
 
 def check_training(setup: Setup) -> None:
-    """Check that the devices can share a batch, and that there are enough training images for one.
+    """Check that the devices can share a batch, that the network can train on it, and that there are images for one.
 
     Raises:
-        UserError: the batch does not fit the devices or the data.
+        UserError: the batch does not fit the devices, the network or the data.
     """
     recipe = setup.config.recipe
     setup.devices.check_batch(recipe.batch_size, recipe.optimizer.accumulate, recipe.objective.mixes)
     steps_per_epoch(setup.training.size, recipe.batch_size)
+    if recipe.batch_size == recipe.optimizer.accumulate:  # batch norms see a single image, which may be too little
+        model, image = setup.model, jax.ShapeDtypeStruct((1, 1, *setup.dataset.image_shape), jnp.float32)
+
+        def train(image: Array) -> Any:
+            variables = model.init(jax.random.key(0), image)
+            rngs = {"dropout": jax.random.key(0)}
+            with frozen_norms(recipe.optimizer.freeze):
+                return model.apply(variables, image, train=True, mutable=["batch_stats"], rngs=rngs)
+
+        jax.eval_shape(jax.vmap(train, axis_name=AXIS), image)
 
 
 def statistics_of(choice: Data, dataset: Dataset) -> Statistics:

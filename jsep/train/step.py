@@ -6,6 +6,7 @@ depend on an example's position in the whole batch, so the result does not depen
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import flax.linen as nn
@@ -42,6 +43,21 @@ class Teacher:
     statistics: Statistics
 
 
+def frozen_norms(freeze: tuple[str, ...]) -> AbstractContextManager[None]:
+    """Let batch norms that are not trained use their running statistics, as they do in evaluation.
+
+    Args:
+        freeze: patterns of what is not trained, see `jsep.train.select.matches`.
+    """
+
+    def answer(layer: nn.Module, call: Any, *args: Any, **kwargs: Any) -> Any:
+        if matches(f"{path_of(layer)}/mean", freeze):
+            kwargs = {**kwargs, "train": False}
+        return call(*args, **kwargs)
+
+    return watch(answer, BatchNorm)
+
+
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -72,18 +88,12 @@ def make_train_step(
     chosen, objective = recipe.optimizer, recipe.objective
     fill = tuple(round(255 * level) for level in statistics[0])  # erased rectangles get the mean colour
 
-    def frozen(layer: nn.Module, call: Any, *args: Any, **kwargs: Any) -> Any:
-        """Let a batch norm that is not trained use its running statistics, as it does in evaluation."""
-        if matches(f"{path_of(layer)}/mean", chosen.freeze):
-            kwargs = {**kwargs, "train": False}
-        return call(*args, **kwargs)
-
     def gradient(state: TrainState, teaching: Any, key: PRNGKeyArray, part: Any, batch_stats: Any) -> Any:
         """Return the gradient of the mean loss of one piece of the batch, the new batch statistics and the metrics."""
         images, targets, labels = part
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
-            with watch(frozen, BatchNorm):
+            with frozen_norms(chosen.freeze):
                 logits, updates = model.apply(
                     {"params": params, "batch_stats": batch_stats},
                     normalize(images, *statistics),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jsep import create_model, layers
+from jsep.errors import UserError
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 7, 4)), jnp.float32)
 PAD = ((1, 1), (1, 1))
@@ -74,6 +75,36 @@ def test_batch_norm_is_that_of_flax(drawn):
 def test_initialising_leaves_the_running_statistics_alone():
     variables = jax.jit(partial(layers.BatchNorm().init, train=True))(jax.random.key(0), X + 5)
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], np.zeros(4))
+
+
+class Normed(nn.Module):
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return layers.BatchNorm(axis_name=self.axis_name, name="head_norm")(x, train=train)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3)])
+def test_a_single_value_for_each_channel_is_refused_in_training(shape):
+    x, sentence = jnp.ones(shape), "head_norm has 1 value for each channel to normalise in training"
+    with pytest.raises(UserError, match=sentence):
+        Normed().init(jax.random.key(0), x, train=True)
+    variables = Normed().init(jax.random.key(0), x, train=False)
+    with pytest.raises(UserError, match=sentence):
+        Normed().apply(variables, x, train=True, mutable=["batch_stats"])
+    assert Normed().apply(variables, x, train=False).shape == shape
+
+
+def test_values_are_counted_over_all_devices():
+    def train(x):
+        return Normed("batch").apply(variables, x, train=True, mutable=["batch_stats"])[0]
+
+    x = jnp.ones((2, 1, 3))
+    variables = Normed("batch").init(jax.random.key(0), x[0], train=True)
+    assert jax.vmap(train, axis_name="batch")(x).shape == x.shape
+    with pytest.raises(UserError, match="head_norm has 1 value"):
+        jax.vmap(train, axis_name="batch")(x[:1])
 
 
 def test_depthwise_kernels_are_drawn_with_the_fan_of_their_group():

@@ -26,12 +26,12 @@ class Notes:
         self.epochs.append((position.step, trained["loss"], tested["loss"]))
 
 
-def looped(losses, *, begin=0, stop_after=None, tested=0.5):
+def looped(losses, *, begin=0, stop_after=None, tested=0.5, weight=0.0):
     """Run steps with these losses, three per epoch, and return the observer and the position."""
     notes, position = Notes(), Position(begin)
     left = iter(losses)
     sums = Sums(jnp.float32(6), jnp.float32(1), jnp.float32(3))
-    state = TrainState(jnp.int32(0), {}, {}, (), sums)
+    state = TrainState(jnp.int32(0), {"kernel": jnp.asarray([0.0, weight])}, {}, (), sums)
     run_loop(
         lambda state, batch: (state, np.float32(next(left))),
         lambda variables: {"loss": tested, "accuracy": 1.0},
@@ -70,3 +70,9 @@ def test_a_loss_that_is_no_number_stops_it_at_its_step():
         looped([1, np.nan, np.nan])
     with pytest.raises(Diverged, match="The loss is inf at step 3"):
         looped([1, 2, 3], tested=np.inf)
+
+
+@pytest.mark.parametrize("weight", [np.nan, -np.inf])
+def test_weights_that_are_no_numbers_stop_it_whatever_the_loss(weight):
+    with pytest.raises(Diverged, match="The weights are no longer finite at step 3"):
+        looped([1, 2, 3], weight=weight)

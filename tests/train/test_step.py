@@ -1,9 +1,12 @@
 """One step on eight devices is the step on one."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
+import types
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,8 +20,9 @@ from jsep.errors import UserError
 from jsep.layers import BatchNorm, Dropout
 from jsep.models import create_model
 from jsep.runs.config import replace_fields
-from jsep.train import Recipe
+from jsep.train import Recipe, RunConfig
 from jsep.train.parallel import AXIS, Devices
+from jsep.train.setup import check_training
 from jsep.train.state import create_state
 from jsep.train.step import Teacher, make_eval_step, make_train_step
 
@@ -128,6 +132,25 @@ def test_a_batch_that_devices_cannot_share_is_refused():
 def test_more_devices_than_there_are():
     with pytest.raises(UserError, match="there are 8 here"):
         Devices(9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({"batch_size": 1}, False),
+        ({"batch_size": 4, "accumulate": 4}, False),
+        ({"batch_size": 4, "accumulate": 2}, True),
+        ({"batch_size": 1, "freeze": ("norm",)}, True),
+    ],
+)
+def test_a_batch_norm_of_one_value_is_refused_before_training(changes, fits):
+    config, images = RunConfig(recipe=replace_fields(Recipe(), changes)), types.SimpleNamespace(size=8)
+    dataset = types.SimpleNamespace(image_shape=(2, 2, 1))
+    setup: Any = types.SimpleNamespace(
+        config=config, devices=Devices(1), training=images, model=Normed(), dataset=dataset
+    )
+    with contextlib.nullcontext() if fits else pytest.raises(UserError, match="norm has 1 value for each channel"):
+        check_training(setup)
 
 
 class Plain(nn.Module):
