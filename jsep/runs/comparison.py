@@ -15,7 +15,7 @@ from jsep.report import write_report
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
 from jsep.runs.config import flat_fields
 from jsep.runs.folder import RunFolder
-from jsep.runs.rows import curve_of
+from jsep.runs.rows import best_of, curve_of
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
 from jsep.train.setup import check_training, prepare
@@ -129,5 +129,8 @@ def _finished(config: RunConfig, folder: Path) -> Result | None:
         )
     if not (folder / RESULTS_CSV).exists():
         return None
-    (result,) = read_rows(folder / RESULTS_CSV, Result)
-    return result
+    rows = read_rows(folder / RESULTS_CSV, Result)
+    if len(rows) != 1:
+        raise UserError(f"{folder / RESULTS_CSV} must hold the row of one run: delete it to have it written again")
+    best = best_of(RunFolder.open(folder).metrics())  # before 0.3, the row named the first of equal epochs
+    return dataclasses.replace(rows[0], best_accuracy=best["val_accuracy"], best_epoch=best["epoch"])
