@@ -2,13 +2,18 @@
 
 import dataclasses
 import difflib
+import functools
+import inspect
 import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`(=(?=\S))?")
 
@@ -59,9 +64,31 @@ def require_types(value: Any) -> None:
     """
     for name, hint in typing.get_type_hints(type(value)).items():
         held = getattr(value, name)
-        if not _fits(held, hint):
-            shown = type(value).__name__.lower() if name == "name" else name
-            require(False, shown, repr(held), _described(hint))
+        shown = type(value).__name__.lower() if name == "name" else name
+        require(_fits(held, hint), shown, repr(held), _described(hint))
+
+
+def typed(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a public function that refuses arguments of other types than its annotations say.
+
+    >>> @typed
+    ... def double(number: int) -> int:
+    ...     return 2 * number
+    >>> double("2")
+    Traceback (most recent call last):
+    jsep.errors.UserError: `number`='2': it must be a whole number
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            parameter = signature.parameters[name]
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                require(_fits(value, parameter.annotation), name, repr(value), _described(parameter.annotation))
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -98,7 +125,9 @@ def _described(hint: Any) -> str:
         what = "whole numbers" if inner[0] is int else "numbers" if inner[0] is float else "texts"
         return f"a tuple of {what}" if Ellipsis in inner else f"{len(inner)} {what}"
     words = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", Path: "a path"}
-    return words.get(hint) or ("a mapping" if origin is Mapping else "None" if hint is type(None) else hint.__name__)
+    if hint in words:
+        return words[hint]
+    return "a mapping" if origin is Mapping else "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
 class NotWritten(Exception):

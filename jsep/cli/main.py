@@ -79,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 130)
     except KeyboardInterrupt:
         return _fail("Stopped.", 130)
+    except OSError as error:
+        if not error.filename:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", 2)  # a file or folder that no command expected
 
 
 def _fail(error: object, code: int) -> int:

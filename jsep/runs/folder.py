@@ -52,7 +52,7 @@ class RunFolder:
     @classmethod
     def exists(cls, path: Path) -> bool:
         """Return whether a folder holds a run."""
-        return cls(path).config_path.is_file()
+        return os.path.isfile(cls(path).config_path)  # unlike Path.is_file, also for names that are too long
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":

@@ -12,7 +12,7 @@ import optax
 from rich.console import Console
 
 from jsep.data import Dataset
-from jsep.errors import Diverged, Interrupted, NotWritten, UserError
+from jsep.errors import Diverged, Interrupted, NotWritten, UserError, typed
 from jsep.files import writing
 from jsep.results import Result, write_rows
 from jsep.runs.begin import Start, begin, load_variables
@@ -38,6 +38,7 @@ CAUSES = (
 )
 
 
+@typed
 def train(
     config: RunConfig, out: Path, *, resume: bool = False, console: Console, dataset: Dataset | None = None
 ) -> Result:
