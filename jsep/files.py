@@ -1,9 +1,11 @@
 """Folders for results, and files that are never half-written."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from jsep.errors import UserError
+from jsep.errors import NotWritten, UserError
 
 
 def make_folder(path: Path) -> None:
@@ -28,3 +30,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     beside = path.with_name(f"{path.name}.part")
     beside.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(beside, path)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the error of a full disk or of a read-only file system into a sentence that names the file.
+
+    Args:
+        path: the file that is written in the context.
+
+    Raises:
+        NotWritten: the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise NotWritten(f"{path} could not be written ({error.strerror or error})") from error

@@ -128,13 +128,14 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
         # A spreadsheet may have added a byte-order mark, which "utf-8-sig" drops.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
+            header = reader.fieldnames or ()  # read here, since the file is closed below
             records = [(reader.line_num, record) for record in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason}): give a folder that `jsep compare` has filled") from error
 
     types = get_type_hints(cls)
-    if missing := [name for name in types if name not in (reader.fieldnames or ())]:
+    if missing := [name for name in types if name not in header]:
         raise UserError(f"{path} lacks the column {', '.join(missing)}: run `jsep compare` again to rewrite it")
 
     def parse(line: int, name: str, cell: str) -> Any:

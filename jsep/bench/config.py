@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jsep.bench.case import Case
-from jsep.errors import UserError, nearest, require
+from jsep.errors import UserError, nearest, require, require_types
 from jsep.models import model_info
 
 CONTENDERS = ("jsep", "xla", "torch", "torch.compile")
@@ -21,7 +21,7 @@ DTYPES = ("float32", "bfloat16")
 class BenchConfig:
     """Time a network, or single convolutions, against plain Flax and PyTorch."""
 
-    model: Positional[str] = "mobilenet_v1"
+    model: Annotated[Positional[str], arg(metavar="[MODEL]")] = "mobilenet_v1"
     """Registered name; `jsep models` lists them."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the network, such as input=cifar."""
@@ -57,6 +57,7 @@ class BenchConfig:
     """Folder of bench.csv, bench.png and bench.svg."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("rounds", "iterations", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.features >= 0, "features", self.features, "at least 0")

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
-from tyro.extras import subcommand_cli_from_dict
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, new_table, print_table, size
+from jsep.cli.flags import parse
 
 
 def run(argv: Sequence[str]) -> None:
     """Run the command."""
-    subcommand_cli_from_dict({"list": list_sets, "prepare": prepare_set}, prog="jsep data", args=argv)
+    parse({"list": list_sets, "prepare": prepare_set}, "data", argv)
 
 
 def list_sets(data_dir: Path | None = None) -> None:
@@ -43,7 +44,7 @@ def list_sets(data_dir: Path | None = None) -> None:
     )
 
 
-def prepare_set(name: Positional[str], data_dir: Path | None = None) -> None:
+def prepare_set(name: Annotated[Positional[str], arg(metavar="NAME")], data_dir: Path | None = None) -> None:
     """Say what a data set needs, then download and prepare it.
 
     Args:

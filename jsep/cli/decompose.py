@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, new_table, print_table
 from jsep.cli.flags import given, parse
@@ -18,7 +19,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def decompose(
-    run: Positional[Path],
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
     method: Method = "comp",
     sweeps: int = 3,
     symmetric: bool = False,

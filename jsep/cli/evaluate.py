@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import console
 from jsep.cli.flags import given, parse
@@ -16,7 +17,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def evaluate(
-    run: Positional[Path],
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
     checkpoint: str = "best",
     data: str | None = None,
     data_dir: Path | None = None,

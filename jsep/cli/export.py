@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import console
 from jsep.cli.flags import given, parse
@@ -17,7 +17,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def export(
-    run: Positional[Path],
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
     to: Literal["stablehlo", "onnx", "tflite", "safetensors"],
     out: Path | None = None,
     checkpoint: str = "best",

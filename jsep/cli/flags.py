@@ -1,14 +1,17 @@
 """Flags: reading the values that commands take from the command line."""
 
 import contextlib
+import functools
 import io
-import sys
+import itertools
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.extras import subcommand_cli_from_dict
 
 from jsep.errors import UserError
 from jsep.models import format_options, parse_options
@@ -31,11 +34,14 @@ def _options(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-def parse(shape: type[T] | Callable[..., T], command: str, argv: Sequence[str], **more: Any) -> T:
+def parse(
+    shape: type[T] | Callable[..., T] | dict[str, Callable[..., T]], command: str, argv: Sequence[str], **more: Any
+) -> T:
     """Read the flags of a command.
 
     Args:
-        shape: a dataclass to fill in or a function to call. Its fields or parameters are the flags.
+        shape: a dataclass to fill in or a function to call. Its fields or parameters are the flags. A dictionary holds
+            the functions of the subcommands.
         command: name of the command.
         argv: the words after it.
         **more: further arguments of `tyro.cli`, such as a default.
@@ -44,20 +50,51 @@ def parse(shape: type[T] | Callable[..., T], command: str, argv: Sequence[str], 
         The dataclass, or what the function returns.
 
     Raises:
-        UserError: a value is refused by its dataclass or function.
-        SystemExit: --help was typed, or there is an unknown flag or an unreadable value.
+        UserError: there is an unknown flag or an unreadable value, or a value is refused by its dataclass or function.
+        SystemExit: --help was typed.
     """
     said = io.StringIO()
-    # a function runs inside `tyro.cli`, and what it prints must not be held back
-    quiet = contextlib.redirect_stderr(said) if isinstance(shape, type) else contextlib.nullcontext()
+    called = not isinstance(shape, type)
+    words: dict[str, Any] = {"prog": f"jsep {command}", "args": argv, **more}
     try:
-        with _registry, quiet:
-            return tyro.cli(shape, prog=f"jsep {command}", args=argv, **more)
+        with _registry, contextlib.redirect_stderr(said):
+            found: Any  # of a function, what calls it: it may print, so it is not called in here
+            if isinstance(shape, dict):
+                found = subcommand_cli_from_dict({name: _bound(one) for name, one in shape.items()}, **words)
+            else:
+                found = tyro.cli(_bound(shape) if called else shape, **words)
     except SystemExit as stop:
-        if error := _user_error(stop):
-            raise error from None
-        print(said.getvalue(), end="", file=sys.stderr)
-        raise
+        if stop.code in (0, None):
+            raise
+        raise _user_error(stop) or UserError(f"{_sentence(said.getvalue())}; see jsep {command} --help") from None
+    return found() if called else found
+
+
+def _bound(function: Callable[..., T]) -> Callable[..., Callable[[], T]]:
+    """Return a function with the same parameters that only binds them."""
+
+    @functools.wraps(function)
+    def bind(*args: Any, **kwargs: Any) -> Callable[[], T]:
+        return functools.partial(function, *args, **kwargs)
+
+    return bind
+
+
+def _sentence(box: str) -> str:
+    """Return what tyro prints in a box about wrong flags as one line, without the help that it repeats.
+
+    >>> _sentence("Value error\\n-----\\n Error parsing --lr:  \\n no number\\n -----\\n Help\\n")
+    'Error parsing --lr: no number'
+    """
+    lines = (line.strip(" │") for line in box.splitlines()[1:])  # without the title
+    lines = itertools.dropwhile(_is_rule, lines)
+    told = " ".join(itertools.takewhile(lambda line: not _is_rule(line), lines)).rstrip(".")
+    flags = re.findall(r"^[│ ]{5,6}(--[\w-]+)", box.partition("Perhaps you meant:")[2], re.MULTILINE)
+    return f"{told} (did you mean {' or '.join(flags)}?)" if flags else told
+
+
+def _is_rule(line: str) -> bool:
+    return not line.strip("─-╰╯ ")
 
 
 def _user_error(error: BaseException | None) -> UserError | None:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from jsep.errors import Diverged, Interrupted, UserError, nearest, with_flags
+from jsep.errors import Diverged, Interrupted, NotWritten, UserError, nearest, with_flags
 
 HELP = """\
 jsep: efficient convolutional networks in JAX and Flax.
@@ -50,7 +50,9 @@ def run_command(name: str, argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command, and return its exit code: 0, 1 for a diverged training, 2 for bad input, 130 for Ctrl-C.
+    """Run a command, and return its exit code: see below.
+
+    0 is success, 1 a training that diverged or whose disk is full, 2 bad input and 130 Ctrl-C.
 
     Args:
         argv: the command and its flags; None means those of the process.
@@ -71,12 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command(argv[0], argv[1:])
     except UserError as error:
         return _fail(error, 2)
-    except Diverged as error:
+    except (Diverged, NotWritten) as error:
         return _fail(error, 1)
     except Interrupted as error:
         return _fail(error, 130)
     except KeyboardInterrupt:
         return _fail("Stopped.", 130)
+    except OSError as error:
+        if not error.filename:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", 2)  # a file or folder that no command expected
 
 
 def _fail(error: object, code: int) -> int:
@@ -85,9 +91,24 @@ def _fail(error: object, code: int) -> int:
 
 
 def _quiet_libraries() -> None:
-    """Show only errors of absl, TensorFlow, Orbax and JAX, and print each warning as one line."""
+    """Show only errors of TensorFlow and JAX, and print each warning as one line.
+
+    Orbax, which logs through absl and asyncio, adds dozens of lines to each exception that it raises as well, and that
+    ends in a sentence of ours.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the TFLite converter prints about them at every log level
-    for name in ("absl", "orbax", "jax"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    for name in ("absl", "orbax", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = _print_unraisable
     warnings.formatwarning = lambda message, *_: f"jsep: {message}\n"
+
+
+def _print_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Print an exception that no caller can catch, except for that of TensorStore after a failed read or write.
+
+    Its threads then still report to an event loop that Orbax has closed.
+    """
+    if str(found.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(found)

@@ -1,8 +1,9 @@
 """`jsep models`: the list of networks."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import new_table, print_table, size
 from jsep.cli.flags import parse
@@ -15,7 +16,7 @@ def run(argv: Sequence[str]) -> None:
     parse(models, "models", argv)
 
 
-def models(pattern: Positional[str] = "*", table: bool = False) -> None:
+def models(pattern: Annotated[Positional[str], arg(metavar="[PATTERN]")] = "*", table: bool = False) -> None:
     """List the networks that match a wildcard.
 
     Args:

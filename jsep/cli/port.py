@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, new_table, print_table, size
 from jsep.cli.flags import parse
@@ -18,8 +18,8 @@ def run(argv: Sequence[str]) -> None:
 
 
 def port(
-    model: Positional[str],
-    file: Positional[Path | None] = None,
+    model: Annotated[Positional[str], arg(metavar="MODEL")],
+    file: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None,
     check: bool = False,
     options: Mapping[str, Any] = {},  # it is only read
     out: Path = Path("runs/port"),

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, new_table, print_table, size
 from jsep.cli.flags import parse
@@ -20,7 +20,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def show(
-    model: Positional[str],
+    model: Annotated[Positional[str], arg(metavar="MODEL")],
     options: Mapping[str, Any] = {},  # it is only read
     input: tuple[int, int, int] | None = None,
     num_classes: int | None = None,

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jsep.cli.console import console, new_table, print_table, size
 from jsep.cli.flags import parse
@@ -22,7 +22,7 @@ class Tpu:
     The compiler is libtpu (on Linux, `pip install 'jsep[tpu-compiler]'`). It takes minutes per network.
     """
 
-    model: Positional[str] = "mobilenet_v1"
+    model: Annotated[Positional[str], arg(metavar="[MODEL]")] = "mobilenet_v1"
     """Registered name; `jsep models` lists them."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the network, such as width=0.25."""

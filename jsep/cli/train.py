@@ -4,10 +4,10 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jsep.cli.console import console
 from jsep.cli.flags import parse
@@ -25,7 +25,7 @@ class Train:
     checkpoint, and --resume continues from it.
     """
 
-    model: Positional[str] = "separable_cnn"
+    model: Annotated[Positional[str], arg(metavar="[MODEL]")] = "separable_cnn"
     """Registered name; `jsep models` lists them."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the network, such as width=0.25; `jsep show MODEL` lists them."""

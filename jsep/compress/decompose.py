@@ -17,7 +17,7 @@ from jsep.compress import solve
 from jsep.compress.moments import Accumulator, Moments
 from jsep.compress.plan import Method, Site
 from jsep.costs import CostTable, count
-from jsep.errors import UserError
+from jsep.errors import UserError, require_types
 from jsep.layers import BatchNorm, Conv
 from jsep.layers.watch import Answer, path_of, watch
 from jsep.models.factored import Factor, Factored
@@ -49,6 +49,9 @@ class Options:
     relu: bool = False
     points: int = 10
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_types(self)
 
 
 class Fit(NamedTuple):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from jsep.data import pixels
 from jsep.data.pixels import Image
-from jsep.errors import require
+from jsep.errors import require, require_types
 
 TRIES = 10  # rectangles that are drawn to find one that fits into the image
 
@@ -42,6 +42,7 @@ class Augmentation:
     """Probability that a rectangle of 2 to 33 % of an image is painted over with the mean colour."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.crop >= 0, "crop", self.crop, "at least 0")
         require(0 <= self.jitter <= 1, "jitter", self.jitter, "from 0 to 1")
         require(0 <= self.erase <= 1, "erase", self.erase, "from 0 to 1")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jsep.errors import require
+from jsep.errors import require, require_types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Data:
     """Standard deviation of each channel to normalise by, likewise."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.image_size >= 0, "image_size", self.image_size, "at least 0")
         require(self.workers >= 0, "workers", self.workers, "at least 0")
         require(len(self.mean) == len(self.std), "mean", self.mean, f"as many values as `std`={self.std}")

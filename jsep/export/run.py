@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from jsep import ops
 from jsep.data import Split
-from jsep.errors import UserError, require
+from jsep.errors import UserError, nearest, require, typed
 from jsep.export import to_onnx, to_safetensors, to_stablehlo, to_tflite
 from jsep.export.program import Logits, Program, make_program
 from jsep.runs.evaluate import load_run
@@ -80,6 +80,7 @@ class Report:
     same: int
 
 
+@typed
 def export_run(
     run: Path, to: str, out: Path | None = None, *, checkpoint: str = "best", images: int = 100, **changes: Any
 ) -> Report:
@@ -100,6 +101,8 @@ def export_run(
         UserError: the run cannot be read, the extra of the format is not installed, or the file gives different
             logits, in which case no file is left.
     """
+    if to not in FORMATS:
+        raise UserError(f"`to`={to}: there is no such format; {nearest(to, FORMATS)}")
     require(images >= 1, "images", images, "at least 1")
     _check_packages(to)
     out = out or run / f"model.{to}"

@@ -9,13 +9,13 @@ import jax
 from rich.console import Console
 
 from jsep.data import Dataset, load
-from jsep.errors import UserError, require
+from jsep.errors import UserError, require, require_types, typed
 from jsep.models import model_info, parse_options
 from jsep.report import write_report
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
 from jsep.runs.config import flat_fields
 from jsep.runs.folder import RunFolder
-from jsep.runs.rows import curve_of
+from jsep.runs.rows import best_of, curve_of
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
 from jsep.train.setup import check_training, prepare
@@ -44,6 +44,7 @@ class Comparison:
     seeds: int = 1
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         if not self.models or not all(map(str.strip, self.models)):
             raise UserError("`models`: name at least one network")
@@ -62,6 +63,7 @@ class Comparison:
         return found
 
 
+@typed
 def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console: Console) -> Path:
     """Train every network with every seed, and write a report.
 
@@ -129,5 +131,13 @@ def _finished(config: RunConfig, folder: Path) -> Result | None:
         )
     if not (folder / RESULTS_CSV).exists():
         return None
-    (result,) = read_rows(folder / RESULTS_CSV, Result)
-    return result
+    return _result(RunFolder.open(folder))
+
+
+def _result(folder: RunFolder) -> Result:
+    """Return the result of a finished run."""
+    rows = read_rows(folder.results_path, Result)
+    if len(rows) != 1:
+        raise UserError(f"{folder.results_path} must hold the row of one run: delete it to have it written again")
+    best = best_of(folder.metrics())  # before 0.3, the row named the first of equal epochs
+    return dataclasses.replace(rows[0], best_accuracy=best["val_accuracy"], best_epoch=best["epoch"])

@@ -7,10 +7,11 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from jsep.errors import UserError, nearest
+from jsep.errors import UserError, first_line, nearest
 from jsep.files import write_atomically
-from jsep.models import format_options, parse_options
+from jsep.models import create_model, format_options, parse_options
 from jsep.models.earlier_options import modern_options
+from jsep.models.factored import factored
 from jsep.train import RunConfig
 
 FORMAT = 2  # version of config.json; in files without one, options of networks have older names
@@ -25,23 +26,34 @@ def save_config(config: RunConfig, path: Path) -> None:
 def load_config(path: Path) -> RunConfig:
     """Read a config.json of this or an earlier version of jsep.
 
+    Somebody may have edited it: every value is checked as it would be on the command line.
+
     Raises:
-        UserError: the file is not JSON, or has a field that this version does not know.
+        UserError: the file is not JSON, has a field that this version does not know, or holds a value that is not
+            allowed.
     """
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error})") from error
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({first_line(error)}): restore it from a copy") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold an object with the fields of a run, not a {type(values).__name__}")
     written = values.pop("format", 1)
-    for key in values:
-        if key not in (known := flat_fields(RunConfig())):
-            raise UserError(f"{path} has a field {key!r} that this jsep does not know; {nearest(key, known)}")
+    if written not in (1, FORMAT):
+        raise UserError(f"{path} has the format {written!r}, where this jsep reads up to {FORMAT}: install a newer one")
+    items = values.pop("options", [])
     try:
-        options = parse_options(values.pop("options", ()))
-        values["options"] = options if written == FORMAT else modern_options(values["model"], options)
-        return replace_fields(RunConfig(), values)
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path} holds a value of the wrong type ({error})") from error
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise UserError(f'`options`={items}: it must be a list of texts such as "width=0.25"')
+        config, options = replace_fields(RunConfig(), values), parse_options(items)
+        if written != FORMAT:
+            options = modern_options(config.model, options)
+        factored(create_model(config.model, **options), config.factored)  # checks the names and the options
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, TypeError) as error:  # an older option with a value that it never had
+        raise UserError(f"{path}: `options`={' '.join(items)}: one of them has no meaning here ({error})") from error
+    return dataclasses.replace(config, options=options)
 
 
 def flat_fields(value: Any, own: str = "") -> dict[str, Any]:
@@ -63,18 +75,31 @@ def flat_fields(value: Any, own: str = "") -> dict[str, Any]:
     return found
 
 
-def replace_fields(value: Any, changes: typing.Mapping[str, Any], own: str = "") -> Any:
+def replace_fields(value: Any, changes: typing.Mapping[str, Any]) -> Any:
     """Return nested dataclasses with some of their fields replaced, by the names that `flat_fields` gives them.
+
+    Lists become tuples and texts become paths where a field asks for them, since JSON has neither.
 
     >>> replace_fields(RunConfig(), {"optimizer": "sgd", "lr": 0.1}).recipe.optimizer.name
     'sgd'
+
+    Raises:
+        UserError: there is no such field, or its value is not allowed.
     """
+    known = flat_fields(value)
+    for key in changes:
+        if key not in known:
+            raise UserError(f"There is no field {key!r}; {nearest(key, known)}")
+    return _replaced(value, changes)
+
+
+def _replaced(value: Any, changes: typing.Mapping[str, Any], own: str = "") -> Any:
     hints = typing.get_type_hints(type(value))
     new: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         part, key = getattr(value, field.name), own if field.name == "name" else field.name
         if dataclasses.is_dataclass(part):
-            new[field.name] = replace_fields(part, changes, field.name)
+            new[field.name] = _replaced(part, changes, field.name)
         elif key in changes:
             new[field.name] = _typed(changes[key], hints[field.name])
     return dataclasses.replace(value, **new)
@@ -84,6 +109,6 @@ def _typed(value: Any, hint: Any) -> Any:
     """Convert a value from JSON, which has neither tuples nor paths, to the type of its field."""
     if isinstance(value, list):
         return tuple(value)
-    if value is not None and isinstance(hint, types.UnionType) and Path in hint.__args__:
+    if isinstance(value, str) and isinstance(hint, types.UnionType) and Path in hint.__args__:
         return Path(value)
     return value

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jsep.compress import LayerResult, Options, Site, decompose, find_sites, load_plan, make_plan, renew_statistics
 from jsep.data import Split, normalize
-from jsep.errors import UserError
+from jsep.errors import UserError, typed
 from jsep.models.factored import Factor
 from jsep.report import save_layers
 from jsep.results import write_rows
@@ -45,6 +45,7 @@ class TrainedRun:
     sites: list[Site]
 
     @classmethod
+    @typed
     def open(cls, run: Path, checkpoint: str = "best", **changes: Any) -> "TrainedRun":
         """Open a run. The arguments are those of `load_run`.
 
@@ -71,6 +72,7 @@ class TrainedRun:
         return load_plan(file, self.sites) if file else make_plan(self.sites, options.method, layers)
 
 
+@typed
 def decompose_run(
     source: TrainedRun,
     plan: Sequence[Factor],

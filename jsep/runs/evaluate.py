@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jsep.errors import UserError
+from jsep.errors import UserError, typed
 from jsep.runs.begin import load_variables, misfits
 from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
@@ -40,6 +40,7 @@ class Evaluation:
     note: str
 
 
+@typed
 def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup, int, dict[str, Any]]:
     """Open a run with the variables of a checkpoint.
 
@@ -65,6 +66,7 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
     return setup, step, setup.devices.replicate(variables)
 
 
+@typed
 def evaluate_run(run: Path, checkpoint: str = "best", **changes: Any) -> Evaluation:
     """Evaluate a checkpoint on every test image once. The arguments and errors are those of `load_run`."""
     setup, step, variables = load_run(run, checkpoint, **changes)

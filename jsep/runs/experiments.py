@@ -1,6 +1,7 @@
 """Experiment files: found by name or path, and loaded."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import jsep
@@ -18,7 +19,7 @@ def find_experiment(name: str) -> Path:
         UserError: there is no such experiment.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, also for names that are too long
         return path
     package = Path(jsep.__file__).parent  # in a checkout the experiments are beside it, in a wheel inside it
     folders = (package.parent / "experiments", package / "experiments")

@@ -1,16 +1,27 @@
 """The folder of a run: config.json, metrics.jsonl and results.csv, beside checkpoints/ and tensorboard/."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from jsep.errors import UserError
-from jsep.files import make_folder, write_atomically
-from jsep.results import RESULTS_CSV
+from jsep.errors import UserError, first_line
+from jsep.files import make_folder, write_atomically, writing
+from jsep.results import RESULTS_CSV, CurvePoint
 from jsep.runs.config import load_config, save_config
 from jsep.train import RunConfig
 from jsep.train.hosts import is_first, wait
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+# the fields of a line of metrics.jsonl that results are made from, and their types
+EPOCH = {"step": int, **get_type_hints(CurvePoint)}
+EPOCH = {name: kind for name, kind in EPOCH.items() if name not in ("model", "seed")}
 
 
 class RunFolder:
@@ -41,7 +52,7 @@ class RunFolder:
     @classmethod
     def exists(cls, path: Path) -> bool:
         """Return whether a folder holds a run."""
-        return cls(path).config_path.is_file()
+        return os.path.isfile(cls(path).config_path)  # unlike Path.is_file, also for names that are too long
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
@@ -73,26 +84,74 @@ class RunFolder:
         return load_config(self.config_path)
 
     def save(self, config: RunConfig) -> None:
-        """Write the configuration."""
+        """Write the configuration. Raises `NotWritten` if that fails."""
         if is_first():
-            save_config(config, self.config_path)
+            with writing(self.config_path):
+                save_config(config, self.config_path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training this run as long as the context lasts; a killed process frees it.
+
+        Raises:
+            UserError: another process trains it.
+        """
+        if fcntl is None or not is_first():
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise UserError(
+                f"{self.path} is being trained by another process: wait, or choose another `out`"
+            ) from error
+        except OSError:
+            pass  # the file system has no locks
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl, without a last one that a killed process left incomplete."""
-        return list(self._lines())
+        """Return the lines of metrics.jsonl, without a last one that a killed process left incomplete.
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.metrics_path.exists():
+        Raises:
+            UserError: the file cannot be read, or a line is not one that a training writes.
+        """
+        return list(self._lines(EPOCH))
+
+    def _lines(self, fields: Mapping[str, type]) -> Iterator[dict[str, Any]]:
+        """Yield the lines of metrics.jsonl, each with at least these fields."""
+        path = self.metrics_path
+        if not path.exists():
             return
-        for line in self.metrics_path.read_text().splitlines():
+        try:
+            texts = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read ({first_line(error)}): restore it from a copy") from error
+        for number, text in enumerate(texts[:-1], start=1):  # a complete line ends with a line end
             try:
-                yield json.loads(line)
-            except ValueError:
-                return
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                line = None
+            if not isinstance(line, dict):
+                raise UserError(f"{path}, line {number} is not a JSON object: restore the file from a copy")
+            for name, kind in fields.items():
+                if isinstance(line.get(name), bool) or not isinstance(line.get(name), (int, kind)):
+                    raise UserError(f"{path}, line {number} has no number {name!r}: restore the file from a copy")
+            yield line
 
     def rewind(self, step: int) -> None:
-        """Remove the result and all metrics after `step`, the step of the checkpoint that training resumes from."""
+        """Remove the result and all metrics after `step`, the step of the checkpoint that training resumes from.
+
+        Raises:
+            UserError: metrics.jsonl holds a line that no training writes.
+            NotWritten: the files cannot be changed.
+        """
         if is_first():
-            self.results_path.unlink(missing_ok=True)
-            kept = [json.dumps(line) + "\n" for line in self._lines() if line["step"] <= step]
-            write_atomically(self.metrics_path, "".join(kept))
+            kept = [json.dumps(line) + "\n" for line in self._lines({"step": int}) if line["step"] <= step]
+            with writing(self.metrics_path):
+                write_atomically(self.metrics_path, "".join(kept))
+                self.results_path.unlink(missing_ok=True)

@@ -1,15 +1,22 @@
 """The log of a training: metrics.jsonl, TensorBoard and, if asked for, Weights & Biases."""
 
+import contextlib
 import json
+import time
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
 
 from jsep.errors import UserError, first_line
+from jsep.files import writing
 from jsep.runs.config import flat_fields
 from jsep.runs.folder import RunFolder
 from jsep.train import RunConfig
 from jsep.train.hosts import is_first
+
+events: Any = event_pb2  # its names are made when it is imported, so type checkers do not see them
 
 
 class MetricsLog:
@@ -25,31 +32,49 @@ class MetricsLog:
 
         Raises:
             UserError: Weights & Biases is not installed or cannot start.
+            NotWritten: the files cannot be opened.
         """
+        self._folder = folder
         self._writes = is_first()
         self._wandb: Any = None
         if self._writes:
             self._wandb = _begin_wandb(folder, config) if config.recipe.wandb else None
-            self._file = folder.metrics_path.open("a")
-            self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first_step + 1)
+            board = folder.path / "tensorboard"
+            with writing(folder.metrics_path):
+                self._file = folder.metrics_path.open("a", encoding="utf-8")
+            with writing(board):
+                board.mkdir(exist_ok=True)
+                # not the SummaryWriter: its thread ends on a full disk, and whoever waits for it waits for ever
+                self._board = EventsWriter(str(board / "events"))
+                start = events.SessionLog(status=events.SessionLog.START)
+                self._board.write_event(events.Event(wall_time=time.time(), step=first_step + 1, session_log=start))
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line. Its "step" is the position on the curves that its floats become."""
+        """Append one line. Its "step" is the position on the curves that its floats become.
+
+        Raises:
+            NotWritten: the line could not be written.
+        """
         if not self._writes:
             return
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for key, value in line.items():
-            if isinstance(value, float):
-                self._board.add_scalar(key, value, line["step"])
+        with writing(self._folder.metrics_path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        with writing(self._folder.path / "tensorboard"):
+            for key, value in line.items():
+                if isinstance(value, float):
+                    event = events.Event(wall_time=time.time(), step=line["step"], summary=scalar(key, value))
+                    self._board.write_event(event)
+            self._board.flush()
         if self._wandb:
             self._wandb.log(line, step=line["step"])
 
     def close(self) -> None:
-        """Write what is still buffered, and close the logs."""
+        """Close the logs. What could not be written was said by `write`."""
         if self._writes:
-            self._file.close()
-            self._board.close()
+            for file in (self._file, self._board):
+                with contextlib.suppress(OSError):
+                    file.close()
         if self._wandb:
             self._wandb.finish()
 

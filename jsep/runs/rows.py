@@ -11,6 +11,7 @@ import jax
 
 from jsep.models import format_options
 from jsep.results import CurvePoint, Result
+from jsep.runs.checkpoint import rank
 from jsep.train import RunConfig
 from jsep.train.loop import Position
 from jsep.train.setup import Setup
@@ -25,7 +26,7 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         position: the seconds that it took.
     """
     config, recipe, epochs = setup.config, setup.config.recipe, setup.config.recipe.schedule.epochs
-    last, best = metrics[-1], max(metrics, key=lambda line: line["val_accuracy"])
+    last, best = metrics[-1], best_of(metrics)
     images = epochs * setup.steps_per_epoch * recipe.batch_size
     return Result(
         model=config.model,
@@ -50,6 +51,15 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         python=platform.python_version(),
         date=datetime.date.today().isoformat(),
     )
+
+
+def best_of(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the line of the best epoch, the one whose checkpoint is kept: of equal accuracies that of the last.
+
+    >>> best_of([{"val_accuracy": 0.5, "step": 3}, {"val_accuracy": 0.5, "step": 6}])["step"]
+    6
+    """
+    return max(metrics, key=lambda line: rank(line["val_accuracy"], line["step"]))
 
 
 def curve_of(config: RunConfig, metrics: Sequence[Mapping[str, Any]]) -> list[CurvePoint]:

@@ -12,7 +12,8 @@ import optax
 from rich.console import Console
 
 from jsep.data import Dataset
-from jsep.errors import Diverged, Interrupted, UserError
+from jsep.errors import Diverged, Interrupted, NotWritten, UserError, typed
+from jsep.files import writing
 from jsep.results import Result, write_rows
 from jsep.runs.begin import Start, begin, load_variables
 from jsep.runs.checkpoint import Checkpoints, has_checkpoint
@@ -37,6 +38,7 @@ CAUSES = (
 )
 
 
+@typed
 def train(
     config: RunConfig, out: Path, *, resume: bool = False, console: Console, dataset: Dataset | None = None
 ) -> Result:
@@ -56,6 +58,7 @@ def train(
         UserError: the input cannot work, and nothing was written.
         Interrupted: Ctrl-C was pressed, and the state was saved.
         Diverged: a loss is NaN or infinite.
+        NotWritten: the disk is full or read-only; the message says what is saved.
     """
     existing = resume and RunFolder.exists(out)
     goes_on = existing and has_checkpoint(out)
@@ -64,8 +67,16 @@ def train(
     setup = prepare(config, dataset)
     start = begin(setup, console, anew=not goes_on)
     folder = RunFolder.open(out) if existing else RunFolder.reserve(out)
-    with contextlib.closing(Checkpoints(out, config.recipe.keep)) as checkpoints:
-        return _train(setup, start, folder, checkpoints, console)
+    with folder.locked(), contextlib.closing(Checkpoints(out, config.recipe.keep, clean=True)) as checkpoints:
+        try:
+            return _train(setup, start, folder, checkpoints, console)
+        except NotWritten as error:
+            with contextlib.suppress(NotWritten):  # of another checkpoint
+                checkpoints.close()
+            saved = f"step {step} is saved" if (step := checkpoints.latest()) is not None else "no step is saved"
+            raise NotWritten(
+                f"{error}: {saved}; make room, or make the folder writable, then: jsep train --resume --out {out}"
+            ) from error
 
 
 def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
@@ -84,7 +95,6 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
         console.print(f"Resuming from step {position.step} (epoch {position.step / epoch_steps:.2f}).")
     folder.rewind(position.step)
     log = MetricsLog(folder, position.step, config)
-    folder.save(config)  # now that everything is known to fit together
     constants = devices.replicate((setup.training.constants, start.teaching))
     batches = setup.training.training(recipe.batch_size, recipe.seed, position.step, share())
     step = make_train_step(
@@ -101,6 +111,7 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     recorder = _Recorder(setup, start.rate, checkpoints, log, progress)
     evaluate = make_evaluation(setup)
     with progress, contextlib.closing(log), contextlib.closing(batches), ctrl_c() as stopping:
+        folder.save(config)  # now that everything is known to fit together
         started = time.perf_counter()
         first = next(batches)
         compiled = devices.train_step(step, state, constants, first)
@@ -127,9 +138,11 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     if position.step < total:
         _stop(recorder, position, state, folder)
     wait("the first process has written the last epoch")
+    checkpoints.wait()
     result = result_of(setup, folder.metrics(), position)
     if is_first():
-        write_rows(folder.results_path, [result])
+        with writing(folder.results_path):
+            write_rows(folder.results_path, [result])
     return result
 
 
@@ -137,7 +150,8 @@ def _restored(
     setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoints, total: int
 ) -> tuple[TrainState, Position]:
     """Return the state to start or resume with, on the devices, and how far the training has come."""
-    newest, epoch_steps = checkpoints.latest(), setup.steps_per_epoch
+    newest = checkpoints.find("last") if has_checkpoint(folder.path) else None
+    epoch_steps = setup.steps_per_epoch
     if newest is None:
         return setup.devices.replicate(start.state), Position()
     epochs = setup.config.recipe.schedule.epochs
@@ -165,6 +179,7 @@ class _Recorder:
 
     def look(self, position: Position, loss: float) -> None:
         self.progress.advance(position.step, loss)
+        self.checkpoints.check()
 
     def epoch(self, position: Position, state: TrainState, trained: dict[str, float], tested: dict[str, float]) -> None:
         line = {

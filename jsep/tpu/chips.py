@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 from jax.experimental import topologies
 
-from jsep.errors import UserError, nearest, require
+from jsep.errors import UserError, nearest, require, require_types
 from jsep.train.recipe import OptimizerName
 
 
@@ -71,6 +71,7 @@ class Target:
     """Number of classes; the published number by default."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.batch >= 1, "batch", self.batch, "at least 1")
         require(self.num_classes is None or self.num_classes >= 1, "num_classes", self.num_classes, "at least 1")
         if not all(side.isdecimal() and int(side) for side in self.topology.split("x")):  # libtpu would end the process

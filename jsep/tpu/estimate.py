@@ -245,5 +245,5 @@ def estimate_all(names: Sequence[str], options: Mapping[str, Any], target: Targe
     Raises:
         UserError: see `estimate`.
     """
-    split = [name.split() for name in names]
+    split = [name.split() or [""] for name in names]
     return [estimate(model, {**options, **parse_options(own)}, target) for model, *own in split]

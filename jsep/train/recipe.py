@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jsep.data import Augmentation, Data
-from jsep.errors import require
+from jsep.errors import require, require_types
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"]
 
@@ -42,6 +42,7 @@ class Optimizer:
     """Wildcards of parameters to freeze, together with their batch statistics, such as 'stem*' 'stage[12]_*'."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and less than 1")
         require(self.epsilon >= 0, "epsilon", self.epsilon, "at least 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
@@ -72,6 +73,7 @@ class Schedule:
     """exponential: epochs between two multiplications by --decay."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(self.lr > 0, "lr", self.lr, "greater than 0")
         require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "at least 0")
@@ -101,6 +103,7 @@ class Objective:
     """Divisor of the teacher's and the student's logits in the distillation loss."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         smoothing = self.label_smoothing
         require(0 <= smoothing < 1, "label_smoothing", smoothing, "at least 0 and less than 1")
         require(self.mixup >= 0, "mixup", self.mixup, "at least 0")
@@ -143,6 +146,7 @@ class Recipe:
     """Project of Weights & Biases to log to as well; none by default."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         require(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and less than 2**63")
         require(self.devices >= 0, "devices", self.devices, "at least 0")
@@ -170,3 +174,6 @@ class RunConfig:
     recipe: Recipe = Recipe()
     factored: tuple[str, ...] = ()
     init: Path | None = None
+
+    def __post_init__(self) -> None:
+        require_types(self)

@@ -28,7 +28,10 @@ def learning_rate(schedule: Schedule, steps_per_epoch: int) -> optax.Schedule:
             main = optax.cosine_decay_schedule(schedule.lr, max(1, total - warmup))
         case "step":
             # milestones are fractions of the whole run, so the warm-up does not shift them
-            at = {round(m * total) - warmup: schedule.decay for m in schedule.milestones}
+            at: dict[int, float] = {}
+            for milestone in schedule.milestones:
+                step = round(milestone * total) - warmup
+                at[step] = at.get(step, 1.0) * schedule.decay  # several may fall on one step
             main = optax.piecewise_constant_schedule(schedule.lr, at)
         case "exponential":
             every = max(1, round(schedule.decay_epochs * steps_per_epoch))

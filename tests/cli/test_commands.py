@@ -1,5 +1,6 @@
 """Commands as they are typed, and the messages that come back, never a traceback."""
 
+import errno
 import json
 
 import jax
@@ -7,7 +8,7 @@ import pytest
 
 from jsep.cli.main import COMMANDS, HELP, main
 from jsep.data import prepare
-from jsep.errors import UserError
+from jsep.errors import Diverged, NotWritten, UserError
 from jsep.runs.experiments import find_experiment, load_experiment
 
 
@@ -96,6 +97,11 @@ def test_show(capsys):
         (["compare", "nothing.py"], "There is no experiment 'nothing.py'"),
         (["compare", "--models", "regular_cnn", "regular_cnn"], "name each network once"),
         (["compare", "--seeds", "0"], "--seeds 0"),
+        (["train", "--epoch", "3"], "--epoch, 3 (did you mean --decay-epochs or --epochs or --warmup-epochs?)"),
+        (["train", "--lr", "high"], "--lr: could not convert string to float: 'high'; see jsep train --help"),
+        (["train", "--lr", "inf"], "--lr inf: it must be a finite number"),
+        (["eval"], "Missing from jsep eval: RUN The run folder. (required); see jsep eval --help"),
+        (["data", "prepar"], "Unrecognized options: prepar; see jsep data --help"),
     ],
 )
 def test_wrong_input_gives_one_sentence_and_two(capsys, tmp_path, monkeypatch, argv, sentence):
@@ -107,11 +113,31 @@ def test_wrong_input_gives_one_sentence_and_two(capsys, tmp_path, monkeypatch, a
     assert not list(tmp_path.iterdir())  # nothing was started
 
 
-@pytest.mark.parametrize("argv", [["train", "--epoch", "3"], ["train", "--lr", "high"], ["eval"]])
-def test_unknown_fields_and_unreadable_values_exit_with_two(capsys, argv):
-    code, _, err = run(capsys, *argv)
-    assert code == 2
-    assert "Traceback" not in err
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("models", "[PATTERN]"), ("show", "MODEL"), ("train", "[MODEL]"), ("eval", "RUN"), ("port", "MODEL [FILE]")],
+)
+def test_help_gives_positional_arguments_names(capsys, name, words):
+    _, out, _ = run(capsys, name, "--help")
+    assert f" {words}" in out.splitlines()[0]
+    assert "STR]" not in out.splitlines()[0]
+
+
+def test_a_file_that_no_command_expected_is_named(capsys, monkeypatch):
+    def fail(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/run")
+
+    monkeypatch.setattr("jsep.cli.main.run_command", fail)
+    assert run(capsys, "eval", "x") == (2, "", "jsep: /somewhere/run: Permission denied\n")
+
+
+@pytest.mark.parametrize("error", [Diverged("no number"), NotWritten("no room")])
+def test_a_training_that_cannot_go_on_exits_with_one(capsys, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("jsep.cli.main.run_command", fail)
+    assert run(capsys, "train") == (1, "", f"jsep: {error}\n")
 
 
 def test_an_experiment_is_found_by_name_or_path(tmp_path):

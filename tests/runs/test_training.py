@@ -1,26 +1,30 @@
 """Whole runs on a tiny data set: files, resuming, stopping, diverging, evaluating."""
 
 import dataclasses
+import errno
 import io
 import json
+import os
 import signal
 import sys
 import types
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from rich.console import Console
 
 from jsep.data import Augmentation, StreamFeed, catalog
-from jsep.errors import Diverged, Interrupted, UserError
+from jsep.errors import Diverged, Interrupted, NotWritten, UserError
 from jsep.results import Result, read_rows
-from jsep.runs import training
+from jsep.runs import folder, training
 from jsep.runs.begin import begin, load_variables, open_teacher
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.config import replace_fields
 from jsep.runs.evaluate import evaluate_run
 from jsep.runs.folder import RunFolder
+from jsep.runs.log import MetricsLog
 from jsep.runs.progress import Progress
 from jsep.runs.training import train
 from jsep.train import RunConfig, loop
@@ -155,6 +159,62 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
         with pytest.raises(Interrupted, match="step 8"):
             train(config, out, resume=True, console=QUIET)
     assert not (out / "results.csv").exists()
+
+
+def no_room(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_stops_a_run_which_goes_on_when_there_is_room(config, tmp_path, monkeypatch):
+    """Checkpoints are written in the background; the second one fails, which the next look at the losses notices."""
+    out, finalize = tmp_path / "run", ocp.path.atomicity.AtomicRenameTemporaryPath.finalize
+
+    def second_fails(self, *args, **kwargs):
+        if self.get_final().name == "6":
+            no_room()
+        return finalize(self, *args, **kwargs)
+
+    longer = changed(config, epochs=20, lr=1e-9)  # many epochs of equal accuracy
+    monkeypatch.setattr(loop, "CHECK_EVERY", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.path.atomicity.AtomicRenameTemporaryPath, "finalize", second_fails)
+        sentence = (
+            r"^A checkpoint in .* could not be written \(No space left on device\): step 3 is saved; make room.*: "
+        )
+        with pytest.raises(NotWritten, match=sentence + "jsep train --resume --out"):
+            train(longer, out, console=QUIET)
+    assert len(RunFolder.open(out).metrics()) < 20
+    assert (out / "checkpoints" / "6.orbax-checkpoint-tmp").exists()
+    result = train(changed(longer, epochs=4), out, resume=True, console=QUIET)
+    best = [line for line in RunFolder.open(out).metrics() if line["val_accuracy"] == result.best_accuracy]
+    assert (result.best_epoch, evaluate_run(out, "best").step) == (best[-1]["epoch"], best[-1]["step"])
+    assert all(path.name.isdecimal() for path in (out / "checkpoints").iterdir())
+
+
+def test_files_that_cannot_be_written_are_named(config, tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path / "run", config)
+    log = MetricsLog(run, 0, config)
+    log.write({"step": 3, "train_loss": 0.5})
+    (events,) = (run.path / "tensorboard").iterdir()
+    assert b"train_loss" in events.read_bytes()
+    monkeypatch.setattr(log._board, "write_event", no_room)
+    with pytest.raises(NotWritten, match=r"run/tensorboard could not be written \(No space left on device\)"):
+        log.write({"step": 6, "train_loss": 0.5})
+    log.close()
+    for name in ("write_atomically", "save_config"):
+        monkeypatch.setattr(folder, name, no_room)
+    with pytest.raises(NotWritten, match=r"metrics\.jsonl could not be written"):
+        run.rewind(0)
+    with pytest.raises(NotWritten, match=r"config\.json could not be written"):
+        run.save(config)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(config, tmp_path):
+    run = RunFolder.create(tmp_path / "run", config)
+    with run.locked(), pytest.raises(UserError, match="is being trained by another process"), run.locked():
+        pass
+    with run.locked():  # it was given back
+        pass
 
 
 def test_a_run_is_evaluated_on_fewer_devices_than_it_was_trained_on(config, tmp_path):

@@ -44,6 +44,32 @@ def test_rates(changes, rates):
     assert {step: pytest.approx(float(jnp.asarray(rate(step))), abs=1e-6) for step in rates} == rates
 
 
+@pytest.mark.parametrize(
+    ("milestones", "rates"),
+    [
+        ((0.5, 0.51), [0.4] * 5 + [0.004] * 5),  # both fall on step 5
+        ((0.5, 0.5), [0.4] * 5 + [0.004] * 5),
+        ((0.3, 0.29, 0.31, 0.8), [0.4] * 3 + [0.0004] * 5 + [0.00004] * 2),
+    ],
+)
+def test_every_milestone_counts_also_if_several_fall_on_one_step(milestones, rates):
+    rate = learning_rate(replace_fields(BASE, {"schedule": "step", "milestones": milestones}).schedule, 1)
+    assert [float(jnp.asarray(rate(step))) for step in range(10)] == pytest.approx(rates, rel=1e-6)
+
+
+def test_milestones_are_pytorchs():
+    torch = pytest.importorskip("torch", reason="the reference is PyTorch")
+    milestones = (0.21, 0.5, 0.52, 0.9)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.4)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [round(m * 30) for m in milestones], gamma=0.5)
+    fields = {"schedule": "step", "milestones": milestones, "decay": 0.5}
+    rate = learning_rate(replace_fields(BASE, fields).schedule, steps_per_epoch=3)
+    for step in range(30):
+        assert float(jnp.asarray(rate(step))) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6), step
+        optimizer.step()
+        theirs.step()
+
+
 def updated(params, grads, **changes) -> Any:
     fields = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "schedule": "constant", **changes}
     transform = optimizer_of(**fields)
