@@ -248,16 +248,18 @@ def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool, skip
     return Dataset(name, train_records, test_records, class_names, shape, mean, std, note, ragged)
 
 
-def _shape(image: Any, folder: Path) -> tuple[int | None, int | None, int]:
-    """Return height, width (None where images differ) and channels of a TFDS image as jsep decodes it.
+def _shape(image: Any, folder: Path) -> tuple[Any, Any, int]:
+    """Return height, width (None where they differ) and channels of the images of a TFDS feature, as jsep decodes them.
 
-    Grey stays grey with an alpha channel, too; everything else is decoded to three channels.
+    Grey stays grey, with an alpha channel, too; everything else is decoded to three channels.
     """
     import tensorflow_datasets as tfds
 
-    if not isinstance(image, tfds.features.Image) or len(image.shape) != 3 or image.np_dtype == np.float32:
+    pictures = isinstance(image, tfds.features.Image) and image.np_dtype != np.float32
+    shape: Any = image.shape
+    if not pictures or len(shape) != 3:
         raise UserError(f"{folder} holds no pictures: choose a data set whose image is one of 8 or 16 bits a channel")
-    height, width, channels = image.shape
+    height, width, channels = shape
     return height, width, 1 if channels in (1, 2) else 3
 
 

@@ -1,7 +1,8 @@
 """Decoding pictures and bringing them to one size, on the host: one way for data in memory and for streams.
 
 A decoded picture is what a viewer shows. It is turned as its EXIF orientation says, palettes and CMYK are resolved, and
-transparent pixels show a white `BACKGROUND`. 16 bits are divided by 257, so that white stays white.
+transparent pixels show a white `BACKGROUND`. 16 bits are divided by 257, so that white stays white (Pillow itself takes
+the upper byte of colours of 16 bits, which is the same to one level).
 """
 
 import contextlib
@@ -88,24 +89,24 @@ def random_resized_crop(
         Unreadable: see `decode`.
     """
     with _opened(encoded) as picture:
-        orientation = _orientation(picture)
-        width, height = picture.size[::-1] if orientation in _ON_ITS_SIDE else picture.size
-        window = _window(width, height, rng)
+        orientation, stored = _orientation(picture), picture.size
+        width, height = stored[::-1] if orientation in _ON_ITS_SIDE else stored
+        window = _as_stored(_window(width, height, rng), width, height, orientation)
         for scale in (8, 4, 2, 1):
             left, top, right, bottom = _reduced(window, scale)
             if scale == 1 or (draft and min(right - left, bottom - top) >= size):
                 break
-        picture.draft(None, (picture.width // scale, picture.height // scale))
-        upright = _turned(picture, orientation)
-        if upright.size == (width, height):  # at its whole size: formats other than JPEG take no notice of a draft
-            cut = _converted(upright.crop(_reduced(window, 1)), channels)
-            return _array(cut.resize((size, size), Image.Resampling.BILINEAR))
-        # a reduced pixel at the edge may show some of the surroundings: its neighbour in the crop takes its place
-        cut = _array(_converted(upright.crop((left, top, right, bottom)), channels))
-        edged = _picture(np.pad(cut, ((1, 1), (1, 1), (0, 0)), "edge"))
-        x, y, w, h = (side / scale for side in window)
-        box = (x - left + 1, y - top + 1, x - left + 1 + w, y - top + 1 + h)
-        return _array(edged.resize((size, size), Image.Resampling.BILINEAR, box=box))
+        picture.draft(None, (stored[0] // scale, stored[1] // scale))
+        if picture.size == stored:  # formats other than JPEG take no notice of a draft
+            cut = _converted(picture.crop(_reduced(window, 1)), channels)
+            square = cut.resize((size, size), Image.Resampling.BILINEAR)
+        else:  # a reduced pixel at the edge may show surroundings: its neighbour inside of the crop takes its place
+            cut = _array(_converted(picture.crop((left, top, right, bottom)), channels))
+            edged = _picture(np.pad(cut, ((1, 1), (1, 1), (0, 0)), "edge"))
+            x, y, w, h = (side / scale for side in window)
+            box = (x - left + 1, y - top + 1, x - left + 1 + w, y - top + 1 + h)
+            square = edged.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        return _array(_turned(square, orientation))
 
 
 @contextlib.contextmanager
@@ -159,15 +160,27 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 def _centre(picture: Image.Image, shorter: int, size: int) -> UInt8[np.ndarray, "s s c"]:
     """Scale the shorter side of a picture to `shorter` pixels, and return the central square of `size` pixels.
 
-    Only that square is computed. It lies where torchvision has it: `Resize` cuts the fraction off the longer side, and
-    `CenterCrop` rounds half a pixel to an even number.
+    Nothing but that square is computed.
     """
     width, height = picture.size
-    wide, high = (shorter * side // min(width, height) for side in (width, height))
-    left, top = round((wide - size) / 2), round((high - size) / 2)
+    wide, high, left, top = _central(width, height, shorter, size)
     x, y = width / wide, height / high
     box = (left * x, top * y, min((left + size) * x, width), min((top + size) * y, height))
     return _array(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def _central(width: int, height: int, shorter: int, size: int) -> tuple[int, int, int, int]:
+    """Return width and height of a scaled picture, and left and top of its central square, by torchvision's rules.
+
+    `Resize` cuts the fraction off the longer side, and `CenterCrop` rounds half a pixel to an even number.
+
+    >>> _central(500, 300, 256, 224)  # 426 2/3 pixels wide
+    (426, 256, 101, 16)
+    >>> _central(227, 229, 227, 224)  # 1 1/2 pixels from the left, 2 1/2 from the top
+    (227, 229, 2, 2)
+    """
+    wide, high = (shorter * side // min(width, height) for side in (width, height))
+    return wide, high, round((wide - size) / 2), round((high - size) / 2)
 
 
 def _picture(image: UInt8[np.ndarray, "h w c"]) -> Image.Image:
@@ -190,6 +203,22 @@ def _window(width: int, height: int, rng: np.random.Generator) -> tuple[int, int
             return int(left), int(top), w, h
     side = min(width, height)
     return (width - side) // 2, (height - side) // 2, side, side
+
+
+def _as_stored(
+    window: tuple[int, int, int, int], width: int, height: int, orientation: int
+) -> tuple[int, int, int, int]:
+    """Return where a window (left, top, width, height) of an upright picture lies in the stored one.
+
+    >>> _as_stored((10, 20, 30, 40), 100, 200, orientation=6)
+    (20, 60, 40, 30)
+    """
+    left, top, w, h = window
+    if orientation in (2, 3, 6, 7):
+        left = width - left - w
+    if orientation in (3, 4, 7, 8):
+        top = height - top - h
+    return (top, left, h, w) if orientation in _ON_ITS_SIDE else (left, top, w, h)
 
 
 def _reduced(window: tuple[int, int, int, int], scale: int) -> tuple[int, int, int, int]:

@@ -234,10 +234,20 @@ class StreamFeed:
 def _closing(batches: Any) -> Iterator[Any]:
     """End the threads or processes that make the batches, and free the memory that they shared, on leaving."""
     try:
-        yield batches
+        yield _each(batches)
     finally:
         batches.close()
         gc.collect()  # grain leaves a reference cycle around its last batch, which would be reported as leaked at exit
+
+
+def _each(batches: Any) -> Iterator[Any]:
+    """Iterate over batches, and raise an error of ours without grain's frames, which hold the shared memory of one."""
+    try:
+        yield from batches
+        return
+    except UserError as error:
+        sentence = str(error)
+    raise UserError(sentence)  # here, where the first error is no longer its context
 
 
 def _begin_worker(index: int, count: int) -> None:
