@@ -98,14 +98,12 @@ def random_resized_crop(
                 break
         picture.draft(None, (stored[0] // scale, stored[1] // scale))
         if picture.size == stored:  # formats other than JPEG take no notice of a draft
-            cut = _converted(picture.crop(_reduced(window, 1)), channels)
-            square = cut.resize((size, size), Image.Resampling.BILINEAR)
-        else:  # a reduced pixel at the edge may show surroundings: its neighbour inside of the crop takes its place
-            cut = _array(_converted(picture.crop((left, top, right, bottom)), channels))
-            edged = _picture(np.pad(cut, ((1, 1), (1, 1), (0, 0)), "edge"))
+            cut, box = picture.crop(_reduced(window, 1)), None
+        else:
+            cut = _edged(picture, (left, top, right, bottom))
             x, y, w, h = (side / scale for side in window)
             box = (x - left + 1, y - top + 1, x - left + 1 + w, y - top + 1 + h)
-            square = edged.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        square = _converted(cut, channels).resize((size, size), Image.Resampling.BILINEAR, box=box)
         return _array(_turned(square, orientation))
 
 
@@ -125,6 +123,8 @@ def _orientation(picture: Image.Image) -> int:
     """Return the EXIF orientation of a picture, 1 (upright) where there is none."""
     if picture.format == "TIFF":
         return 1  # Pillow itself turns these
+    if picture.format == "PNG":
+        picture.load()  # as `getexif` does; damage to the pixels is no damage to the EXIF block
     try:
         return picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block in a picture that is whole; viewers ignore it, too
@@ -229,3 +229,14 @@ def _reduced(window: tuple[int, int, int, int], scale: int) -> tuple[int, int, i
     """
     left, top, width, height = window
     return -(-left // scale), -(-top // scale), (left + width) // scale, (top + height) // scale
+
+
+def _edged(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Cut out a box, and put pixels of its edge around it.
+
+    They stand for the pixels of a reduced picture that a crop has in common with its surroundings.
+    """
+    cut = picture.crop(box)
+    edged = cut.resize((cut.width + 2, cut.height + 2), Image.Resampling.NEAREST)
+    edged.paste(cut, (1, 1))
+    return edged

@@ -167,12 +167,17 @@ def test_a_damaged_exif_block_turns_nothing():
 CUT = {encoding: saved(SMOOTH, encoding)[:2000] for encoding in ("PNG", "JPEG", "WEBP")}
 
 
+FLIPPED = bytearray(saved(SMOOTH))
+FLIPPED[20_000] ^= 1
+
+
 @pytest.mark.parametrize(
     ("encoded", "words"),
     [
         (b"", "it is empty"),
         (b"<html>404 Not Found</html>", "no picture in a format that Pillow knows"),
         (png(60_000, 60_000, 8, 0, b""), "exceeds limit"),
+        (bytes(FLIPPED), "broken"),
         *((cut, "truncated|decoder") for cut in CUT.values()),
     ],
 )
@@ -197,7 +202,7 @@ def test_draft_decodes_fewer_pixels_of_the_same_window():
         )
         assert whole.shape == reduced.shape == (32, 32, 3)
         assert (whole != reduced).any()  # the reduced decoding was used
-        assert np.abs(whole - reduced).mean() < 2  # on a scale of 255
+        assert np.abs(whole - reduced).mean() < 3  # on a scale of 255
 
 
 @pytest.mark.parametrize("seed", range(6))
