@@ -22,6 +22,7 @@ def evaluate(
     data: str | None = None,
     data_dir: Path | None = None,
     batch_size: int | None = None,
+    skip_unreadable: bool = False,
 ) -> None:
     """Evaluate a checkpoint of a run on every test image once.
 
@@ -31,8 +32,10 @@ def evaluate(
         data: Data set with the same number of classes; the run's own by default.
         data_dir: Where TFDS keeps its data sets.
         batch_size: Images per step; the run's own batch size by default.
+        skip_unreadable: Leave out pictures that cannot be decoded.
     """
-    found = evaluate_run(run, checkpoint, **given(data=data, data_dir=data_dir, batch_size=batch_size))
+    changes = given(data=data, data_dir=data_dir, batch_size=batch_size, skip_unreadable=skip_unreadable or None)
+    found = evaluate_run(run, checkpoint, **changes)
     console.print(
         f"{found.model} at step {found.step} on the {found.images:,} test images of {found.data}: "
         f"accuracy {found.accuracy:.2%}, loss {found.loss:.4f} ({found.seconds:.1f} s)"

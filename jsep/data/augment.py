@@ -124,9 +124,20 @@ def _resized_crop(key: PRNGKeyArray, image: Image) -> Image:
     height, width, _ = image.shape
     found, *window = _rectangle(key, height, width, (0.08, 1), (3 / 4, 4 / 3))
     top, left, h, w = jnp.where(found, jnp.stack(window), jnp.array([0, 0, height, width])).astype(jnp.float32)
-    scale = jnp.stack([height / h, width / w])
-    moved = -jnp.stack([top, left]) * scale
-    scaled = jax.image.scale_and_translate(image.astype(jnp.float32), image.shape, (0, 1), scale, moved, "linear")
+    return _enlarged(image, top, left, h, w)
+
+
+def _enlarged(image: Image, top: Array, left: Array, h: Array, w: Array) -> Image:
+    """Cut out a rectangle and enlarge it to the size of the image (bilinear), without the pixels around it."""
+
+    def weights(start: Float[Array, ""], length: Float[Array, ""], size: int) -> Float[Array, "size size"]:
+        places = (jnp.arange(size, dtype=jnp.float32) + 0.5) * length / size - 0.5
+        places = start + jnp.clip(places, 0, length - 1)  # at the edges the outermost pixel of the rectangle
+        return jnp.maximum(0, 1 - jnp.abs(places[:, None] - jnp.arange(size, dtype=jnp.float32)[None]))
+
+    height, width, _ = image.shape
+    rows, columns = weights(top, h, height), weights(left, w, width)
+    scaled = jnp.einsum("yh,hwc,xw->yxc", rows, image.astype(jnp.float32), columns, precision="highest")
     return jnp.clip(jnp.round(scaled), 0, 255).astype(jnp.uint8)
 
 

@@ -10,6 +10,7 @@ import importlib.resources
 import math
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data.decode import decode, resize
+from jsep.data.pictures import CHUNK, Pictures, decoded
 from jsep.data.prepare import prepare
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
 from jsep.errors import UserError
@@ -78,7 +80,14 @@ class Dataset:
     ragged: bool = False
 
 
-def load(name: str, data_dir: Path | None = None, image_size: int = 0, *, stream: bool = False) -> Dataset:
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    image_size: int = 0,
+    *,
+    stream: bool = False,
+    skip_unreadable: bool = False,
+) -> Dataset:
     """Load a data set; TFDS downloads and prepares it where that has not been done.
 
     Data sets of more than 4 GiB are not read into memory but streamed.
@@ -89,10 +98,11 @@ def load(name: str, data_dir: Path | None = None, image_size: int = 0, *, stream
         image_size: side in pixels that images are brought to: the shorter side is scaled, then the centre cut out; 0
             keeps the data set's own size.
         stream: stream the data set even if it would fit into memory.
+        skip_unreadable: try to decode every picture first, and leave out those that cannot be.
 
     Raises:
-        UserError: the name is unknown, the data set is not prepared and cannot be, or it is not one for image
-            classification.
+        UserError: the name is unknown, the data set is not prepared and cannot be, it is not one for image
+            classification, or a picture cannot be decoded.
 
     >>> digits = load("mnist5k")
     >>> digits.train.images.shape, digits.test.labels.shape, digits.class_names[:3]
@@ -103,7 +113,7 @@ def load(name: str, data_dir: Path | None = None, image_size: int = 0, *, stream
             raise UserError(f"{EMBEDDED} is part of jsep and always in memory: leave `stream` out")
         return _resized(_embedded(), image_size)
     if _is_path(name):
-        return _open(Path(name).expanduser(), CatalogEntry(Path(name).name), image_size, stream)
+        return _open(Path(name).expanduser(), CatalogEntry(Path(name).name), image_size, stream, skip_unreadable)
     entry, data_dir = find_entry(name), data_folder(data_dir)
     folder = data_dir / entry.tfds_name
     found = newest_version(folder)
@@ -112,7 +122,7 @@ def load(name: str, data_dir: Path | None = None, image_size: int = 0, *, stream
         found = newest_version(folder)
     if found is None:
         raise UserError(f"TFDS prepared {name}, but {folder} holds no version of it: delete it and prepare it again")
-    return _open(found, dataclasses.replace(entry, tfds_name=name), image_size, stream)
+    return _open(found, dataclasses.replace(entry, tfds_name=name), image_size, stream, skip_unreadable)
 
 
 def is_streamed(images: int, shape: Sequence[int]) -> bool:
@@ -180,7 +190,7 @@ def _is_path(name: str) -> bool:
     return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and Path(name).is_dir())
 
 
-def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool) -> Dataset:
+def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool, skip_unreadable: bool) -> Dataset:
     """Open a prepared TFDS directory, or the newest version in it."""
     import tensorflow_datasets as tfds
 
@@ -202,7 +212,7 @@ def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool) -> D
             raise UserError(f"{inner} has no split {split!r}; it has {', '.join(sorted(splits))}")
     name = entry.tfds_name if entry.tfds_name in CATALOG else builder.info.name
     size = image_size or entry.image_size
-    height, width, channels = features["image"].shape
+    height, width, channels = _shape(features["image"], inner)
     ragged = None in (height, width)
     if not size and ragged:
         raise UserError(f"The images of {name} differ in size: give an `image_size`, such as 128")
@@ -214,35 +224,80 @@ def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool) -> D
         raise UserError(
             f"The images of {name} are {height}x{width}, and only squares are streamed: give an `image_size`"
         )
-    decoders = {"image": tfds.decode.SkipDecoding()} if streamed else None  # a stream decodes them itself
+    decoders = {"image": tfds.decode.SkipDecoding()}  # `jsep.data.decode` does it
     try:
-        sources = [builder.as_data_source(split, decoders=decoders) for split in (entry.train, test)]
+        sources = [
+            Pictures(builder.as_data_source(split, decoders=decoders), f"split {split!r} of {inner}")
+            for split in (entry.train, test)
+        ]
     except NotImplementedError as error:  # a format without random access
         raise UserError(
             f"{inner} was prepared as {builder.info.file_format.value}, which has no random access: prepare it again "
             f"in another `data_dir`, with `jsep data prepare` or by TFDS with file_format='array_record'"
         ) from error
-    train_records, test_records = sources
+    train_records, test_records = (part.readable(channels) for part in sources) if skip_unreadable else sources
+    left_out = sum(map(len, sources)) - len(train_records) - len(test_records)
+    note = " ".join(filter(None, (_note(name), _left_out(name, left_out))))
     if not streamed:
-        return _in_memory(name, _read(train_records, size), _read(test_records, size), class_names)
+        in_memory = _in_memory(name, _read(train_records, shape), _read(test_records, shape), class_names)
+        return dataclasses.replace(in_memory, note=note)
     if ragged and channels == 3:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         mean, std = _channel_statistics(_sample(train_records, shape))
-    return Dataset(name, train_records, test_records, class_names, shape, mean, std, _note(name), ragged)
+    return Dataset(name, train_records, test_records, class_names, shape, mean, std, note, ragged)
+
+
+def _shape(image: Any, folder: Path) -> tuple[Any, Any, int]:
+    """Return height, width (None where they differ) and channels of the images of a TFDS feature, as jsep decodes them.
+
+    Grey stays grey, with an alpha channel, too; everything else is decoded to three channels.
+    """
+    import tensorflow_datasets as tfds
+
+    pictures = isinstance(image, tfds.features.Image) and image.np_dtype != np.float32
+    shape: Any = image.shape
+    if not pictures or len(shape) != 3:
+        raise UserError(f"{folder} holds no pictures: choose a data set whose image is one of 8 or 16 bits a channel")
+    height, width, channels = shape
+    return height, width, 1 if channels in (1, 2) else 3
+
+
+def _left_out(name: str, number: int) -> str:
+    """Tell how many pictures are left out, on the screen and as a remark."""
+    if not number:
+        return ""
+    pictures = "1 picture" if number == 1 else f"{number:,} pictures"
+    sentence = f"{pictures} of {name} left out, which cannot be decoded."
+    warnings.warn(sentence, stacklevel=2)
+    return sentence
 
 
 def _sample(records: Records, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
     """Decode at most `STATISTICS_SAMPLE` images of a stream, at equal distances."""
     places = range(0, len(records), -(-len(records) // STATISTICS_SAMPLE))
-    return np.stack([resize(decode(records[i]["image"], shape[2]), shape[0]) for i in places])
+    return np.stack([_brought_to(shape, records[i]) for i in places])
 
 
-def _read(records: Any, size: int, chunk: int = 1024) -> Split:
-    """Decode all records into arrays; in chunks, since looking up single records is slow."""
+def _read(records: Pictures, shape: tuple[int, int, int]) -> Split:
+    """Decode all records into arrays."""
     images, labels = [], []
-    for start in range(0, len(records), chunk):
-        batch = records.__getitems__(list(range(start, min(start + chunk, len(records)))))
-        images.extend(resize(row["image"], size) if size else row["image"] for row in batch)
-        labels.extend(row["label"] for row in batch)
+    for start in range(0, len(records), CHUNK):
+        batch = records.__getitems__(range(start, min(start + CHUNK, len(records))))
+        images.extend(_brought_to(shape, record) for record in batch)
+        labels.extend(record["label"] for record in batch)
     return Split(np.stack(images), np.asarray(labels, np.int32))
+
+
+def _brought_to(shape: tuple[int, int, int], record: dict[str, Any]) -> UInt8[np.ndarray, "h w c"]:
+    """Decode the picture of a record, and bring it to a size if that is a square."""
+    height, width, channels = shape
+    image = decoded(record, decode, channels)
+    if height == width:
+        return resize(image, height)
+    if image.shape != shape:
+        found = "x".join(map(str, image.shape[:2]))
+        raise UserError(
+            f"The picture in {record['place']} is {found}, and the data set says {height}x{width}: give an `image_size`"
+        )
+    return image

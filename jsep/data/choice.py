@@ -24,6 +24,9 @@ class Data:
     More than 4 GiB of images are streamed in any case."""
     workers: int = 0
     """Processes that decode a stream; 0 uses threads."""
+    skip_unreadable: bool = False
+    """Leave out pictures that cannot be decoded, and count them; all are tried when the data set is opened.
+    By default the first one ends the command."""
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
     """Normalise by the mean and deviation of the training images (dataset) or of ImageNet (imagenet).
     unit keeps values from 0 to 1."""

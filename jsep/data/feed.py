@@ -20,6 +20,7 @@ from jaxtyping import Array, Int, UInt8
 
 from jsep.data.catalog import Dataset, Records, Split
 from jsep.data.decode import centre_crop, decode, random_resized_crop, resize
+from jsep.data.pictures import decoded
 from jsep.errors import UserError
 
 Batch = Any  # a tree of arrays whose first axis is the batch, before `Feed.fetch`
@@ -171,10 +172,10 @@ class StreamFeed:
         (size, _, channels), crops = self._shape, self.crops
 
         def example(record: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.int32]:
-            encoded = record["image"]
-            image = (
-                random_resized_crop(encoded, size, channels, rng) if crops else resize(decode(encoded, channels), size)
-            )
+            if crops:
+                image = decoded(record, random_resized_crop, size, channels, rng)
+            else:
+                image = resize(decoded(record, decode, channels), size)
             return image, np.int32(record["label"])
 
         # a batch is `count` shares in a row; slices keep the positions in the whole, which random crops depend on
@@ -194,8 +195,10 @@ class StreamFeed:
         (size, _, channels), crops = self._shape, self.crops
 
         def example(record: dict[str, Any]) -> tuple[np.ndarray, np.int32]:
-            encoded = record["image"]
-            image = centre_crop(encoded, size, channels) if crops else resize(decode(encoded, channels), size)
+            if crops:
+                image = decoded(record, centre_crop, size, channels)
+            else:
+                image = resize(decoded(record, decode, channels), size)
             return image, np.int32(record["label"])
 
         shares = self._examples().map(example).batch(rows.stop - rows.start)[index::count]
@@ -231,10 +234,20 @@ class StreamFeed:
 def _closing(batches: Any) -> Iterator[Any]:
     """End the threads or processes that make the batches, and free the memory that they shared, on leaving."""
     try:
-        yield batches
+        yield _each(batches)
     finally:
         batches.close()
         gc.collect()  # grain leaves a reference cycle around its last batch, which would be reported as leaked at exit
+
+
+def _each(batches: Any) -> Iterator[Any]:
+    """Iterate over batches, and raise an error of ours without grain's frames, which hold the shared memory of one."""
+    try:
+        yield from batches
+        return
+    except UserError as error:
+        sentence = str(error)
+    raise UserError(sentence)  # here, where the first error is no longer its context
 
 
 def _begin_worker(index: int, count: int) -> None:

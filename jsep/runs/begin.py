@@ -168,5 +168,15 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
         raise UserError(f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}")
     choice = theirs.recipe.data
     own = choice.normalize == "dataset" and choice.name != config.recipe.data.name
-    seen = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream) if own else dataset
+    seen = (
+        load(
+            choice.name,
+            choice.data_dir,
+            choice.image_size,
+            stream=choice.stream,
+            skip_unreadable=choice.skip_unreadable,
+        )
+        if own
+        else dataset
+    )
     return Teacher(network, statistics_of(choice, seen)), variables

@@ -109,7 +109,9 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
 def _checked_data(experiment: Comparison) -> Dataset:
     """Load the data set, and check before any training that every network fits it."""
     choice = experiment.recipe.data
-    dataset = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream)
+    dataset = load(
+        choice.name, choice.data_dir, choice.image_size, stream=choice.stream, skip_unreadable=choice.skip_unreadable
+    )
     for config, *_ in experiment.runs().values():
         check_training(prepare(config, dataset))
     return dataset

@@ -82,7 +82,7 @@ def train(
 def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
     """Refuse to resume with settings that would make it another run."""
     ours, theirs = flat_fields(config), flat_fields(kept)
-    for field in ("model", "batch_size", "seed", "normalize", "image_size"):
+    for field in ("model", "batch_size", "seed", "normalize", "image_size", "skip_unreadable"):
         if ours[field] != theirs[field]:
             raise UserError(f"`{field}`={ours[field]}: {out} was started with {theirs[field]}; leave it out")
 

@@ -78,7 +78,13 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
     # before the data is loaded: a mistyped name should not wait for it
     network = create_model(config.model, dtype=jnp.dtype(recipe.dtype), axis_name=AXIS, **config.options)
     if dataset is None:
-        dataset = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream)
+        dataset = load(
+            choice.name,
+            choice.data_dir,
+            choice.image_size,
+            stream=choice.stream,
+            skip_unreadable=choice.skip_unreadable,
+        )
     if choice.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"`normalize`=imagenet needs colour images; those of {dataset.name} have one channel")
     model = factored(network.clone(num_classes=len(dataset.class_names)), config.factored)

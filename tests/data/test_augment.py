@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jsep.data import Augmentation, augment, mix, normalize
+from jsep.data.augment import _enlarged
 from jsep.errors import UserError
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(1, 256, (64, 6, 6, 1)), jnp.uint8)
@@ -71,6 +73,22 @@ def test_resized_crop_shows_a_window_at_the_size_of_the_image():
     np.testing.assert_array_equal(cut, np.broadcast_to(cut[:, :, :1], cut.shape))
     # area and aspect bound the height: its square is 3/4 to 4/3 of the area, and at most 1
     assert 0.45 < np.mean(steps**2) < 0.65
+
+
+def test_resized_crop_is_cut_out_and_enlarged_then():
+    rng = np.random.default_rng(0)
+    enlarged = jax.jit(_enlarged)
+    for _ in range(20):
+        h, w = rng.integers(1, (25, 33))
+        top, left = rng.integers(0, (25 - h, 33 - w))
+        image = rng.integers(0, 256, (24, 32, 3), np.uint8)
+        found = enlarged(image, *map(jnp.float32, (top, left, h, w)))
+        cut = Image.fromarray(image[top : top + h, left : left + w])
+        wanted = np.asarray(cut.resize((32, 24), Image.Resampling.BILINEAR)).astype(int)  # as torchvision does it
+        assert np.abs(np.asarray(found) - wanted).max() <= 1
+        white = np.full((24, 32, 1), 255, np.uint8)
+        white[top : top + h, left : left + w] = 0
+        assert enlarged(white, *map(jnp.float32, (top, left, h, w))).max() == 0
 
 
 def test_erasing_paints_rectangles_over_a_share_of_the_images():
