@@ -128,9 +128,8 @@ class DenseNet(Network):
                 x = attention(x, ("trans",), name)
                 kept = math.floor(self.compression * x.shape[-1])
                 if not kept:
-                    raise UserError(
-                        f"option compression={self.compression}: it leaves none of {x.shape[-1]} maps; choose a larger one"
-                    )
+                    sentence = f"it leaves none of {x.shape[-1]} maps; choose a larger one"
+                    raise UserError(f"option compression={self.compression}: {sentence}")
                 x = nn.relu(self.norm(f"{name}_norm")(x, train=train))
                 x = dropped(PointwiseConv(kept, name=name, **common)(x), name)
                 x = AvgPool(2, name=f"{name}_pool")(x)

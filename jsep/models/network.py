@@ -29,7 +29,8 @@ def floored(features: int, width: float) -> int:
     19
     """
     if (found := int(features * width)) < 1:
-        raise UserError(f"option width={width}: it leaves none of the {features} features of a layer; choose a larger one")
+        sentence = f"it leaves none of the {features} features of a layer; choose a larger one"
+        raise UserError(f"option width={width}: {sentence}")
     return found
 
 

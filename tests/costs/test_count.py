@@ -128,5 +128,5 @@ def test_a_layer_that_is_repeated_nobody_knows_how_often_is_named():
     "shape", [(1, 32, 32, 3), (32, 32), (0, 32, 3), (32, -1, 3), (32.0, 32, 3), ("32", "32", "3"), 32, None, "332"]
 )
 def test_a_shape_that_is_no_image_is_refused(shape):
-    with pytest.raises(UserError, match="`input_shape`=.*: it must be height, width and channels"):
+    with pytest.raises(UserError, match=r"`input_shape`=.*: it must be height, width and channels"):
         count(create_model("resnet20", depth=8), shape)
