@@ -93,14 +93,16 @@ _mobilenet_v3 = partial(register, family="jsep.models.mobilenet_v3:MobileNetV3",
 _mobilenet_v3("mobilenet_v3_large", summary="MobileNet V3 large.", params=5_483_032, macs=216_589_760,
     published={"ImageNet top-1, %": "75.2", "MACs": "219 M", "parameters": "5.4 M"},
     references={"torchvision:mobilenet_v3_large": {}, "timm:mobilenetv3_large_100": TIMM_V3,
-                "timm:tf_mobilenetv3_large_100": TENSORFLOW, "timm:tf_mobilenetv3_large_075": {"width": 0.75} | TENSORFLOW})
+                "timm:tf_mobilenetv3_large_100": TENSORFLOW,
+                "timm:tf_mobilenetv3_large_075": {"width": 0.75} | TENSORFLOW})
 _mobilenet_v3("mobilenet_v3_small", summary="MobileNet V3 small.",
     options={"size": "small"}, params=2_542_856, macs=56_510_400,
     published={"ImageNet top-1, % (from memory)": "67.4", "MACs": "56 M", "parameters": "2.5 M"},
     references={"torchvision:mobilenet_v3_small": {}, "timm:mobilenetv3_small_100": TIMM_V3,
                 "timm:mobilenetv3_small_075": {"width": 0.75} | TIMM_V3,
                 "timm:mobilenetv3_small_050": {"width": 0.5} | TIMM_V3,
-                "timm:tf_mobilenetv3_small_100": TENSORFLOW, "timm:tf_mobilenetv3_small_075": {"width": 0.75} | TENSORFLOW})
+                "timm:tf_mobilenetv3_small_100": TENSORFLOW,
+                "timm:tf_mobilenetv3_small_075": {"width": 0.75} | TENSORFLOW})
 
 # ANTNet
 _antnet = partial(register, family="jsep.models.antnet:ANTNet", paper="arXiv 1904.03775", data=IMAGENET,

@@ -77,6 +77,10 @@ def _same_shapes(name, sizes):
     model = create_model(name, **model_info(name).references[reference])
     (names,) = [names for names in layouts(model) if reference.partition(":")[0] in names.source]
     modules, found = dict(theirs.named_modules()), {}
+
+    def keep(stage, module, arguments, y):
+        found[stage] = (*y.shape[2:], y.shape[1])
+
     for height, width in sizes:
         x = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
         images = torch.empty(1, 3, height, width, device="meta")
@@ -88,8 +92,7 @@ def _same_shapes(name, sizes):
             continue
         stages = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, features=True)[0][1], x)
         for stage in stages:
-            hook = lambda module, args, y, stage=stage: found.update({stage: (*y.shape[2:], y.shape[1])})
-            modules[names.stage(stage)].register_forward_hook(hook)
+            modules[names.stage(stage)].register_forward_hook(partial(keep, stage))
         theirs(images)
         assert {stage: ours.maps.shape[1:] for stage, ours in stages.items()} == found
 
