@@ -69,7 +69,8 @@ def avg_pool(
     def sums(x: Array) -> Array:
         return lax.reduce_window(x.astype(dtype), 0.0, lax.add, (1, *window, 1), (1, *strides, 1), pads)
 
-    counted = window[0] * window[1] if count_padding else sums(jnp.ones((1, *x.shape[1:3], 1), dtype))
+    whole = count_padding or not any(map(any, pads))
+    counted = window[0] * window[1] if whole else sums(jnp.ones((1, *x.shape[1:3], 1), dtype))
     return (sums(x) / counted).astype(x.dtype)
 
 
