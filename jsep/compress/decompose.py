@@ -14,9 +14,9 @@ from jaxtyping import Float
 
 from jsep.compress import solve
 from jsep.compress.moments import Accumulator, Moments
-from jsep.compress.plan import Method, Site
+from jsep.compress.plan import METHODS, Method, Site
 from jsep.costs import CostTable, count
-from jsep.errors import UserError
+from jsep.errors import UserError, require
 from jsep.layers import BatchNorm, Conv
 from jsep.layers.watch import Answer, path_of, watch
 from jsep.models.factored import Factor, Factored
@@ -48,6 +48,12 @@ class Options:
     relu: bool = False
     points: int = 10
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
+        for name, least in (("sweeps", 1), ("points", 1), ("seed", 0)):
+            value = getattr(self, name)
+            require(isinstance(value, int) and value >= least, name, value, f"a whole number, at least {least}")
 
 
 class Fit(NamedTuple):

@@ -119,6 +119,7 @@ def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTabl
     >>> table.rows[-1]
     LayerCost(path='classifier', kind='Dense', output=(10,), params=650, cost=Cost(macs=640, flops=1290))
     """
+    require(isinstance(model, nn.Module), "model", model, "a Linen module, such as `create_model` returns")
     height, width, channels = image_shape(input_shape)
     rows: list[LayerCost] = []  # of every trace of a layer: nn.scan traces its body several times
 

@@ -124,6 +124,12 @@ def test_a_layer_that_is_repeated_nobody_knows_how_often_is_named():
     assert count(Loop(), (16, 16, 8)).unknown == ("Conv_0",)
 
 
+@pytest.mark.parametrize("model", ["resnet20", None, Conv])
+def test_what_is_no_network_is_refused(model):
+    with pytest.raises(UserError, match=r"`model`=.*: it must be a Linen module"):
+        count(model, (32, 32, 3))
+
+
 @pytest.mark.parametrize(
     "shape", [(1, 32, 32, 3), (32, 32), (0, 32, 3), (32, -1, 3), (32.0, 32, 3), ("32", "32", "3"), 32, None, "332"]
 )
