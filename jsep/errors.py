@@ -120,7 +120,8 @@ def _described(hint: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_described, inner))
     if origin is Literal:
-        return " or ".join(map(str, inner))
+        *others, last = map(str, inner)
+        return f"{', '.join(others)} or {last}" if others else last
     if origin is tuple:
         what = "whole numbers" if inner[0] is int else "numbers" if inner[0] is float else "texts"
         return f"a tuple of {what}" if Ellipsis in inner else f"{len(inner)} {what}"

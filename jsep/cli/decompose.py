@@ -63,12 +63,9 @@ def decompose(
         seed: Seed of the choice of images and windows.
         out: The new run folder.
     """
-    require(sweeps >= 1, "sweeps", sweeps, "at least 1")
-    require(points >= 1, "points", points, "at least 1")
     require(recalibrate >= 0, "recalibrate", recalibrate, "at least 0")
-    require(seed >= 0, "seed", seed, "at least 0")
-    source = TrainedRun.open(run, checkpoint, **given(data=data, data_dir=data_dir))
     options = Options(method, sweeps, symmetric, relu, points, seed)
+    source = TrainedRun.open(run, checkpoint, **given(data=data, data_dir=data_dir))
     chosen = source.plan(options, layers, plan)
     if write_plan:
         save_plan(chosen, write_plan)

@@ -17,7 +17,7 @@ from jsep.compress import solve
 from jsep.compress.moments import Accumulator, Moments
 from jsep.compress.plan import Method, Site
 from jsep.costs import CostTable, count
-from jsep.errors import UserError, require_types
+from jsep.errors import UserError, require, require_types
 from jsep.layers import BatchNorm, Conv
 from jsep.layers.watch import Answer, path_of, watch
 from jsep.models.factored import Factor, Factored
@@ -52,6 +52,9 @@ class Options:
 
     def __post_init__(self) -> None:
         require_types(self)
+        for name, least in (("sweeps", 1), ("points", 1), ("seed", 0)):
+            value = getattr(self, name)
+            require(value >= least, name, value, f"at least {least}")
 
 
 class Fit(NamedTuple):

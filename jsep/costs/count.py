@@ -5,7 +5,9 @@ not depend on how an operation is lowered. Multiply-accumulates on padding are c
 for PyTorch do; XLA's own FLOP count leaves them out.
 """
 
+import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
@@ -14,10 +16,15 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+from jax.extend import core
 
 from jsep import layers
+from jsep.errors import require
 from jsep.layers.watch import Answer, path_of, watch
 from jsep.ops.geometry import axes, pair
+from jsep.trees import flatten
 
 Shape = tuple[int, ...]
 
@@ -46,7 +53,8 @@ class LayerCost:
         kind: name of the layer's class.
         output: shape of its output, without the batch axis.
         params: number of its trainable parameters; 0 when the layer has been called before.
-        cost: its arithmetic for one image; None for a layer with parameters whose class has no rule in this module.
+        cost: its arithmetic for one image; None for a layer with parameters whose class has no rule in this module, and
+            for a layer inside of a `while` loop.
     """
 
     path: str
@@ -91,7 +99,8 @@ def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTabl
     """Count the parameters and the arithmetic of every layer of a network for one image.
 
     Works for any Linen module that consists of jsep's layers, `nn.Conv`, `nn.Dense` and `nn.BatchNorm`. A layer that is
-    called twice counts its parameters once and its arithmetic twice.
+    called twice counts its parameters once and its arithmetic twice, and one inside of `nn.scan` counts its arithmetic
+    for every step.
 
     Args:
         model: the network.
@@ -101,14 +110,18 @@ def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTabl
     Returns:
         The layers with their costs.
 
+    Raises:
+        UserError: `input_shape` is not that of an image, or the network does not take it.
+
     >>> table = count(create_model("regular_cnn"), (32, 32, 3))
     >>> table.params, table.macs, table.flops
     (5154890, 2911937152, 5825967818)
     >>> table.rows[-1]
     LayerCost(path='classifier', kind='Dense', output=(10,), params=650, cost=Cost(macs=640, flops=1290))
     """
-    rows: list[LayerCost] = []
-    seen: set[str] = set()
+    require(isinstance(model, nn.Module), "model", model, "a Linen module, such as `create_model` returns")
+    height, width, channels = image_shape(input_shape)
+    rows: list[LayerCost] = []  # of every trace of a layer: nn.scan traces its body several times
 
     def record(layer: nn.Module, call: Answer, *args: Any, **kwargs: Any) -> Any:
         before = len(rows)
@@ -119,18 +132,65 @@ def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTabl
         if known and len(rows) > before:  # cheaper layers stood in for this one, see `jsep.models.factored`
             return y
         if known or own:
-            path, output = path_of(layer), tuple(jax.tree.leaves(y)[0].shape[1:])
+            (first, *others), tree = jax.tree.flatten(y)
+            output = tuple(first.shape[1:])
             paid = rule(layer, tuple(args[0].shape), (1, *output), own) if known else None
-            rows.append(LayerCost(path, type(layer).__name__, output, 0 if path in seen else own, paid))
-            seen.add(path)
+            # the name stays in the program, where loops say how often it is computed
+            y = tree.unflatten([checkpoint_name(first, f"{_ROW}{len(rows)}"), *others])
+            rows.append(LayerCost(path_of(layer), type(layer).__name__, output, own, paid))
         return y
 
     def evaluate(x: jax.Array) -> Any:
         with watch(record):
             return model.init(jax.random.key(0), x, **call)
 
-    jax.eval_shape(evaluate, jax.ShapeDtypeStruct((1, *input_shape), jnp.float32))
-    return CostTable(tuple(rows))
+    x = jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32)
+    program, variables = jax.make_jaxpr(evaluate, return_shape=True)(x)
+    params = _params_by_layer(variables)
+    counted = []
+    for at, elements in sorted(_computed(program.jaxpr, 1).items()):
+        row = rows[at]
+        times, one = elements // max(1, math.prod(row.output)), row.cost  # in loops, or on several parts of the image
+        paid = Cost(one.macs * times, one.flops * times) if one and times else None
+        counted.append(dataclasses.replace(row, params=params.pop(row.path, 0), cost=paid))
+    return CostTable(tuple(counted))
+
+
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return height, width and channels of an image.
+
+    Raises:
+        UserError: these are not three whole numbers of at least 1, such as with a batch axis in front.
+    """
+    whole = isinstance(shape, Sequence) and all(isinstance(side, int | np.integer) and side >= 1 for side in shape)
+    require(whole and len(shape) == 3, "input_shape", shape, "height, width and channels, each at least 1")
+    height, width, channels = map(int, shape)
+    return height, width, channels
+
+
+_ROW = "jsep.costs row "  # before the number of a row, in the name of a layer's output
+
+
+def _computed(program: Any, steps: int) -> dict[int, int]:
+    """Return how many elements of each row a program computes: 0 inside of a `while`, whose steps nobody knows."""
+    found: Counter[int] = Counter()
+    for equation in program.eqns:
+        name = equation.params.get("name", "") if equation.primitive.name == "name" else ""
+        if name.startswith(_ROW):
+            found[int(name.removeprefix(_ROW))] += steps * equation.outvars[0].aval.size
+        inside = {"scan": equation.params.get("length"), "while": 0}.get(equation.primitive.name, 1)
+        for inner in core.jaxprs_in_params(equation.params):
+            found.update(_computed(inner, steps * inside))
+    return found
+
+
+def _params_by_layer(variables: Any) -> dict[str, int]:
+    """Return the number of parameters that each layer owns itself, by its path."""
+    found: dict[str, int] = {}
+    for path, leaf in flatten(variables.get("params", {})).items():
+        layer = path.rpartition("/")[0]
+        found[layer] = found.get(layer, 0) + math.prod(leaf.shape)
+    return found
 
 
 @singledispatch

@@ -19,6 +19,7 @@ from jax.extend import core
 from jaxtyping import Bool, Int
 
 from jsep import layers
+from jsep.costs.count import image_shape
 from jsep.layers.rolling import rolling_windows
 from jsep.layers.watch import Answer, watch
 from jsep.ops.geometry import Pair, pair
@@ -106,7 +107,7 @@ class _Widening:
 
 def _trace(model: nn.Module, input_shape: Sequence[int]) -> tuple[Any, list[str], list[Any]]:
     """Return the network's program with marks in place of layers, the names of its stages, and their last variables."""
-    x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *image_shape(input_shape)), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
     names: list[str] = []

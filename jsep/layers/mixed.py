@@ -9,6 +9,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep.layers.conv import DepthwiseConv, PointwiseConv
+from jsep.ops.geometry import Padding
 
 
 def _splits(channels: int, parts: int) -> list[int]:
@@ -29,17 +30,19 @@ class MixedDepthwiseConv(nn.Module):
     Attributes:
         kernel_sizes: kernel size of each part of the channels; one is the plain depthwise convolution.
         strides: stride in both dimensions.
+        padding: see `Conv`.
         dtype: dtype of the computation.
     """
 
     kernel_sizes: Sequence[int]
     strides: int = 1
+    padding: Padding = "TORCH"
     dtype: Dtype | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
         found = [
-            DepthwiseConv(size, self.strides, use_bias=False, dtype=self.dtype, name=f"part{i}")(part)
+            DepthwiseConv(size, self.strides, self.padding, use_bias=False, dtype=self.dtype, name=f"part{i}")(part)
             for i, (size, part) in enumerate(zip(self.kernel_sizes, _apart(x, len(self.kernel_sizes)), strict=True), 1)
         ]
         return jnp.concatenate(found, -1)

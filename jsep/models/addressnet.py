@@ -14,10 +14,11 @@ from jaxtyping import Array, Float
 from jsep import ops
 from jsep.errors import UserError
 from jsep.layers import AvgPool, Conv, MaxPool
-from jsep.models.network import Network, Output
+from jsep.models.network import Network, Output, floored
 from jsep.models.registry import option
 from jsep.models.stage import Stage
 
+STEM = 24  # features of the first convolution for large images
 _he = nn.initializers.he_normal()
 
 
@@ -99,6 +100,12 @@ class AddressNetImageNet(Network):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
         """Return logits; with `features` also each stage by name."""
+        widths = [floored(base, self.width) for base in (240, 480, 960)]
+        if STEM % self.groups or any(w % self.groups or w // 4 % self.groups or w // 4 % 4 for w in widths):
+            raise UserError(
+                f"options width={self.width} groups={self.groups}: the groups must divide {STEM} and a quarter of the "
+                f"features of each stage ({', '.join(map(str, widths))}), and these quarters must be multiples of 4"
+            )
         conv_norm = partial(self.conv_norm, train=train)
         common: dict[str, Any] = {"use_bias": False, "kernel_init": _he, "dtype": self.dtype}
 
@@ -107,7 +114,8 @@ class AddressNetImageNet(Network):
             y = conv_norm(x, Conv(middle, 1, groups=groups, name=f"{name}_conv1", **common), nn.relu)
             y = ops.channel_shift(y, middle // (2 * self.groups))
             y = ops.address_shift(y, mode=self.shift)
-            y = AvgPool(2, name=f"{name}_branch_pool")(y) if down else y
+            # at an odd size the last windows hold one row or column less, like those of the other branch
+            y = AvgPool(2, padding="SAME", count_padding=False, name=f"{name}_branch_pool")(y) if down else y
             kept = width - x.shape[-1] if down else width
             y = conv_norm(y, Conv(kept, 1, groups=self.groups, name=f"{name}_conv2", **common))
             if down:
@@ -115,12 +123,12 @@ class AddressNetImageNet(Network):
                 return nn.relu(jnp.concatenate([pooled, y], -1))
             return nn.relu(x + y)
 
-        x = conv_norm(x, Conv(24, 3, 2, name="stem", **common), nn.relu)
+        x = conv_norm(x, Conv(STEM, 3, 2, name="stem", **common), nn.relu)
         x = MaxPool(3, 2, padding=1, name="stem_pool")(x)
         stages = {}
-        for stage, (base, units) in enumerate(((240, 4), (480, 8), (960, 4)), start=2):
+        for stage, (width, units) in enumerate(zip(widths, (4, 8, 4), strict=True), start=2):
             for i in range(1, units + 1):
                 first = stage == 2 and i == 1
-                x = unit(x, int(base * self.width), i == 1, 1 if first else self.groups, f"stage{stage}_unit{i}")
+                x = unit(x, width, i == 1, 1 if first else self.groups, f"stage{stage}_unit{i}")
             stages[f"stage{stage}"] = Stage(x, 2 ** (stage + 1))
         return self.classified(x, stages, train=train, features=features)

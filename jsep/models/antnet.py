@@ -37,7 +37,7 @@ class ANTNet(Network):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
         """Return logits; with `features` also each stage by name."""
-        if scaled(STAGES[0][1], self.width) % self.groups:
+        if any(scaled(base, self.width) % self.groups for base in (32, *(row[1] for row in STAGES))):
             raise UserError(f"option groups={self.groups}: it must divide all features, as 1, 2, 4 and 8 do")
         conv_norm = partial(self.conv_norm, train=train)
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}

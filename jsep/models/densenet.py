@@ -25,7 +25,7 @@ from jsep.layers import (
     spatial_conv,
 )
 from jsep.models.network import Network, Output
-from jsep.models.registry import CountOrNone, Rate, option
+from jsep.models.registry import CountOrNone, Fraction, Rate, option
 from jsep.models.stage import Stage
 
 BLOCKS, PRE_ACTIVATION = 3, "BN-ReLU-Conv"
@@ -59,7 +59,7 @@ class DenseNet(Network):
     growth: int = option(12)
     stem: CountOrNone = option(0)
     bottleneck: bool = option(False)
-    compression: float = option(1.0)
+    compression: Fraction = option(1.0)
     order: str = option("")
     dropout: Rate = option(0.0)
     conv: SpatialKind = option("dense")
@@ -127,6 +127,9 @@ class DenseNet(Network):
                 name = f"transition{block}"
                 x = attention(x, ("trans",), name)
                 kept = math.floor(self.compression * x.shape[-1])
+                if not kept:
+                    sentence = f"it leaves none of {x.shape[-1]} maps; choose a larger one"
+                    raise UserError(f"option compression={self.compression}: {sentence}")
                 x = nn.relu(self.norm(f"{name}_norm")(x, train=train))
                 x = dropped(PointwiseConv(kept, name=name, **common)(x), name)
                 x = AvgPool(2, name=f"{name}_pool")(x)

@@ -13,7 +13,7 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.errors import UserError
+from jsep.errors import UserError, require
 from jsep.layers import Conv, PointwiseConv, SeparableConv, call_conv, path_of, watch
 from jsep.models.registry import create_model
 from jsep.models.stage import Stage
@@ -55,6 +55,7 @@ class Factor:
         Raises:
             UserError: the text does not describe one.
         """
+        require(isinstance(text, str), "text", text, "a replacement such as conv1=separable")
         path, _, what = text.partition("=")
         what, plus, bias = what.partition("+")
         kind, colon, rank = what.partition(":")

@@ -5,7 +5,7 @@ epsilon 0.001) and ReLU follow every convolution. The auxiliary head is left out
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jsep.layers import AvgPool, Conv, MaxPool
 from jsep.models.network import Network, Output
-from jsep.models.registry import Rate, option
+from jsep.models.registry import Fraction, Rate, option
 from jsep.models.stage import Stage
 
 # (features, kernel size, stride, padding) of a convolution
@@ -39,11 +39,14 @@ class InceptionV3(Network):
 
     Attributes:
         dropout: rate in front of the classifier.
+        padding: "TORCH" counts padding in average pools as zeros, "SAME" leaves it out of the mean, as TensorFlow and
+            Keras do. Nothing else is padded differently.
+        epsilon: number that batch norms add to the variance.
     """
 
     dropout: Rate = option(0.5)
-
-    norm_epsilon: ClassVar[float] = 1e-3
+    padding: Literal["TORCH", "SAME"] = option("TORCH")
+    epsilon: Fraction = option(1e-3)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -62,7 +65,8 @@ class InceptionV3(Network):
             )
 
         def pooled(x: Array, width: int, name: str) -> Array:
-            return chain(AvgPool(3, 1, padding=1, name=f"{name}_pool")(x), [_same(width)], f"{name}_pooled")
+            pool = AvgPool(3, 1, padding=1, count_padding=self.padding == "TORCH", name=f"{name}_pool")
+            return chain(pool(x), [_same(width)], f"{name}_pooled")
 
         def halved(x: Array, name: str) -> Array:
             return MaxPool(3, 2, name=f"{name}_pool")(x)

@@ -4,7 +4,7 @@ Paper: Tan and Le, arXiv 1907.09595, Figure 4. The tables are timm's, whose MACs
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -20,7 +20,7 @@ from jsep.layers import (
 )
 from jsep.models.mobilenet_v2 import scaled
 from jsep.models.network import Network, Output
-from jsep.models.registry import Rate, option
+from jsep.models.registry import Fraction, Rate, option
 from jsep.models.stage import Stage
 
 
@@ -72,6 +72,8 @@ class MixNet(Network):
             stage.
         dropout: rate in front of the classifier.
         stochastic_depth: probability that the branch of the last block is left out in training.
+        padding: "TORCH" pads as PyTorch does, "SAME" as TensorFlow and Keras do.
+        epsilon: number that batch norms add to the variance; 1e-3 in TensorFlow and Keras.
     """
 
     size: Literal["s", "m", "l"] = option("s")
@@ -79,6 +81,8 @@ class MixNet(Network):
     input: Literal["imagenet", "cifar"] = option("imagenet")
     dropout: Rate = option(0.2)
     stochastic_depth: Rate = option(0.0)
+    padding: Literal["TORCH", "SAME"] = option("TORCH")
+    epsilon: Fraction = option(1e-5)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -92,7 +96,8 @@ class MixNet(Network):
                 expanded = row.expansion * x.shape[-1]
                 expand = SplitPointwiseConv(expanded, row.expand_parts, self.dtype, name=f"{name}_expand")
                 y = conv_norm(y, expand, act)
-            y = conv_norm(y, MixedDepthwiseConv(row.kernels, stride, self.dtype, name=f"{name}_depthwise"), act)
+            depthwise: dict[str, Any] = {"padding": self.padding, "dtype": self.dtype, "name": f"{name}_depthwise"}
+            y = conv_norm(y, MixedDepthwiseConv(row.kernels, stride, **depthwise), act)
             if row.se_divisor:
                 hidden = x.shape[-1] // row.se_divisor
                 y = SqueezeExcite(hidden=hidden, act=nn.silu, dtype=self.dtype, name=f"{name}_se")(y)
@@ -106,7 +111,7 @@ class MixNet(Network):
         rows, stem, multiplier = SIZES[self.size]
         multiplier *= self.width
         total = 2 if imagenet else 1
-        conv = Conv(scaled(stem, multiplier), 3, total, use_bias=False, dtype=self.dtype, name="stem")
+        conv = Conv(scaled(stem, multiplier), 3, total, self.padding, use_bias=False, dtype=self.dtype, name="stem")
         x = conv_norm(x, conv, nn.relu)
         rates = growing_rates(self.stochastic_depth, sum(row.blocks for kinds in rows for row in kinds))
         stages = {}

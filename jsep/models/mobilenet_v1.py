@@ -12,13 +12,13 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jsep.layers import Conv, DepthwiseConv, DiCE, GroupSum, PointwiseConv, groups_of
-from jsep.models.network import Network, Output
-from jsep.models.registry import option
+from jsep.models.network import Network, Output, floored
+from jsep.models.registry import Fraction, option
 from jsep.models.stage import Stage
 
 # features, stride of the first block, and number of blocks: Table 1 from its second row on
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 2, 6), (1024, 2, 2))
-ACTIVATIONS = {"relu": nn.relu, "relu6": nn.relu6}
+ACTIVATIONS = {"relu": nn.relu, "relu6": nn.relu6, "leaky_relu": partial(nn.leaky_relu, negative_slope=0.1)}
 
 
 class MobileNetV1(Network):
@@ -27,7 +27,7 @@ class MobileNetV1(Network):
     Attributes:
         width: multiplier of the features of all layers.
         input: "imagenet" has a stem of stride 2, "cifar" one of stride 1 for 32x32 images.
-        act: activation behind each batch norm.
+        act: activation behind each batch norm; "leaky_relu" has a slope of 0.1 below zero, as in RetinaFace.
         padding: padding of the 3x3 convolutions: PyTorch's, or SAME as in TF-slim and Keras.
         shallow: leave out the five blocks of 512 features and stride 1.
         conv: what a block is: "separable" (the paper's: a depthwise and a pointwise convolution, each with batch norm
@@ -36,15 +36,17 @@ class MobileNetV1(Network):
             (a DiCE unit).
         sharing: input channels in a group of "wksc_separable". Where it does not divide the channels, the block is
             "separable", and a warning says so.
+        epsilon: number that batch norms add to the variance, outside of DiCE units; 1e-3 in TF-slim and Keras.
     """
 
     width: float = option(1.0)
     input: Literal["imagenet", "cifar"] = option("imagenet")
-    act: Literal["relu", "relu6"] = option("relu")
+    act: Literal["relu", "relu6", "leaky_relu"] = option("relu")
     padding: Literal["TORCH", "SAME"] = option("TORCH")
     shallow: bool = option(False)
     conv: Literal["separable", "wksc_separable", "dense", "dice"] = option("separable")
     sharing: int = option(4)
+    epsilon: Fraction = option(1e-5)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -63,10 +65,10 @@ class MobileNetV1(Network):
             return conv_norm(x, PointwiseConv(width, name=f"{name}_pointwise", **common))
 
         stem_stride = 2 if self.input == "imagenet" else 1
-        x = conv_norm(x, Conv(int(32 * self.width), 3, stem_stride, self.padding, name="stem", **common))
+        x = conv_norm(x, Conv(floored(32, self.width), 3, stem_stride, self.padding, name="stem", **common))
         stages = {}
         for stage, (base, first_stride, blocks) in enumerate(STAGES, start=1):
             for i in range(1, 2 if self.shallow and base == 512 else blocks + 1):
-                x = block(x, int(base * self.width), first_stride if i == 1 else 1, f"stage{stage}_block{i}")
+                x = block(x, floored(base, self.width), first_stride if i == 1 else 1, f"stage{stage}_block{i}")
             stages[f"stage{stage}"] = Stage(x, stem_stride * 2 ** (stage - 1))
         return self.classified(x, stages, train=train, features=features)

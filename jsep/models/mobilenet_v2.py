@@ -21,7 +21,7 @@ from jsep.layers import (
     growing_rates,
 )
 from jsep.models.network import Network, Output
-from jsep.models.registry import Rate, option
+from jsep.models.registry import Fraction, Rate, option
 from jsep.models.stage import Stage
 
 # expansion, features, blocks, and stride of the first block: Table 2 from its second row on
@@ -55,6 +55,8 @@ class MobileNetV2(Network):
             3), or by the paper's formula.
         dropout: rate in front of the classifier.
         stochastic_depth: probability that the branch of the last block is left out in training.
+        padding: "TORCH" pads as PyTorch does, "SAME" as TensorFlow and Keras do.
+        epsilon: number that batch norms add to the variance; 1e-3 in TensorFlow and Keras.
     """
 
     width: float = option(1.0)
@@ -65,6 +67,8 @@ class MobileNetV2(Network):
     eca_kernels: Literal["released", "formula"] = option("released")
     dropout: Rate = option(0.2)
     stochastic_depth: Rate = option(0.0)
+    padding: Literal["TORCH", "SAME"] = option("TORCH")
+    epsilon: Fraction = option(1e-5)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -82,7 +86,7 @@ class MobileNetV2(Network):
             y = x
             if expansion > 1:
                 y = conv_norm(y, PointwiseConv(expansion * x.shape[-1], name=f"{name}_expand", **common), nn.relu6)
-            y = conv_norm(y, DepthwiseConv(3, stride, name=f"{name}_depthwise", **common), nn.relu6)
+            y = conv_norm(y, DepthwiseConv(3, stride, self.padding, name=f"{name}_depthwise", **common), nn.relu6)
             y = attention(conv_norm(y, PointwiseConv(width, name=f"{name}_project", **common)), name)
             rate = next(rates)
             if x.shape != y.shape:
@@ -91,7 +95,7 @@ class MobileNetV2(Network):
 
         imagenet = self.input == "imagenet"
         total = 2 if imagenet else 1
-        x = conv_norm(x, Conv(scaled(32, self.width), 3, total, name="stem", **common), nn.relu6)
+        x = conv_norm(x, Conv(scaled(32, self.width), 3, total, self.padding, name="stem", **common), nn.relu6)
         rates = growing_rates(self.stochastic_depth, sum(row[2] for row in STAGES))
         stages = {}
         for stage, (expansion, base, blocks, first) in enumerate(STAGES, start=1):

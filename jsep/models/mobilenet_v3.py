@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jsep.layers import Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv, SqueezeExcite, StochasticDepth, growing_rates
 from jsep.models.mobilenet_v2 import scaled
 from jsep.models.network import Network, Output
-from jsep.models.registry import Rate, option
+from jsep.models.registry import Fraction, Rate, option
 from jsep.models.stage import Stage
 
 
@@ -72,11 +72,14 @@ class MobileNetV3(Network):
 
     Attributes:
         size: large or small.
-        width: multiplier of the features of all layers; of the last dense layer only if it is above 1.
+        width: multiplier of the features of all layers; of the stem only from 0.75 on, and of the last dense layer
+            only above 1.
         input: "imagenet" has a stem of stride 2; "cifar", for 32x32 images, has stride 1 in the stem and in the first
             block of stride 2.
         dropout: rate in front of the classifier.
         stochastic_depth: probability that the branch of the last block is left out in training.
+        padding: "TORCH" pads as PyTorch does, "SAME" as TensorFlow and Keras do.
+        epsilon: number that batch norms add to the variance; 1e-5 in timm's networks without "tf_".
     """
 
     size: Literal["large", "small"] = option("large")
@@ -84,9 +87,10 @@ class MobileNetV3(Network):
     input: Literal["imagenet", "cifar"] = option("imagenet")
     dropout: Rate = option(0.2)
     stochastic_depth: Rate = option(0.0)
+    padding: Literal["TORCH", "SAME"] = option("TORCH")
+    epsilon: Fraction = option(1e-3)
 
     norm_momentum: ClassVar[float] = 0.99
-    norm_epsilon: ClassVar[float] = 1e-3
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -100,7 +104,7 @@ class MobileNetV3(Network):
             y = x
             if expanded != x.shape[-1]:
                 y = conv_norm(y, PointwiseConv(expanded, name=f"{name}_expand", **common), act)
-            y = conv_norm(y, DepthwiseConv(row.kernel, stride, name=f"{name}_depthwise", **common), act)
+            y = conv_norm(y, DepthwiseConv(row.kernel, stride, self.padding, name=f"{name}_depthwise", **common), act)
             if row.squeeze:
                 gate: dict[str, Any] = {"hidden": scaled(expanded // 4, 1.0), "gate": nn.hard_sigmoid}
                 y = SqueezeExcite(**gate, dtype=self.dtype, name=f"{name}_se")(y)
@@ -113,7 +117,8 @@ class MobileNetV3(Network):
         imagenet = self.input == "imagenet"
         rows = LARGE if self.size == "large" else SMALL
         total = 2 if imagenet else 1
-        x = conv_norm(x, Conv(scaled(STEM, self.width), 3, total, name="stem", **common), nn.hard_swish)
+        stem = scaled(STEM, self.width if self.width >= 0.75 else 1.0)  # timm and Keras leave it alone
+        x = conv_norm(x, Conv(stem, 3, total, self.padding, name="stem", **common), nn.hard_swish)
         keep_size = not imagenet
         rates = growing_rates(self.stochastic_depth, len(rows))
         stages, base = {}, STEM
@@ -124,7 +129,7 @@ class MobileNetV3(Network):
             total *= stride
             x, base = block(x, row, base, stride, f"stage{stage}_block{number}"), row.features
             stages[f"stage{stage}"] = Stage(x, total)
-        x = conv_norm(x, PointwiseConv(6 * x.shape[-1], name="head", **common), nn.hard_swish)
+        x = conv_norm(x, PointwiseConv(scaled(6 * base, self.width), name="head", **common), nn.hard_swish)
         x = GlobalAvgPool(name="pool")(x)
         hidden = scaled(HEAD[self.size], max(1.0, self.width))
         x = nn.hard_swish(nn.Dense(hidden, dtype=self.dtype, name="dense")(x))

@@ -64,7 +64,8 @@ class PyramidNet(Network):
                 norm = f"{name}_norm" if last else f"{name}_conv{i + 1}_norm"
                 y = self.conv_norm(y, conv, None if last else nn.relu, norm=norm, train=train)
             if stride > 1:
-                x = AvgPool(2, name=f"{name}_shortcut_pool")(x)
+                # at an odd size the last windows hold one row or column less, as with ceil_mode in PyTorch
+                x = AvgPool(2, padding="SAME", count_padding=False, name=f"{name}_shortcut_pool")(x)
             return y + jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
 
         x = self.conv_norm(x, Conv(STEM, 3, use_bias=False, name="stem", **common), train=train)

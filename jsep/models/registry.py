@@ -5,17 +5,36 @@ import dataclasses
 import fnmatch
 import importlib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-from jsep.errors import UserError, nearest
+from jsep.errors import UserError, nearest, require
 
 if typing.TYPE_CHECKING:
     import flax.linen as nn
 
 Certainty = Literal["certain", "third-party", "reconstructed"]
-Rate = Annotated[float, "at least 0 and less than 1"]  # of dropout
-CountOrNone = Annotated[int, "a whole number, 0 for none"]
+
+
+class Rule(NamedTuple):
+    """Which numbers an option takes: the annotation of its field is `Annotated[int, Rule(...)]`, or with float.
+
+    Attributes:
+        sentence: the rule in words, behind "it must be".
+        allows: the rule as a test.
+    """
+
+    sentence: str
+    allows: Callable[[float], bool]
+
+
+# the upper bounds stop slips of the keyboard before they fill the memory or take hours to trace
+_COUNT = Rule("a whole number, at least 1 and at most 10,000", lambda value: 1 <= value <= 10_000)
+_SIZE = Rule("a number greater than 0 and at most 100", lambda value: 0 < value <= 100)
+_CLASSES = Rule("a whole number, at least 1 and at most 10,000,000", lambda value: 1 <= value <= 10_000_000)
+Rate = Annotated[float, Rule("a number, at least 0 and less than 1", lambda value: 0 <= value < 1)]  # of dropout
+Fraction = Annotated[float, Rule("a number greater than 0 and at most 1", lambda value: 0 < value <= 1)]
+CountOrNone = Annotated[int, Rule("a whole number, 0 for none and at most 10,000", lambda value: 0 <= value <= 10_000)]
 
 
 class Images(NamedTuple):
@@ -93,7 +112,8 @@ _registry: dict[str, ModelInfo] = {}
 def option(default: object) -> Any:
     """Declare a field of a network as an option that users set by name, with its default.
 
-    Its annotation says which values are allowed: a Literal, bool, int (at least 1), float (greater than 0), or str.
+    Its annotation says which values are allowed: a Literal, bool, int (at least 1), float (greater than 0), str, or a
+    number with a `Rule` of its own.
     """
     return dataclasses.field(default=default, metadata={"option": True})
 
@@ -153,6 +173,7 @@ def list_models(pattern: str = "*") -> list[str]:
     >>> list_models("*separable*")
     ['keras_separable_cnn', 'separable_cnn']
     """
+    require(isinstance(pattern, str), "pattern", pattern, "a text such as 'mobilenet*'")
     return fnmatch.filter(sorted(_registry), pattern)
 
 
@@ -166,6 +187,7 @@ def model_info(name: str) -> ModelInfo:
     Raises:
         UserError: no network has this name; the message suggests the nearest ones.
     """
+    require(isinstance(name, str), "name", name, "the registered name of a network, see `list_models`")
     if name not in _registry:
         raise UserError(f"There is no model {name!r}; {nearest(name, _registry)}")
     return _registry[name]
@@ -197,6 +219,8 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
         if key in types:
             _check_option(key, value, types[key])
     classes = info.num_classes if num_classes is None else num_classes
+    require(_is_whole(classes) and _CLASSES.allows(classes), "num_classes", classes, _CLASSES.sentence)
+    _check_dtype(options.get("dtype"))
     return info.network_class()(num_classes=classes, **{**info.fixed, **options})
 
 
@@ -209,14 +233,16 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: an item is not of the form name=value.
     """
+    require(not isinstance(items, str) and isinstance(items, Iterable), "options", items, "a list of words name=value")
     pairs = {}
     for item in items:
+        require(isinstance(item, str), "options", item, "a word name=value, such as width=0.25")
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise UserError(f"`options`={item}: write it as name=value, such as width=0.25")
         try:
             pairs[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # no literal, or too deep a one
             pairs[key] = value
     return pairs
 
@@ -230,24 +256,36 @@ def format_options(options: Mapping[str, object]) -> str:
     return " ".join(f"{key}={value}" for key, value in options.items())
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _check_option(key: str, value: Any, kind: Any) -> None:
     # options are not flags (--options width=0.25 sets one), so messages hold them without backticks
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    number = whole or isinstance(value, float)
+    number, *rules = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
-        allowed, what = value in choices, " or ".join(map(str, choices))
+        allowed = any(type(value) is type(choice) and value == choice for choice in choices)
+        what = " or ".join(map(str, choices))
     elif kind is bool:
         allowed, what = isinstance(value, bool), "True or False"
-    elif kind is int:
-        allowed, what = whole and value >= 1, "a whole number, at least 1"
-    elif kind is float:
-        allowed, what = number and value > 0, "a number greater than 0"
-    elif kind == CountOrNone:
-        allowed, what = whole and value >= 0, typing.get_args(kind)[1]
-    elif kind == Rate:
-        allowed, what = number and 0 <= value < 1, typing.get_args(kind)[1]
+    elif kind is str:
+        allowed, what = isinstance(value, str), "a text"
+    elif number in (int, float):
+        rule = rules[0] if rules else {int: _COUNT, float: _SIZE}[number]
+        typed = _is_whole(value) or (number is float and isinstance(value, float))
+        allowed, what = typed and rule.allows(value), rule.sentence
     else:
         return
     if not allowed:
         raise UserError(f"option {key}={value}: it must be {what}")
+
+
+def _check_dtype(dtype: Any) -> None:
+    import jax.numpy as jnp
+
+    try:
+        floating = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        floating = False
+    require(floating, "dtype", dtype, "a floating-point type such as bfloat16")

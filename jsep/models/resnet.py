@@ -22,7 +22,7 @@ from jsep.layers import (
     growing_rates,
     spatial_conv,
 )
-from jsep.models.network import Network, Output
+from jsep.models.network import Network, Output, floored
 from jsep.models.registry import Rate, option
 from jsep.models.stage import Stage
 
@@ -103,13 +103,13 @@ class ResNet(Network):
         imagenet = self.input == "imagenet"
         kernel, stride = (7, 2) if imagenet else (3, 1)
         stem: dict[str, Any] = {"use_bias": False, "kernel_init": _he, "dtype": self.dtype, "name": "stem"}
-        x = conv_norm(x, Conv(int(64 * self.width), kernel, stride, **stem), nn.relu)
+        x = conv_norm(x, Conv(floored(64, self.width), kernel, stride, **stem), nn.relu)
         if imagenet:
             x = MaxPool(3, 2, padding=1, name="stem_pool")(x)
         stages = {}
         for stage, (base, repeats, eca_kernel) in enumerate(zip(WIDTHS, blocks, eca_kernels, strict=True), start=1):
             for i in range(1, repeats + 1):
                 stride = 2 if stage > 1 and i == 1 else 1
-                x = block(x, int(base * self.width), stride, eca_kernel, f"stage{stage}_block{i}")
+                x = block(x, floored(base, self.width), stride, eca_kernel, f"stage{stage}_block{i}")
             stages[f"stage{stage}"] = Stage(x, (4 if imagenet else 1) * 2 ** (stage - 1))
         return self.classified(x, stages, train=train, features=features)

@@ -8,7 +8,6 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.errors import UserError
 from jsep.layers import (
     BatchNorm,
     Conv,
@@ -19,7 +18,7 @@ from jsep.layers import (
     keras_glorot_depthwise,
 )
 from jsep.models.network import Network, Output
-from jsep.models.registry import option
+from jsep.models.registry import Rate, option
 from jsep.models.stage import Stage
 from jsep.ops.geometry import Padding
 
@@ -53,13 +52,11 @@ class SeparableCNN(Network):
     separable: tuple[int, ...] = ()
     num_classes: int = 10
     width: float = option(1.0)
-    momentum: float = option(0.99)
+    momentum: Rate = option(0.99)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
         """Return logits; with `features` also each stage by name."""
-        if min(x.shape[1:3]) < 8:
-            raise UserError(f"This network needs images of at least 8x8, not {x.shape[1]}x{x.shape[2]}")
         stages = {}
         for stage, base in enumerate((512, 256, 128), start=1):
             width = max(1, round(base * self.width))
@@ -93,8 +90,6 @@ class KerasSeparableCNN(Network):
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
         """Return logits; with `features` also each stage by name."""
-        if min(x.shape[1:3]) < 32:
-            raise UserError(f"This network needs images of at least 32x32, not {x.shape[1]}x{x.shape[2]}")
         stages = {}
         for i, base in enumerate((32, 64, 64, 128, 64, 128), start=1):
             width = max(1, round(base * self.width))

@@ -10,7 +10,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jsep.layers import Conv, MaxPool, SpatialKind, spatial_conv
-from jsep.models.network import Network, Output
+from jsep.models.network import Network, Output, floored
 from jsep.models.registry import option
 from jsep.models.stage import Stage
 
@@ -38,7 +38,7 @@ class VGG(Network):
         stages = {}
         for stage, (base, convolutions) in enumerate(STAGES, start=1):
             for i in range(1, convolutions + 1):
-                width, name = int(base * self.width), f"stage{stage}_conv{i}"
+                width, name = floored(base, self.width), f"stage{stage}_conv{i}"
                 if stage == i == 1:  # the three colours share nothing
                     conv: nn.Module = Conv(width, 3, use_bias=False, dtype=self.dtype, name=name)
                 else:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jsep.layers import Conv, DepthwiseConv, GlobalAvgPool, MaxPool, PointwiseConv
 from jsep.models.network import Network, Output
-from jsep.models.registry import Rate, option
+from jsep.models.registry import Fraction, Rate, option
 from jsep.models.stage import Stage
 
 ENTRY = (128, 256, 728)
@@ -31,6 +31,7 @@ class Xception(Network):
         dropout: rate in front of the classifier.
         input: "imagenet" has a stem of stride 2 without padding, "cifar" one of stride 1 with padding for 32x32 images.
         padding: padding of the max pools: PyTorch's (one position on each side), or SAME as in Keras.
+        epsilon: number that batch norms add to the variance; 1e-3 in Keras.
     """
 
     residual: bool = option(True)
@@ -39,6 +40,7 @@ class Xception(Network):
     dropout: Rate = option(0.5)
     input: Literal["imagenet", "cifar"] = option("imagenet")
     padding: Literal["TORCH", "SAME"] = option("TORCH")
+    epsilon: Fraction = option(1e-5)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:

@@ -10,6 +10,9 @@ from jsep.models.registry import CIFAR10, CIFAR100, IMAGENET, register
 
 # only abstracts could be read of both works on kernel sharing
 SHARING_PAPER = "Zhou, Chen, Zhang, Fang: Efficient Weighted Kernel Sharing CNNs (2018)"
+# padding and epsilon of networks whose weights come from TensorFlow
+TENSORFLOW = {"padding": "SAME", "epsilon": 1e-3}
+TIMM_V3 = {"epsilon": 1e-5}  # timm's own MobileNet V3
 
 # fmt: off
 
@@ -89,11 +92,17 @@ _mobilenet_v3 = partial(register, family="jsep.models.mobilenet_v3:MobileNetV3",
     data=IMAGENET, certainty="certain")
 _mobilenet_v3("mobilenet_v3_large", summary="MobileNet V3 large.", params=5_483_032, macs=216_589_760,
     published={"ImageNet top-1, %": "75.2", "MACs": "219 M", "parameters": "5.4 M"},
-    references={"torchvision:mobilenet_v3_large": {}})
+    references={"torchvision:mobilenet_v3_large": {}, "timm:mobilenetv3_large_100": TIMM_V3,
+                "timm:tf_mobilenetv3_large_100": TENSORFLOW,
+                "timm:tf_mobilenetv3_large_075": {"width": 0.75} | TENSORFLOW})
 _mobilenet_v3("mobilenet_v3_small", summary="MobileNet V3 small.",
     options={"size": "small"}, params=2_542_856, macs=56_510_400,
     published={"ImageNet top-1, % (from memory)": "67.4", "MACs": "56 M", "parameters": "2.5 M"},
-    references={"torchvision:mobilenet_v3_small": {}})
+    references={"torchvision:mobilenet_v3_small": {}, "timm:mobilenetv3_small_100": TIMM_V3,
+                "timm:mobilenetv3_small_075": {"width": 0.75} | TIMM_V3,
+                "timm:mobilenetv3_small_050": {"width": 0.5} | TIMM_V3,
+                "timm:tf_mobilenetv3_small_100": TENSORFLOW,
+                "timm:tf_mobilenetv3_small_075": {"width": 0.75} | TENSORFLOW})
 
 # ANTNet
 _antnet = partial(register, family="jsep.models.antnet:ANTNet", paper="arXiv 1904.03775", data=IMAGENET,
@@ -108,13 +117,13 @@ _mixnet = partial(register, family="jsep.models.mixnet:MixNet", paper="arXiv 190
     certainty="certain")
 _mixnet("mixnet_s", summary="MixNet, small.", params=4_134_606, macs=239_173_360,
     published={"ImageNet top-1, % (from memory)": "75.8", "parameters": "4.1 M"},
-    references={"timm:mixnet_s": {}})
+    references={"timm:mixnet_s": {}, "timm:tf_mixnet_s": TENSORFLOW})
 _mixnet("mixnet_m", summary="MixNet, medium.", options={"size": "m"}, params=5_014_382, macs=339_172_672,
     published={"ImageNet top-1, % (from memory)": "77.0", "parameters": "5.0 M"},
-    references={"timm:mixnet_m": {}})
+    references={"timm:mixnet_m": {}, "timm:tf_mixnet_m": TENSORFLOW})
 _mixnet("mixnet_l", summary="MixNet, large.", options={"size": "l"}, params=7_329_252, macs=555_251_792,
     published={"ImageNet top-1, %": "78.9", "MACs": "565 M", "parameters": "7.3 M"},
-    references={"timm:mixnet_l": {}})
+    references={"timm:mixnet_l": {}, "timm:tf_mixnet_l": TENSORFLOW})
 
 # ShuffleNet V2
 _shufflenet_v2 = partial(register, family="jsep.models.shufflenet_v2:ShuffleNetV2", paper="arXiv 1807.11164",

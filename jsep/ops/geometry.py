@@ -8,8 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from jsep.errors import UserError
+
 Pair = tuple[int, int]
 Padding = Literal["TORCH", "SAME", "VALID"] | int | Sequence[tuple[int, int]]
+
+
+class EmptyMap(UserError):
+    """A window is larger than the padded map that it should slide over, so that no output is left."""
 
 
 class Geometry(NamedTuple):
@@ -58,7 +64,7 @@ def explicit_padding(
     strides: Pair = (1, 1),
     dilation: Pair = (1, 1),
 ) -> tuple[Pair, Pair]:
-    """Return a padding as ((top, bottom), (left, right)).
+    """Return a padding as ((top, bottom), (left, right)), after checking that a window fits the padded input.
 
     Args:
         padding: "TORCH" pads dilation * (kernel size // 2) on both sides, as PyTorch's networks do. "SAME" pads as
@@ -70,6 +76,7 @@ def explicit_padding(
         dilation: distance between neighbouring taps of the kernel, along height and width.
 
     Raises:
+        EmptyMap: the padded input is smaller than one window, as PyTorch refuses it too.
         ValueError: `padding` is none of these.
 
     >>> explicit_padding("TORCH", (32, 32), (3, 3), (2, 2))
@@ -77,6 +84,17 @@ def explicit_padding(
     >>> explicit_padding("SAME", (32, 32), (3, 3), (2, 2))
     ((0, 1), (0, 1))
     """
+    pads = _pads(padding, size, kernel_size, strides, dilation)
+    span = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+    padded = [side + sum(ends) for side, ends in zip(size, pads, strict=True)]
+    if padded[0] < span[0] or padded[1] < span[1]:
+        raise EmptyMap(f"A window of {span[0]}x{span[1]} does not fit a map of {padded[0]}x{padded[1]}")
+    return pads
+
+
+def _pads(
+    padding: Padding, size: Sequence[int], kernel_size: Sequence[int], strides: Pair, dilation: Pair
+) -> tuple[Pair, Pair]:
     if isinstance(padding, int):
         return (padding, padding), (padding, padding)
     if isinstance(padding, str):

@@ -335,6 +335,24 @@ def _timm_mobilenet_v2() -> Names:
     return Names("timm", {**rows, "classifier": "classifier"}, {"stage{stage}": "blocks.{stage0}"})
 
 
+def _timm_mobilenet_v3(rows: Sequence[V3Row]) -> Names:
+    names = {"stem": "conv_stem", "stem_norm": "bn1", "dense": "conv_head", "classifier": "classifier"}
+    stages, channels, at = {}, V3_STEM, (-1, 0)
+    for row, (stage, number) in zip(rows, v3_places(rows), strict=True):
+        # a stage of theirs also ends where the number of features changes, one of ours only at a stride
+        begins = at[0] < 0 or row.stride > 1 or row.features != channels
+        at = (at[0] + 1, 0) if begins else (at[0], at[1] + 1)
+        ours, theirs = f"stage{stage}_block{number}", f"blocks.{at[0]}.{at[1]}"
+        parts = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
+        if row.expanded != channels:
+            parts = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
+        for part, (conv, norm) in parts.items():
+            names[f"{ours}_{part}"], names[f"{ours}_{part}_norm"] = f"{theirs}.{conv}", f"{theirs}.{norm}"
+        names |= {f"{ours}_se/{part}": f"{theirs}.se.conv_{part}" for part in ("reduce", "expand")}
+        stages[f"stage{stage}"], channels = theirs, row.features
+    return Names("timm", {**names, **_with_norm({"head": f"blocks.{at[0] + 1}.0"}, ".conv", ".bn1")}, stages)
+
+
 def _timm_mixnet(stages: Sequence[Sequence[MixNetRow]]) -> Names:
     shared = _timm_mobilenet_v2()
     rows: dict[str, str] = {}
@@ -382,7 +400,10 @@ def _cv_dicenet() -> Names:
     return Names("pytorchcv", names, _CV_STAGE)
 
 
-_V3 = {"large": _torchvision_mobilenet_v3(LARGE), "small": _torchvision_mobilenet_v3(SMALL)}
+_V3 = {
+    size: [_torchvision_mobilenet_v3(rows), _timm_mobilenet_v3(rows)]
+    for size, rows in (("large", LARGE), ("small", SMALL))
+}
 _MIXNET = {size: _timm_mixnet(stages) for size, (stages, *_) in MIXNET_SIZES.items()}
 _DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
 _FAMILIES: dict[type[nn.Module], list[Names]] = {
@@ -404,7 +425,7 @@ def layouts(model: nn.Module) -> list[Names]:
     if isinstance(model, DenseNet):
         return [_DENSENET_B if model.bottleneck else _DENSENET]
     if isinstance(model, MobileNetV3):
-        return [_V3[model.size]]
+        return _V3[model.size]
     if isinstance(model, MixNet):
         return [_MIXNET[model.size]]
     return _FAMILIES.get(cast(type[nn.Module], type(model)), [])

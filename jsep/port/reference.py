@@ -28,11 +28,7 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
         size: side of the images, in pixels; the last pool takes any.
     """
     torch.manual_seed(0)
-    package, _, name = reference.partition(":")
-    name, _, separable = name.partition("+")
-    model = _MAKERS[package](name, num_classes)
-    if separable:
-        _replace_3x3(model, separable.removeprefix("separable").removeprefix("_"))
+    model = make(reference, num_classes)
     for module in model.modules():
         if isinstance(module, nn.PReLU):
             nn.init.uniform_(module.weight, 0.1, 0.4)
@@ -49,6 +45,16 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
             norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
             norm.running_var *= 0.5 + torch.rand_like(norm.running_var)
     return model.eval()
+
+
+def make(reference: str, num_classes: int) -> nn.Module:
+    """Make a PyTorch network by package and name, see `build`, as its package initialises it."""
+    package, _, name = reference.partition(":")
+    name, _, separable = name.partition("+")
+    model = _MAKERS[package](name, num_classes)
+    if separable:
+        _replace_3x3(model, separable.removeprefix("separable").removeprefix("_"))
+    return model
 
 
 def _pytorchcv(name: str, num_classes: int) -> nn.Module:

@@ -184,6 +184,35 @@ def test_replacing_what_is_not_there_is_refused():
         count(factored(create_model("resnet20", depth=8), ["stage9_conv1=separable"]), SHAPE)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"method": "pca"}, "`method`='pca': it must be svd, data, comp"),
+        ({"method": []}, "it must be svd"),
+        ({"sweeps": 0}, "`sweeps`=0: it must be at least 1"),
+        ({"points": "ten"}, "a whole number"),
+        ({"points": 1.5}, "a whole number"),
+        ({"seed": -1}, "at least 0"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Options(**options)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Factor.parse(5),  # type: ignore[arg-type]
+        lambda: make_plan([], "pca"),  # type: ignore[arg-type]
+        lambda: find_sites(create_model("resnet20", depth=8), (1, 16, 16, 3)),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(call):
+    with pytest.raises(UserError, match="it must be "):
+        call()
+
+
 def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
     run, out, tuned = (str(tmp_path / name) for name in ("run", "decomposed", "tuned"))
     common = ["--batch-size", "8", "--devices", "1"]

@@ -5,6 +5,7 @@ import pytest
 
 from jsep import create_model
 from jsep.costs import count
+from jsep.errors import UserError
 from jsep.layers import Conv
 
 
@@ -60,3 +61,78 @@ def test_a_layer_without_a_rule_is_named():
     table = count(Odd(), (4, 4, 3))
     assert table.params == 1
     assert table.unknown == ("",)
+
+
+class Body(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return Conv(8)(x), None
+
+
+def repeated(wrap, **options):
+    """A convolution of 584 parameters and 147,456 MACs that a lifted transform repeats."""
+
+    class Repeated(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return wrap(Body, **options)()(x, None)[0]
+
+    return Repeated()
+
+
+OWN = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+SHARED = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+VMAP = {"in_axes": (None, None), "axis_size": 5, **OWN}
+
+
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [
+        (repeated(nn.scan, length=5, **OWN), (5, 5)),
+        (repeated(nn.scan, length=5, **SHARED), (1, 5)),
+        (repeated(nn.vmap, **VMAP), (5, 5)),
+        (repeated(nn.remat), (1, 1)),
+    ],
+)
+def test_a_layer_counts_as_often_as_it_is_computed(model, layers):
+    table = count(model, (16, 16, 8))
+    assert (table.params, table.macs) == (layers[0] * 584, layers[1] * 147_456)
+    assert table.unknown == ()
+
+
+def test_a_layer_on_every_quarter_of_the_image_is_computed_four_times():
+    class Quarters(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Conv(8)(x.reshape(-1, 8, 8, 8))
+
+    assert count(Quarters(), (16, 16, 8)).macs == 147_456
+
+
+def test_a_layer_that_is_repeated_nobody_knows_how_often_is_named():
+    class Loop(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            conv = Conv(8)
+            conv(x)  # the loop can make no parameters
+
+            def body(conv, x):
+                return conv(x)
+
+            return nn.while_loop(lambda conv, x: x.sum() < 1, body, conv, x, carry_variables=())
+
+    assert count(Loop(), (16, 16, 8)).unknown == ("Conv_0",)
+
+
+@pytest.mark.parametrize("model", ["resnet20", None, Conv])
+def test_what_is_no_network_is_refused(model):
+    with pytest.raises(UserError, match=r"`model`=.*: it must be a Linen module"):
+        count(model, (32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 32, 32, 3), (32, 32), (0, 32, 3), (32, -1, 3), (32.0, 32, 3), ("32", "32", "3"), 32, None, "332"]
+)
+def test_a_shape_that_is_no_image_is_refused(shape):
+    with pytest.raises(UserError, match=r"`input_shape`=.*: it must be height, width and channels"):
+        count(create_model("resnet20", depth=8), shape)

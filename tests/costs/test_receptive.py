@@ -24,6 +24,11 @@ def test_stages_of_a_network_for_small_images():
     assert 0 < network_score(stages) < 1
 
 
+def test_a_shape_that_is_no_image_is_refused():
+    with pytest.raises(ValueError, match=r"`input_shape`=.*: it must be height, width and channels"):
+        receptive_fields(create_model("resnet20", depth=8), (1, 32, 32, 3))
+
+
 def test_each_axis_has_a_field_of_its_own():
     """A row and a column of seven see seven by seven; strides along the rows widen only the rows."""
     import flax.linen as nn

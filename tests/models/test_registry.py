@@ -240,6 +240,28 @@ def test_widths_of_antnet(width, groups, params):
     assert count(create_model("antnet_g1", width=width, groups=groups), (224, 224, 3)).params == params
 
 
+# as timm's builder has them
+@pytest.mark.parametrize(
+    ("size", "width", "params"),
+    [
+        ("small", 0.35, 1_358_808),
+        ("small", 0.5, 1_593_224),
+        ("small", 0.6, 1_736_336),
+        later("small", 0.7, 1_888_848),
+        later("small", 0.9, 2_360_312),
+        later("large", 0.35, 2_132_216),
+        later("large", 0.5, 2_689_904),
+        ("large", 0.6, 3_097_016),
+        later("large", 0.7, 3_652_352),
+        later("large", 0.9, 4_876_032),
+    ],
+)
+def test_narrow_mobilenet_v3(size, width, params):
+    """The head is scaled, then rounded; the stem keeps its 16 features below three quarters of the width."""
+    model = create_model("mobilenet_v3_large", size=size, width=width)
+    assert count(model, (64, 64, 3)).params == params
+
+
 @pytest.mark.parametrize(
     ("size", "params", "macs"), [later("large", 3_993_528, 154_560_624), ("small", 2_041_872, 43_399_344)]
 )
@@ -305,10 +327,21 @@ def test_a_wrong_option_suggests_the_nearest():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"width": 0}, "greater than 0"),
+        ({"width": 0}, "greater than 0 and at most 100"),
+        ({"width": float("nan")}, "greater than 0"),
+        ({"width": 1e9}, "at most 100"),
+        ({"width": "wide"}, "a number"),
         ({"padding": "same"}, "TORCH or SAME"),
-        ({"act": "tanh"}, "relu or relu6"),
+        ({"padding": []}, "TORCH or SAME"),
+        ({"act": "tanh"}, "relu or relu6 or leaky_relu"),
         ({"shallow": 1}, "True or False"),
+        ({"epsilon": 0}, "greater than 0 and at most 1"),
+        ({"num_classes": 0}, "a whole number, at least 1"),
+        ({"num_classes": -3}, "a whole number, at least 1"),
+        ({"num_classes": 2.5}, "a whole number, at least 1"),
+        ({"num_classes": "10"}, "a whole number, at least 1"),
+        ({"dtype": "int32"}, "a floating-point type"),
+        ({"dtype": "bfloat17"}, "a floating-point type"),
     ],
 )
 def test_an_impossible_option_says_what_is_possible(options, sentence):
@@ -321,7 +354,11 @@ def test_an_impossible_option_says_what_is_possible(options, sentence):
     [
         ({"dropout": 1}, "at least 0 and less than 1"),
         ({"stem": 1.5}, "a whole number"),
-        ({"growth": 0}, "a whole number, at least 1"),
+        ({"growth": 0}, "a whole number, at least 1 and at most 10,000"),
+        ({"growth": True}, "a whole number"),
+        ({"depth": 10**9}, "at most 10,000"),
+        ({"compression": 1.5}, "greater than 0 and at most 1"),
+        ({"order": 5}, "a text"),
         ({"se_ratio": 0}, "a whole number, at least 1"),
     ],
 )
@@ -334,9 +371,22 @@ def test_dropout_may_be_off():
     assert create_model("xception", dropout=0).dropout == 0
 
 
-def test_options_are_written_as_name_and_value():
+@pytest.mark.parametrize("items", [["width"], ["=1"], "width=1", [5], [None], 5, None])
+def test_options_are_written_as_name_and_value(items):
     with pytest.raises(UserError, match="name=value"):
-        parse_options(["width"])
+        parse_options(items)
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "{[]: 1}", "1" * 5000, "x y", "\x00"])
+def test_what_is_no_literal_is_a_text(value):
+    assert parse_options([f"act={value}"]) == {"act": value}
+
+
+@pytest.mark.parametrize("call", [create_model, model_info, list_models])
+@pytest.mark.parametrize("name", [5, None, ["resnet20"], b"resnet20"])
+def test_a_name_is_a_text(call, name):
+    with pytest.raises(UserError, match="it must be "):
+        call(name)
 
 
 def test_a_name_fixes_an_option_that_a_user_may_still_change():
@@ -361,6 +411,10 @@ def test_images_too_small_are_refused(name):
         ("resnet164", {"depth": 21}, "depth=21: it must be 2 plus a multiple of 9"),
         ("pyramidnet110_a48", {"depth": 111}, "depth=111: it must be 2 plus a multiple of 6"),
         ("shufflenet_v2_x0_5", {"width": 0.75}, "width=0.75: it must be one of 0.5, 1.0, 1.5, 2.0"),
+        ("vgg16_bn", {"width": 0.001}, "width=0.001: it leaves none of the 64 features"),
+        ("densenet40_k12", {"compression": 0.001}, "compression=0.001: it leaves none of 160 maps"),
+        ("antnet_g2", {"groups": 16}, "groups=16: it must divide all features"),
+        ("addressnet_imagenet", {"groups": 7}, "the groups must divide 24 and a quarter of the features of each stage"),
     ],
 )
 def test_sizes_that_a_family_does_not_have_are_refused(name, options, sentence):

@@ -10,9 +10,11 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jsep import list_models, model_info
+from jsep import create_model, list_models, model_info
+from jsep.errors import UserError
 from jsep.port import TOLERANCE, build_pair, compare_with_torch
 from jsep.port.convert import convert
+from jsep.port.names import layouts
 from jsep.train import Optimizer
 from jsep.train.optimizer import make_optimizer
 
@@ -21,16 +23,92 @@ pytest.importorskip("pytorchcv", reason="the references need pytorchcv")
 pytest.importorskip("timm", reason="the references need timm")
 pytest.importorskip("torchvision", reason="the references need torchvision")
 
+from jsep.port.reference import make  # noqa: E402 (it needs torch)
+
 torch.set_num_threads(1)  # its threads wait for one another, which takes minutes beside another process
 
 SIZES = {32: 16, 224: 64, 299: 96}  # published size: smallest size that every stage can take
 REFERENCES = [(name, reference) for name in list_models() for reference in model_info(name).references]
+# the same network as another of these, of another width or size
+LATER = {f"timm:tf_{name}" for name in ("mixnet_m", "mixnet_l", "mobilenetv3_large_075", "mobilenetv3_small_075")}
+LATER |= {f"timm:mobilenetv3_{name}" for name in ("large_100", "small_075", "small_100")}
+REFERENCES = [pytest.param(*row, marks=pytest.mark.slow) if row[1] in LATER else row for row in REFERENCES]
 
 
 @pytest.mark.parametrize(("name", "reference"), REFERENCES)
 def test_stages_and_logits(name, reference):
     for row in compare_with_torch(name, reference, size=SIZES[model_info(name).input_shape[0]]):
         assert row.relative <= TOLERANCE, row
+
+
+# a reference of every way to halve a map, and its least size
+SIZED = {
+    "resnet20": ("pytorchcv:resnet20_cifar10", 1),
+    "densenet40_k12": ("pytorchcv:densenet40_k12_cifar10", 4),
+    "pyramidnet110_a48": ("pytorchcv:pyramidnet110_a48_cifar10", 1),
+    "mobilenet_v1_025": ("pytorchcv:mobilenet_wd4", 1),
+    "mobilenet_v2": ("torchvision:mobilenet_v2", 1),
+    "mobilenet_v3_small": ("timm:tf_mobilenetv3_small_100", 1),
+    "mixnet_s": ("timm:tf_mixnet_s", 1),
+    "resnet18": ("torchvision:resnet18", 1),
+    "shufflenet_v2_x0_5": ("torchvision:shufflenet_v2_x0_5", 1),
+    "xception": ("pytorchcv:xception", 7),
+    "inception_v3": ("torchvision:inception_v3", 75),
+}
+SIDES = [*range(32, 71), *range(221, 228)]
+
+
+@pytest.mark.parametrize("name", sorted(SIZED.keys() - {"inception_v3"}))
+def test_stages_have_the_shapes_of_the_reference(name):
+    _same_shapes(name, [(33, 47)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZED)
+def test_stages_have_the_shapes_of_the_reference_at_every_size(name):
+    _same_shapes(name, list(zip(SIDES[::2], reversed(SIDES[1::2]), strict=True)))
+
+
+def _same_shapes(name, sizes):
+    """Evaluate both networks on shapes only; what PyTorch refuses, ours refuses in a sentence."""
+    reference, least = SIZED[name]
+    with torch.device("meta"):
+        theirs = make(reference, 10).eval()
+    model = create_model(name, **model_info(name).references[reference])
+    (names,) = [names for names in layouts(model) if reference.partition(":")[0] in names.source]
+    modules, found = dict(theirs.named_modules()), {}
+
+    def keep(stage, module, arguments, y):
+        found[stage] = (*y.shape[2:], y.shape[1])
+
+    for height, width in sizes:
+        x = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+        images = torch.empty(1, 3, height, width, device="meta")
+        if min(height, width) < least:
+            with pytest.raises(RuntimeError):
+                theirs(images)
+            with pytest.raises(UserError, match=f"at least {least}x{least}, not {height}x{width}"):
+                jax.eval_shape(model.init, jax.random.key(0), x)
+            continue
+        stages = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x, features=True)[0][1], x)
+        for stage in stages:
+            modules[names.stage(stage)].register_forward_hook(partial(keep, stage))
+        theirs(images)
+        assert {stage: ours.maps.shape[1:] for stage, ours in stages.items()} == found
+
+
+@pytest.mark.parametrize("sides", [(33, 33), (29, 47)])
+def test_logits_where_the_last_windows_of_a_pool_are_halves(sides):
+    """PyramidNet's shortcuts, in float64."""
+    reference, options = "pytorchcv:pyramidnet20_a48_bn_cifar10", {"depth": 20, "bottleneck": True}
+    model, variables, theirs, _ = build_pair("pyramidnet110_a48", reference, options, 16)
+    images = np.random.default_rng(0).normal(size=(2, *sides, 3))
+    with torch.no_grad():
+        want = theirs.double()(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    with jax.enable_x64(True):
+        variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
+        found = np.asarray(jax.jit(model.apply)(variables, jnp.asarray(images)))
+    assert np.abs(found - want).max() <= 1e-9 * np.abs(want).max()
 
 
 # a small network of every family, and of every way to build a block
