@@ -31,6 +31,7 @@ class Ported(NamedTuple):
         options: options of the network: those that were given, and those that follow from where the weights come from.
         settled: the latter, as far as they differ from the defaults of the name.
         layout: the names that the state dict has.
+        architecture: the network of another package that the weights are known to be of, if any.
         image_shape: height, width and channels of the images that the weights are for.
         num_classes: number of logits.
         unused: names of arrays that are left out, because they only train.
@@ -41,6 +42,7 @@ class Ported(NamedTuple):
     options: dict[str, Any]
     settled: dict[str, Any]
     layout: Names
+    architecture: Architecture | None
     image_shape: tuple[int, int, int]
     num_classes: int
     unused: tuple[str, ...]
@@ -121,7 +123,8 @@ def port_state(
     arrays = as_weights(arrays, source)
     attempts = []
     for layout in known:
-        implied = {**layout.implies, **next((a.options for a in architectures if a.package in layout.source), {})}
+        architecture = next((one for one in architectures if one.package in layout.source), None)
+        implied = {**layout.implies, **(architecture.options if architecture else {})}
         if missing := {key: implied[key] for key in implied if key not in {*info.options, *options}}:
             raise UserError(
                 f"{source} needs {format_options(missing)}, an option that {name} does not have: choose other weights"
@@ -153,10 +156,13 @@ def port_state(
         options={**settled, **options},
         settled=settled,
         layout=layout,
+        architecture=architecture,
         image_shape=(side, side, channels),
         num_classes=classes,
         unused=tuple(key for key in arrays if key not in used),
-        unknown={key: getattr(model, key) for key in SILENT if key in info.options and key not in chosen},
+        unknown={
+            key: getattr(model, key) for key in SILENT if key in info.options and key not in chosen and not architecture
+        },
     )
 
 
@@ -213,12 +219,13 @@ def _size(arrays: State, name: str, axis: int) -> int:
 
 def _image_size(model: nn.Module, image_shape: tuple[int, int, int], variables: Mapping[str, Any]) -> int:
     """Return the side of the images that weights are for: `image_shape`, unless a kernel follows that size."""
+    given = {path: leaf for path, leaf in flatten(variables).items() if follows_image_size(path)}
+    if not given:
+        return image_shape[0]
     x = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    given = flatten(variables)
-    for path, leaf in flatten(jax.eval_shape(model.init, jax.random.key(0), x)).items():
-        if follows_image_size(path):
-            return image_shape[0] * given[path].shape[-1] // leaf.shape[-1]
-    return image_shape[0]
+    wanted = flatten(jax.eval_shape(model.init, jax.random.key(0), x))
+    path = next(iter(given))
+    return image_shape[0] * given[path].shape[-1] // wanted[path].shape[-1]
 
 
 def _shortened(lines: Sequence[str], most: int = 3) -> str:

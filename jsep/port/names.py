@@ -133,7 +133,7 @@ _AKAMASTER = Names(
         "classifier": "linear",
     },
     {"stage{stage}": "layer{stage}"},
-    {"shortcut": "pad_split"},
+    {"shortcut": "pad_split", "stride_on": "3x3"},
 )
 _AKAMASTER_B = dataclasses.replace(_AKAMASTER, implies=_PROJECTION)  # its option B, of which it publishes no weights
 

@@ -3,7 +3,7 @@
 # pyright: reportMissingImports=false
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from jsep.errors import UserError
 from jsep.models import create_model, model_info
-from jsep.port.architectures import Architecture
 from jsep.port.convert import Ported, convert
 from jsep.port.names import Names, layouts
 
@@ -85,16 +84,13 @@ def compare_with_torch(name: str, reference: str, *, size: int | None = None) ->
     return _differences(model, variables, theirs, names, (side, side, info.input_shape[2]))
 
 
-def compare_with_weights(
-    name: str, ported: Ported, state: Mapping[str, np.ndarray], architectures: Sequence[Architecture] = ()
-) -> dict[str, list[Difference]]:
+def compare_with_weights(name: str, ported: Ported, state: Mapping[str, np.ndarray]) -> dict[str, list[Difference]]:
     """Compare a network that has weights of PyTorch with PyTorch's own network with these weights, on random images.
 
     Args:
         name: registered name of the network.
         ported: the network and its weights.
         state: the state dict that they were made from.
-        architectures: networks that the weights are known to be of, beside the references of the network.
 
     Returns:
         The differences of all stages and of the logits, by the name of each reference that equals the network.
@@ -102,9 +98,11 @@ def compare_with_weights(
     Raises:
         UserError: there is no such reference, or torch or its package is not installed.
     """
-    info, layout = model_info(name), ported.layout
+    layout, special = ported.layout, ported.architecture
     model = create_model(name, **ported.options)
-    known = {f"{one.package}:{one.name}": one.options for one in architectures} | dict(info.references)
+    known = dict(model_info(name).references)
+    if special:
+        known[f"{special.package}:{special.name}"] = special.options
     equal = [
         reference
         for reference, options in known.items()

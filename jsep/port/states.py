@@ -118,10 +118,15 @@ def _without_prefix(arrays: Mapping[str, Any]) -> dict[str, Any]:
     found = {ANYWHERE.sub("", key): value for key, value in arrays.items() if "." in key or np.shape(value)}
     while firsts := {key.partition(".")[0] for key in found}:
         dropped = firsts if len(firsts) == 1 else firsts & set(PREFIXES)
-        shorter = {key.partition(".")[2] if key.partition(".")[0] in dropped else key: found[key] for key in found}
-        if not dropped or len(shorter) < len(found) or "" in shorter:  # no prefix, or names would collide
+        kept = {key: key.partition(".")[2] if key.partition(".")[0] in dropped else key for key in found}
+        # a layer and its array are left of every name, and two names do not become one
+        if (
+            not dropped
+            or len(set(kept.values())) < len(kept)
+            or any("." in key and "." not in kept[key] for key in kept)
+        ):
             break
-        found = shorter
+        found = {kept[key]: value for key, value in found.items()}
     return found | ({COUNTER: arrays[COUNTER]} if COUNTER in arrays else {})
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD
-from jsep.errors import UserError
+from jsep.errors import UserError, require
 from jsep.models import ModelInfo, format_options, model_info
 from jsep.models.registry import Fed
 from jsep.port import TOLERANCE, Difference, compare_with_weights, port_state, read_weights
-from jsep.port.architectures import Architecture, Origin, find_architecture
+from jsep.port.architectures import Origin, find_architecture
 from jsep.port.convert import Ported
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.folder import RunFolder
@@ -92,11 +92,11 @@ def adopt_file(
         raise UserError("`normalize` and `mean` say the same in two ways: leave one out")
     weights = read_weights(file, average=average)
     origin, info = weights.origin, model_info(model)
-    architectures = find_architecture(origin, model)
-    ported = port_state(model, weights.state, options, architectures=architectures, source=file)
+    ported = port_state(model, weights.state, options, architectures=find_architecture(origin, model), source=file)
     side, _, channels = ported.image_shape
+    require(len(mean) in (0, channels), "mean", mean, f"one value for each of the {channels} channels")
     stated = normalize or mean or std
-    fed = None if stated else origin.fed or _published(info, ported, architectures)
+    fed = None if stated else origin.fed or _published(info, ported)
     fed = fed and _for_channels(fed, channels)
     imagenet = info.normalization == "imagenet"
     if not data and channels not in (1, 3):
@@ -110,29 +110,26 @@ def adopt_file(
         std=fed.std if fed else std,
     )
     config = RunConfig(model, ported.options, Recipe(data=choice))
-    differences = compare_with_weights(model, ported, weights.state, architectures) if check_images else {}
+    differences = compare_with_weights(model, ported, weights.state) if check_images else {}
     for reference, rows in differences.items():
         worst = max(rows, key=lambda row: row.relative)
         if not worst.relative <= TOLERANCE:
             raise UserError(
-                f"With these weights {model} is not {reference}: they are {worst.relative:.1e} apart at {worst.stage}, "
-                "where rounding makes at most "
-                f"{TOLERANCE:.0e}; nothing is written, give the `options` that the weights belong to"
+                f"With these weights {model} is not {reference}: at {worst.stage} they are {worst.relative:.1e} apart, "
+                f"where rounding makes at most {TOLERANCE:.0e}; give the `options` that the weights belong to"
             )
     save_weights(config, ported.variables, out)
     save_arrays(out / "weights.safetensors", ported.variables)
-    notes = (*weights.notes, *_notes(ported, origin, architectures), *_unknown(ported, choice, stated))
+    notes = (*weights.notes, *_notes(ported, origin), *_unknown(ported, choice, stated))
     return Adopted(config, flatten(on_host(ported.variables)), notes, differences)
 
 
-def _published(info: ModelInfo, ported: Ported, architectures: Sequence[Architecture]) -> Fed | None:
+def _published(info: ModelInfo, ported: Ported) -> Fed | None:
     """Return what published weights by these names were fed, as far as that is known."""
-    source = ported.layout.source
-    for one in architectures:
-        if one.fed and one.package in source:
-            return one.fed
+    if ported.architecture and ported.architecture.fed:
+        return ported.architecture.fed
     for package, fed in info.fed.items():
-        if package in source:
+        if package in ported.layout.source:
             return fed
     return Fed(IMAGENET_MEAN, IMAGENET_STD) if info.normalization == "imagenet" else None
 
@@ -146,12 +143,12 @@ def _for_channels(fed: Fed, channels: int) -> Fed | None:
     return Fed(fed.mean[:1] * channels, fed.std[:1] * channels)
 
 
-def _notes(ported: Ported, origin: Origin, architectures: Sequence[Architecture]) -> Iterator[str]:
+def _notes(ported: Ported, origin: Origin) -> Iterator[str]:
     """Yield sentences on what the origin of the weights has settled."""
-    if origin.certain and not architectures:
+    if origin.certain and not ported.architecture:
         yield f"The file says that its weights are of {origin.architecture}, a name that settles no option of jsep."
     if ported.settled:
-        whose = origin.architecture if architectures else ported.layout.source
+        whose = ported.architecture.name if ported.architecture else ported.layout.source
         yield f"Set as in {whose}: {format_options(ported.settled)}."
     if ported.unused:
         yield f"Left out, since they only train: {len(ported.unused)} arrays of {ported.unused[0].partition('.')[0]}."
