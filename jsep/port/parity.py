@@ -113,11 +113,11 @@ def compare_with_weights(name: str, ported: Ported, state: Mapping[str, np.ndarr
             f"`check_images`: there is no reference by the names of {layout.source} for {name} with these options and "
             "images; leave it out"
         )
-    import torch
-
     found = {}
     for reference in equal:
         theirs = _build(reference, ported.num_classes, ported.image_shape[0])
+        import torch  # here, so that `_build` has said what is missing
+
         theirs.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in state.items()}, strict=False)
         clone = model.clone(num_classes=ported.num_classes)
         found[reference] = _differences(clone, ported.variables, theirs, layout, ported.image_shape)
@@ -132,6 +132,8 @@ def _build(reference: str, num_classes: int, size: int) -> Any:
         return build(reference, num_classes, size)
     except ImportError as error:
         raise UserError(f"The reference needs {error.name}, not installed here: pip install 'jsep[torch]'") from error
+    except AssertionError as error:  # pytorchcv's networks for CIFAR have 10 or 100 classes
+        raise UserError(f"{reference} cannot be built with {num_classes} classes: leave the comparison out") from error
 
 
 def _differences(

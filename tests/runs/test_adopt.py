@@ -112,3 +112,26 @@ def test_the_written_arrays_are_those_of_the_file(adopted, tmp_path):
     assert written.keys() == found.arrays.keys()
     for name, array in found.arrays.items():
         np.testing.assert_array_equal(written[name], array)
+
+
+@pytest.mark.slow
+def test_ported_weights_are_set_beside_pytorchs_network(tmp_path):
+    torch = pytest.importorskip("torch", reason="runs the reference")
+    pytest.importorskip("pytorchcv", reason="has the reference")
+    from jsep.port.reference import build
+
+    torch.save({"state_dict": build("pytorchcv:resnet20_cifar10", 10, 32).state_dict()}, tmp_path / "w.pth")
+    found = adopt_file("resnet20", tmp_path / "w.pth", tmp_path / "run", options={}, check_images=True)
+    (rows,) = found.differences.values()
+    assert rows[-1].stage == "logits"
+    assert max(row.relative for row in rows) < 1e-5
+    own = {"shortcut": "projection", "stride_on": "1x1"}
+    with pytest.raises(UserError, match="`check_images`: there is no reference by the names of pytorchcv"):
+        adopt_file("resnet20", tmp_path / "w.pth", tmp_path / "other", options=own, check_images=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_a_file_says_settles_options_and_statistics(adopted):
+    found = adopted("mobilenet_v1_025", "timm", COLOUR, file="mobilenetv1_100.safetensors")
+    assert found.config.options == {"act": "relu6"}
+    assert not any("Not shown by the weights" in note for note in found.notes)
