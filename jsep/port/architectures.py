@@ -1,5 +1,6 @@
 """What the name of an architecture says, and its arrays do not: options, and what the network was fed."""
 
+import fnmatch
 import functools
 import json
 import re
@@ -10,8 +11,6 @@ from typing import Any, NamedTuple
 from jsep.errors import UserError
 from jsep.models import list_models, model_info
 from jsep.models.registry import FED_HALVES, FED_IMAGENET, Fed
-
-_TENSORFLOW = {"padding": "SAME", "epsilon": 1e-3}
 
 
 class Architecture(NamedTuple):
@@ -32,15 +31,18 @@ class Architecture(NamedTuple):
     fed: Fed | None = None
 
 
-# names beside those of `ModelInfo.references`. A tag behind a dot says where timm's weights come from
-_OTHERS = (
-    *(Architecture("timm", f"tf_mixnet_{size}", f"mixnet_{size}", _TENSORFLOW) for size in "sml"),
-    Architecture("timm", "tf_mobilenetv3_large_100", "mobilenet_v3_large", _TENSORFLOW, FED_HALVES),
-    Architecture("timm", "tf_mobilenetv3_small_100", "mobilenet_v3_small", _TENSORFLOW, FED_HALVES),
-    Architecture("timm", "inception_v3.gluon_in1k", "inception_v3", {}, FED_IMAGENET),
-    Architecture("timm", "gluon_inception_v3", "inception_v3", {}, FED_IMAGENET),
-    Architecture("timm", "resnet34.ra4_e3600_r224_in1k", "resnet34", {}, FED_HALVES),
-)
+# earlier names of networks that are references by another one
+_EARLIER = {"gluon_inception_v3": "inception_v3", "tv_resnet34": "resnet34", "tv_resnet50": "resnet50"}
+_EARLIER |= {"tv_resnet101": "resnet101", "tv_resnet152": "resnet152"}
+# what timm's weights of such a name were fed, where others of the network were fed something else; a tag behind a dot
+# says where weights come from
+_FED = {
+    "tf_mobilenetv3_*": FED_HALVES,
+    "gluon_inception_v3": FED_IMAGENET,
+    "*.gluon_in1k": FED_IMAGENET,
+    "*.ra4_*": FED_HALVES,
+    "*.miil_*": Fed((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 
 
 @functools.cache
@@ -51,9 +53,7 @@ def _known() -> dict[str, list[Architecture]]:
         for reference, options in model_info(model).references.items():
             package, _, name = reference.partition(":")
             known.setdefault(name, []).append(Architecture(package, name, model, options))
-    for one in _OTHERS:
-        known[one.name] = [one]
-    return known
+    return known | {name: known[now] for name, now in _EARLIER.items()}
 
 
 class Origin(NamedTuple):
@@ -83,12 +83,13 @@ def find_architecture(origin: Origin, model: str) -> list[Architecture]:
         UserError: the file says that it is of another family.
     """
     name = origin.architecture
-    found = _known().get(name) or _known().get(name.partition(".")[0], [])
+    found = _known().get(name.partition(".")[0], [])
     family = model_info(model).family
     fitting = [one for one in found if model_info(one.model).family == family]
     if found and not fitting and origin.certain:
         raise UserError(f"The weights are those of {name}, which is {found[0].model} in jsep: give that as the model")
-    return fitting
+    fed = next((fed for pattern, fed in _FED.items() if fnmatch.fnmatchcase(name, pattern)), None)
+    return [one._replace(fed=fed) for one in fitting]
 
 
 def origin_of(path: Path, content: Mapping[Any, Any]) -> Origin:
@@ -130,12 +131,12 @@ def _fed(mean: Any, std: Any) -> Fed | None:
 
 
 def _in_text(text: str) -> str:
-    """Return the longest known name in the name of a file, or an empty string.
+    """Return the longest known name in the name of a file, with a tag behind a dot, or an empty string.
 
-    >>> _in_text("tf_mixnet_s-89d3354b"), _in_text("best")
-    ('tf_mixnet_s', '')
+    >>> _in_text("mixnet_s-a907afbc"), _in_text("inception_v3.gluon_in1k"), _in_text("best")
+    ('mixnet_s', 'inception_v3.gluon_in1k', '')
     """
     for name in sorted(_known(), key=len, reverse=True):
-        if re.search(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", text.lower()):
-            return name
+        if found := re.search(rf"(?<![a-z0-9]){re.escape(name)}(\.[a-z0-9_]+)?(?![a-z0-9])", text.lower()):
+            return found[0]
     return ""

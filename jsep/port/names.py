@@ -285,7 +285,7 @@ def _torchvision_shufflenet_v2() -> Names:
     for ours, (conv, norm) in branches.items():
         rows[f"stage{{stage}}_unit{{unit}}_{ours}"] = f"{unit}.{conv}"
         rows[f"stage{{stage}}_unit{{unit}}_{ours}_norm"] = f"{unit}.{norm}"
-    return Names("torchvision", rows, {"stage{stage}": "stage{stage}"})
+    return Names("torchvision", rows, {"stage{stage}": "stage{stage}"}, {"units": "torchvision"})
 
 
 _RESNET_BLOCK = "layer{stage}.{block0}"
@@ -420,7 +420,7 @@ _FAMILIES: dict[type[nn.Module], list[Names]] = {
 
 
 # options that leave names and shapes of arrays alone but not the logits
-SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input")
+SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units")
 
 
 def layouts(model: nn.Module) -> list[Names]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jsep.errors import UserError
-from jsep.models import create_model, model_info
+from jsep.models import create_model, list_models, model_info
 from jsep.port.names import SILENT, layouts
 from jsep.trees import flatten
 
@@ -28,6 +28,18 @@ FAMILIES = {
     "inception_v3": {},
     "xception": {},
 }
+
+
+def test_options_that_shapes_do_not_show_follow_from_the_layout():
+    """Weights without a name are taken for those of the first reference of their package."""
+    for name in list_models():
+        first: dict[str, dict] = {}
+        for reference, options in model_info(name).references.items():
+            first.setdefault(reference.partition(":")[0], dict(options))
+        for package, options in first.items():
+            (layout,) = [one for one in layouts(create_model(name, **options)) if package in one.source]
+            silent = {key: value for key, value in options.items() if key in SILENT}
+            assert silent.items() <= layout.implies.items(), (name, package)
 
 
 @pytest.mark.slow
