@@ -17,6 +17,7 @@ from jsep.compress import apply_folded, fold_batch_norms
 from jsep.data import normalize
 from jsep.models import format_options
 from jsep.models.factored import create_factored
+from jsep.trees import on_host
 
 INPUT, OUTPUT = "images", "logits"  # their names in the files
 
@@ -91,6 +92,7 @@ def make_program(
         std: standard deviation of each channel that images are normalised with, for values from 0 to 1.
     """
     model = create_factored(network, options, factors, num_classes=len(class_names))
+    variables = on_host(variables)
     folded, pairs = fold_batch_norms(model, variables, image_shape)
     facts = {
         "model": network,
@@ -105,7 +107,7 @@ def make_program(
         "std": list(std),
         "jsep": jsep.__version__,
     }
-    return Program(model, variables, folded, pairs, mean, std, image_shape, facts)
+    return Program(model, variables, on_host(folded), pairs, mean, std, image_shape, facts)
 
 
 # a function of NumPy arrays: from images of 0 to 1 to logits

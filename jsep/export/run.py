@@ -175,7 +175,7 @@ def _program(setup: Setup, variables: dict[str, Any], step: int) -> Program:
         config.model,
         config.options,
         config.factored,
-        jax.device_get(variables),
+        variables,
         image_shape=setup.dataset.image_shape,
         class_names=setup.dataset.class_names,
         mean=mean,

@@ -10,7 +10,7 @@ from jsep import ops
 from jsep.export.program import Logits, Program
 from jsep.models import parse_options
 from jsep.models.factored import create_factored
-from jsep.trees import save_arrays, unflatten
+from jsep.trees import load_arrays, save_arrays, unflatten
 
 
 def write(program: Program, path: Path) -> None:
@@ -20,11 +20,8 @@ def write(program: Program, path: Path) -> None:
 
 def load(path: Path) -> Logits:
     """Return the network that is named in a file's metadata, with the weights of the file."""
-    from safetensors import safe_open
-
-    with safe_open(path, "numpy") as file:
-        facts = file.metadata()
-        variables = unflatten({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    arrays, facts = load_arrays(path)
+    variables = unflatten(arrays)
     options, factors = parse_options(facts["options"].split()), facts["factored"].split()
     model = create_factored(facts["model"], options, factors, num_classes=int(facts["num_classes"]))
     mean, std = (jnp.asarray(json.loads(facts[key]), jnp.float32).reshape(1, 1, 1, -1) for key in ("mean", "std"))

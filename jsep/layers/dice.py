@@ -81,3 +81,14 @@ class DiCE(WithBatchNorm):
         """Return the number of positions a branch has filters for: that of its parameters, once there are any."""
         params = self.variables.get("params", {}).get(branch)
         return params["kernel"].shape[-1] if params else size
+
+
+def follows_image_size(path: str) -> bool:
+    """Return whether a parameter of a network has a filter for each row or column of the maps.
+
+    The last axis of such a parameter is that of the images that the network was initialised with; any other is taken.
+
+    Args:
+        path: path of the parameter, such as params/stage1_unit1_dice/height/kernel.
+    """
+    return path.endswith(("_dice/height/kernel", "_dice/width/kernel"))

@@ -56,6 +56,22 @@ CIFAR100 = Images((32, 32, 3), 100, "cifar100")
 IMAGENET = Images((224, 224, 3), 1000, "imagenet")
 
 
+class Fed(NamedTuple):
+    """What the pixels were normalised by for published weights, for values from 0 to 1.
+
+    Attributes:
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+FED_IMAGENET = Fed((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FED_HALVES = Fed((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # from -1 to 1, as TensorFlow's networks take them
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
     """A registered network.
@@ -75,6 +91,8 @@ class ModelInfo:
         macs: exact number of multiply-accumulates for one image; None if it was not given.
         published: published figures of this very architecture, as their source prints them, by what they measure.
         references: PyTorch networks whose outputs ours are checked against, with the options that make ours equal.
+        fed: what published weights were fed, by the package or repository that they come from, where that is known to
+            differ from `normalization`.
     """
 
     name: str
@@ -90,6 +108,7 @@ class ModelInfo:
     macs: int | None
     published: Mapping[str, str]
     references: Mapping[str, Mapping[str, Any]]
+    fed: Mapping[str, Fed]
 
     def network_class(self) -> "type[nn.Module]":
         """Return the class of the family; imports its module."""
@@ -131,6 +150,7 @@ def register(
     macs: int | None = None,
     published: Mapping[str, str] | None = None,
     references: Mapping[str, Mapping[str, Any]] | None = None,
+    fed: Mapping[str, Fed] | None = None,
 ) -> None:
     """Register a network, so that every part of jsep knows its name.
 
@@ -146,6 +166,7 @@ def register(
         macs: exact number of multiply-accumulates for one image; None to have it counted when it is shown.
         published: published figures by what they measure.
         references: PyTorch networks that give the same outputs, with the options of ours that this takes.
+        fed: what their published weights were fed, see `ModelInfo`.
 
     Raises:
         ValueError: the name is taken.
@@ -164,6 +185,7 @@ def register(
         macs=macs,
         published=published or {},
         references=references or {},
+        fed=fed or {},
     )
 
 

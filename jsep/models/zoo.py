@@ -6,7 +6,7 @@ of a family share what stands in the `partial` above them. The counts are exact,
 
 from functools import partial
 
-from jsep.models.registry import CIFAR10, CIFAR100, IMAGENET, register
+from jsep.models.registry import CIFAR10, CIFAR100, FED_HALVES, FED_IMAGENET, IMAGENET, register
 
 # only abstracts could be read of both works on kernel sharing
 SHARING_PAPER = "Zhou, Chen, Zhang, Fang: Efficient Weighted Kernel Sharing CNNs (2018)"
@@ -39,7 +39,7 @@ register("keras_separable_cnn", family="jsep.models.separable_cnn:KerasSeparable
 
 # MobileNet V1
 _mobilenet_v1 = partial(register, family="jsep.models.mobilenet_v1:MobileNetV1", paper="arXiv 1704.04861",
-    data=IMAGENET, certainty="certain")
+    data=IMAGENET, certainty="certain", fed={"timm": FED_HALVES})
 _mobilenet_v1("mobilenet_v1", summary="MobileNet V1 at full width.", params=4_231_976, macs=568_740_352,
     published={"ImageNet top-1, %": "70.6", "MACs": "569 M", "parameters": "4.2 M"},
     references={"pytorchcv:mobilenet_w1": {}, "timm:mobilenetv1_100": {"act": "relu6"}})
@@ -201,7 +201,7 @@ register("addressnet_imagenet", family="jsep.models.addressnet:AddressNetImageNe
 
 # ResNet for 32x32 images
 _resnet_cifar = partial(register, family="jsep.models.resnet_cifar:CifarResNet", paper="arXiv 1512.03385", data=CIFAR10,
-    certainty="certain")
+    certainty="certain", fed={"akamaster": FED_IMAGENET})
 _resnet_cifar("resnet20", summary="ResNet-20 for 32x32 images, shortcuts padded.", params=269_722, macs=40_551_040,
     published={"C10 augmented error, %": "8.75 (from memory)"},
     references={"pytorchcv:resnet20_cifar10": {"shortcut": "projection"}})
@@ -383,11 +383,12 @@ register("inception_v3", family="jsep.models.inception_v3:InceptionV3",
     params=23_834_568, macs=5_713_216_096,
     paper="arXiv 1512.00567", data=IMAGENET._replace(input_shape=(299, 299, 3)), certainty="certain",
     published={"ImageNet top-1, % (as measured in arXiv 1610.02357)": "78.2"},
-    references={"torchvision:inception_v3": {}, "timm:inception_v3": {}})
+    references={"torchvision:inception_v3": {}, "timm:inception_v3": {}},
+    fed={"torchvision": FED_HALVES, "timm": FED_HALVES})
 
 # Xception
 register("xception", family="jsep.models.xception:Xception", summary="Xception.",
     params=22_855_952, macs=8_357_403_496,
     paper="arXiv 1610.02357", data=IMAGENET._replace(input_shape=(299, 299, 3)), certainty="certain",
     published={"ImageNet top-1, %": "79.0", "ImageNet top-5, %": "94.5", "parameters": "22,855,952"},
-    references={"pytorchcv:xception": {}, "timm:legacy_xception": {}})
+    references={"pytorchcv:xception": {}, "timm:legacy_xception": {}}, fed={"timm": FED_HALVES})

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 
@@ -41,11 +41,16 @@ class Names:
         source: the package, or the repository.
         layers: their names of layers by ours.
         stages: the modules of theirs that end a stage, by our names of stages.
+        implies: options that names and shapes do not show, as this package has them. Any weights by these names are
+            taken to have them, unless the user knows better.
+        unused: prefixes of names that only train, such as those of an auxiliary head.
     """
 
     source: str
     layers: Mapping[str, str]
     stages: Mapping[str, str]
+    implies: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
     def torch(self, layer: str) -> str:
         """Return their name of one of our layers; a layer without one keeps ours, so that errors show it."""
@@ -89,6 +94,7 @@ _CV_SE = {
     "stage{stage}_block{block}_se/reduce": f"{_CV_UNIT}.se.conv1",
     "stage{stage}_block{block}_se/expand": f"{_CV_UNIT}.se.conv2",
 }
+_PROJECTION = {"shortcut": "projection", "stride_on": "3x3"}
 _CV_RESNET = Names(
     "pytorchcv",
     {
@@ -100,6 +106,7 @@ _CV_RESNET = Names(
         "classifier": "output",
     },
     _CV_STAGE,
+    _PROJECTION,
 )
 _CV_PRERESNET = Names(
     "pytorchcv",
@@ -112,6 +119,7 @@ _CV_PRERESNET = Names(
         "classifier": "output",
     },
     _CV_STAGE,
+    _PROJECTION,
 )
 _AKAMASTER = Names(
     "akamaster/pytorch_resnet_cifar10",
@@ -125,7 +133,9 @@ _AKAMASTER = Names(
         "classifier": "linear",
     },
     {"stage{stage}": "layer{stage}"},
+    {"shortcut": "pad_split", "stride_on": "3x3"},
 )
+_AKAMASTER_B = dataclasses.replace(_AKAMASTER, implies=_PROJECTION)  # its option B, of which it publishes no weights
 
 
 def _cv_densenet(conv: str) -> Names:
@@ -173,6 +183,7 @@ _CV_MOBILENET_V1 = Names(
         "classifier": "output",
     },
     _CV_STAGE,
+    {"act": "relu", "padding": "TORCH"},
 )
 _TIMM_BLOCK = "blocks.{stage0}.{block0}"
 _TIMM_MOBILENET_V1 = Names(
@@ -187,7 +198,11 @@ _TIMM_MOBILENET_V1 = Names(
         "classifier": "classifier",
     },
     {"stage{stage}": "blocks.{stage0}"},
+    {"act": "relu6", "padding": "TORCH"},
 )
+
+
+_XCEPTION = {"padding": "TORCH", "inner_activation": "none"}
 
 
 def _cv_xception() -> Names:
@@ -204,7 +219,7 @@ def _cv_xception() -> Names:
         layers |= _with_norm({f"module{module}_shortcut": f"features.{units[module]}.identity_conv"})
     stages = {f"module{module:02}": f"features.{units[module]}" for module in (2, 3, 4, 12, 13)}
     ends = {"module01": "features.init_block", "module14": "features.final_block.activ"}
-    return Names("pytorchcv", {**layers, "classifier": "output"}, {**stages, **ends})
+    return Names("pytorchcv", {**layers, "classifier": "output"}, {**stages, **ends}, _XCEPTION)
 
 
 def _timm_xception() -> Names:
@@ -224,7 +239,7 @@ def _timm_xception() -> Names:
         layers[f"module14_sep{i}_norm"] = f"bn{theirs}"
     stages = {f"module{module:02}": f"block{module - 1}" for module in (2, 3, 4, 12, 13)}
     ends = {"module01": "act2", "module14": "act4"}
-    return Names("timm", {**layers, "classifier": "fc"}, {**stages, **ends})
+    return Names("timm", {**layers, "classifier": "fc"}, {**stages, **ends}, _XCEPTION)
 
 
 def _torchvision_inception_v3() -> Names:
@@ -253,7 +268,8 @@ def _torchvision_inception_v3() -> Names:
             rows[f"{block}_{ours}"] = f"Mixed_{mixed}.branch{theirs}"
         rows[f"{block}_pooled_conv1"] = f"Mixed_{mixed}.branch_pool"
     stages = {block: f"Mixed_{mixed}" for block, mixed in blocks.items()}
-    return Names("torchvision and timm", {**_with_norm(rows), "classifier": "fc"}, stages)
+    layers = {**_with_norm(rows), "classifier": "fc"}
+    return Names("torchvision and timm", layers, stages, unused=("AuxLogits.",))
 
 
 def _torchvision_shufflenet_v2() -> Names:
@@ -269,7 +285,7 @@ def _torchvision_shufflenet_v2() -> Names:
     for ours, (conv, norm) in branches.items():
         rows[f"stage{{stage}}_unit{{unit}}_{ours}"] = f"{unit}.{conv}"
         rows[f"stage{{stage}}_unit{{unit}}_{ours}_norm"] = f"{unit}.{norm}"
-    return Names("torchvision", rows, {"stage{stage}": "stage{stage}"})
+    return Names("torchvision", rows, {"stage{stage}": "stage{stage}"}, {"units": "torchvision"})
 
 
 _RESNET_BLOCK = "layer{stage}.{block0}"
@@ -289,6 +305,11 @@ _RESNET = Names(
     },
     {"stage{stage}": "layer{stage}"},
 )
+_ECANET_RESNET = dataclasses.replace(
+    _RESNET,
+    source="BangguWu/ECANet",
+    layers={**_RESNET.layers, "stage{stage}_block{block}_eca/conv": f"{_RESNET_BLOCK}.eca.conv"},
+)
 
 
 def _torchvision_mobilenet_v2() -> Names:
@@ -303,6 +324,7 @@ def _torchvision_mobilenet_v2() -> Names:
                 rows |= _with_norm({f"{ours}_{part}": f"{theirs}.{i}"}, ".0", ".1")
             rows[f"{ours}_project"] = f"{theirs}.{len(parts)}"
             rows[f"{ours}_project_norm"] = f"{theirs}.{len(parts) + 1}"
+            rows[f"{ours}_eca/conv"] = f"{theirs}.{len(parts) + 2}.conv"  # as in BangguWu/ECANet
         stages[f"stage{stage}"] = f"features.{at}"
     return Names("torchvision", {**rows, "classifier": "classifier.1"}, stages)
 
@@ -413,15 +435,19 @@ _FAMILIES: dict[type[nn.Module], list[Names]] = {
     Xception: [_cv_xception(), _timm_xception()],
     InceptionV3: [_torchvision_inception_v3()],
     MobileNetV2: [_torchvision_mobilenet_v2(), _timm_mobilenet_v2()],
-    ResNet: [_RESNET],
+    ResNet: [_RESNET, _ECANET_RESNET],
     ShuffleNetV2: [_torchvision_shufflenet_v2()],
 }
+
+
+# options that leave names and shapes of arrays alone but not the logits
+SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units")
 
 
 def layouts(model: nn.Module) -> list[Names]:
     """Return all sets of names that weights for this network may use; none if there is no public reference."""
     if isinstance(model, CifarResNet):
-        return [_CV_PRERESNET] if model.preact else [_CV_RESNET, _AKAMASTER]
+        return [_CV_PRERESNET] if model.preact else [_CV_RESNET, _AKAMASTER, _AKAMASTER_B]
     if isinstance(model, DenseNet):
         return [_DENSENET_B if model.bottleneck else _DENSENET]
     if isinstance(model, MobileNetV3):

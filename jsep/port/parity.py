@@ -14,7 +14,7 @@ import numpy as np
 from jsep import ops
 from jsep.errors import UserError
 from jsep.models import create_model, model_info
-from jsep.port.convert import convert
+from jsep.port.convert import Ported, convert
 from jsep.port.names import Names, layouts
 
 TOLERANCE = 1e-4  # relative to the largest value of a stage, in float32
@@ -53,12 +53,7 @@ def build_pair(
         UserError: torch or the package of the reference is not installed, or the weights do not fit.
     """
     info = model_info(name)
-    try:
-        from jsep.port.reference import build
-
-        theirs = build(reference, info.num_classes, size)
-    except ImportError as error:
-        raise UserError(f"The reference needs {error.name}, not installed here: pip install 'jsep[torch]'") from error
+    theirs = _build(reference, info.num_classes, size)
     model = create_model(name, **options)
     package = reference.partition(":")[0]
     (names,) = [names for names in layouts(model) if package in names.source]
@@ -86,7 +81,65 @@ def compare_with_torch(name: str, reference: str, *, size: int | None = None) ->
     info = model_info(name)
     side = size or info.input_shape[0]
     model, variables, theirs, names = build_pair(name, reference, info.references[reference], side)
-    images = np.random.default_rng(0).normal(size=(2, side, side, info.input_shape[2])).astype(np.float32)
+    return _differences(model, variables, theirs, names, (side, side, info.input_shape[2]))
+
+
+def compare_with_weights(name: str, ported: Ported, state: Mapping[str, np.ndarray]) -> dict[str, list[Difference]]:
+    """Compare a network that has weights of PyTorch with PyTorch's own network with these weights, on random images.
+
+    Args:
+        name: registered name of the network.
+        ported: the network and its weights.
+        state: the state dict that they were made from.
+
+    Returns:
+        The differences of all stages and of the logits, by the name of each reference that equals the network.
+
+    Raises:
+        UserError: there is no such reference, or torch or its package is not installed.
+    """
+    layout, special = ported.layout, ported.architecture
+    model = create_model(name, **ported.options)
+    known = dict(model_info(name).references)
+    if special:
+        known[f"{special.package}:{special.name}"] = special.options
+    equal = [
+        reference
+        for reference, options in known.items()
+        if reference.partition(":")[0] in layout.source and create_model(name, **options) == model
+    ]
+    if not equal or ported.image_shape[-1] != 3:
+        raise UserError(
+            f"`check_images`: there is no reference by the names of {layout.source} for {name} with these options and "
+            "images; leave it out"
+        )
+    found = {}
+    for reference in equal:
+        theirs = _build(reference, ported.num_classes, ported.image_shape[0])
+        import torch  # here, so that `_build` has said what is missing
+
+        theirs.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in state.items()}, strict=False)
+        clone = model.clone(num_classes=ported.num_classes)
+        found[reference] = _differences(clone, ported.variables, theirs, layout, ported.image_shape)
+    return found
+
+
+def _build(reference: str, num_classes: int, size: int) -> Any:
+    """Build the PyTorch network of a reference, see `jsep.port.reference.build`."""
+    try:
+        from jsep.port.reference import build
+
+        return build(reference, num_classes, size)
+    except ImportError as error:
+        raise UserError(f"The reference needs {error.name}, not installed here: pip install 'jsep[torch]'") from error
+    except AssertionError as error:  # pytorchcv's networks for CIFAR have 10 or 100 classes
+        raise UserError(f"{reference} cannot be built with {num_classes} classes: leave the comparison out") from error
+
+
+def _differences(
+    model: nn.Module, variables: dict[str, Any], theirs: Any, names: Names, image_shape: tuple[int, int, int]
+) -> list[Difference]:
+    images = np.random.default_rng(0).normal(size=(2, *image_shape)).astype(np.float32)
     run = ops.jit_inference(lambda variables, x: model.apply(variables, x, features=True))
     logits, stages = run(variables, jnp.asarray(images))
     ours = {stage: np.asarray(found.maps) for stage, found in stages.items()} | {"logits": np.asarray(logits)}

@@ -1,48 +1,72 @@
-"""Reading PyTorch state dicts from files. Nothing but tensors is ever unpickled."""
+"""Reading PyTorch state dicts from files. Nothing but tensors and plain values is ever unpickled."""
 # torch is an extra, and not where types are checked
 # pyright: reportMissingImports=false
 
+import argparse
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jsep.errors import UserError
+from jsep.port.architectures import Origin, origin_of
+from jsep.port.states import find_state, to_numpy
+from jsep.trees import load_arrays
+
+SUFFIXES = (".pth", ".pt", ".th", ".tar", ".ckpt", ".bin", ".pkl")  # of what torch.save writes
 
 
-def read_state(path: Path) -> dict[str, np.ndarray]:
-    """Read the state dict of a PyTorch network.
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The weights in a file.
+
+    Attributes:
+        source: the file.
+        state: arrays by PyTorch's names, without the prefixes of modules that wrap the network.
+        origin: what the file says of the network.
+        notes: sentences on what was taken from the file and what was left.
+    """
+
+    source: Path
+    state: dict[str, np.ndarray]
+    origin: Origin
+    notes: tuple[str, ...]
+
+
+def read_state(path: Path, *, average: bool = False) -> dict[str, np.ndarray]:
+    """Read the state dict of a PyTorch network: the arrays of `read_weights`, which has the arguments and errors."""
+    return read_weights(path, average=average).state
+
+
+def read_weights(path: Path, *, average: bool = False) -> Weights:
+    """Read the weights of a PyTorch network, and what the file says of it.
 
     Args:
-        path: a .safetensors file, or a .pth, .pt, .th or .tar file of `torch.save`, which takes torch to read.
-
-    Returns:
-        The arrays by PyTorch's names; those of `torch.save` in float32.
+        path: a .safetensors file, or a file of `torch.save` (.pth, .pt, .th, .tar, .ckpt, .bin), which takes torch to
+            read. The state dict may lie under a key such as "state_dict" or "model", its names may have prefixes such
+            as "module." or "_orig_mod.", and there may be other entries beside it.
+        average: take the moving average of the weights rather than the weights, where the file has both.
 
     Raises:
-        UserError: there is no such file, it cannot be read, or it holds more than tensors.
+        UserError: there is no such file, it cannot be read, or holds no weights.
     """
     if not path.is_file():
         raise UserError(f"{path} is not a file: give a .safetensors or .pth file of weights")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in (".pth", ".pt", ".th", ".tar"):
-        return _read_torch(path)
-    kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
-    raise UserError(f"{path} is {kind}: give a .safetensors or .pth file of weights")
+        content, about = load_arrays(path)
+    elif path.suffix in SUFFIXES:
+        content = about = _read_torch(path)
+    else:
+        kind = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
+        raise UserError(f"{path} is {kind}: give a .safetensors or .pth file of weights")
+    found = find_state(content, path, average=average)
+    state = {name: to_numpy(name, value, path) for name, value in found.arrays.items()}
+    return Weights(path, state, origin_of(path, about if isinstance(about, dict) else {}), found.notes)
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read as safetensors ({error}): download it again") from error
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
+def _read_torch(path: Path) -> Any:
     try:
         import torch
     except ImportError as error:
@@ -50,14 +74,13 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             f"Reading {path.name} needs torch: pip install torch, or convert the file to .safetensors elsewhere"
         ) from error
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)  # tensors only, no code is run
+        # no code is run: beside tensors and plain values only the arguments of a training script, which have no code
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what pickle, zip and the file system raise
+        other = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it holds a {other[1]}" if other else type(error).__name__
         raise UserError(
-            f"{path} cannot be read as a file of nothing but tensors ({type(error).__name__}), and nothing else is "
-            "unpickled: save the state_dict() of the network"
+            f"{path} cannot be read as a file of nothing but tensors ({what}), and nothing else is unpickled: save the "
+            "state_dict() of the network"
         ) from error
-    for key in ("state_dict", "model"):
-        found = found[key] if isinstance(found, dict) and isinstance(found.get(key), dict) else found
-    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise UserError(f"{path} does not hold a state dict: it must map names to tensors")
-    return {name: tensor.float().numpy() for name, tensor in found.items()}

@@ -9,11 +9,10 @@ import jax
 import numpy as np
 import optax
 from rich.console import Console
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from jsep.data import Dataset, load
 from jsep.errors import UserError
+from jsep.layers.dice import follows_image_size
 from jsep.models.factored import create_factored
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.folder import RunFolder
@@ -25,7 +24,7 @@ from jsep.train.select import HEAD, check_frozen, classes_of
 from jsep.train.setup import Setup, check_training, statistics_of
 from jsep.train.state import TrainState, create_state, state_of
 from jsep.train.step import Teacher
-from jsep.trees import differences, flatten, unflatten
+from jsep.trees import as_weights, differences, flatten, load_arrays, not_finite, on_host, unflatten
 
 
 class Start(NamedTuple):
@@ -86,7 +85,7 @@ def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, 
         The step of the checkpoint, and the network's variables on the host.
 
     Raises:
-        UserError: there is no such run or checkpoint, or it is corrupt.
+        UserError: there is no such run or checkpoint, it is corrupt, or holds NaN or infinity.
     """
     checkpoints = Checkpoints(run, RunFolder.open(run).config().recipe.keep)
     try:
@@ -95,7 +94,13 @@ def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, 
     finally:
         checkpoints.close()
     params, batch_stats = state.get("average") or (state["params"], state.get("batch_stats", {}))
-    return step, {"params": params, "batch_stats": batch_stats}
+    variables = on_host({"params": params, "batch_stats": batch_stats})
+    if wrong := not_finite(variables):
+        raise UserError(
+            f"Checkpoint {step} of {run} holds values that are not finite numbers, in {wrong[0]}: choose another "
+            "`checkpoint`, or train again"
+        )
+    return step, variables
 
 
 def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[str, Any]:
@@ -107,18 +112,16 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
         console: for a note if that is the case.
 
     Raises:
-        UserError: the source does not exist, or belongs to another network.
+        UserError: the source does not exist, belongs to another network, or holds anything but finite numbers.
     """
     if source.suffix == ".safetensors":
-        try:
-            given = unflatten(load_file(source))
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"`init`={source}: it cannot be read as safetensors ({error})") from error
+        arrays, _ = load_arrays(source)
+        given: dict[str, Any] = as_weights(arrays, f"`init`={source}")
     elif source.is_dir():
         _, given = load_variables(source)
     else:
         raise UserError(f"`init`={source}: it is neither a run folder nor a .safetensors file (jsep port reads .pth)")
-    wrong = differences(fresh, given)
+    wrong = differences(fresh, given, follows_image_size)
     if anew := [name for name in wrong if f"/{HEAD}/" in name]:
         console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
     if other := [name for name in wrong if name not in anew]:
@@ -127,12 +130,13 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
             f"{' and more' if len(other) > 3 else ''}: give the same network and options, and data of as many channels"
         )
     theirs = flatten(given)
-    chosen = {name: np.asarray(own if name in anew else theirs[name]) for name, own in flatten(fresh).items()}
-    return unflatten(chosen)
+    return unflatten(on_host({name: own if name in anew else theirs[name] for name, own in flatten(fresh).items()}))
 
 
 def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:
     """Return the paths of the arrays in which variables differ from those of a network.
+
+    An array that depends on the size of the images may be for another size, which the network's layers resize to.
 
     Args:
         model: the network.
@@ -140,7 +144,7 @@ def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str
         variables: the variables to check; only their names and shapes matter.
     """
     image = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
-    return differences(jax.eval_shape(model.init, jax.random.key(0), image), variables)
+    return differences(jax.eval_shape(model.init, jax.random.key(0), image), variables, follows_image_size)
 
 
 def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str, Any]]:

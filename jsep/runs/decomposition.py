@@ -24,6 +24,7 @@ from jsep.runs.adopt import save_weights
 from jsep.runs.evaluate import load_run
 from jsep.runs.folder import RunFolder
 from jsep.train.setup import Setup
+from jsep.trees import on_host
 
 BATCH = 50  # images per forward pass
 
@@ -56,7 +57,7 @@ class TrainedRun:
         if setup.config.factored:
             raise UserError(f"{run} is already decomposed: give the run that it was made from")
         model = setup.model.clone(axis_name=None)
-        return cls(setup, model, jax.device_get(variables), find_sites(model, setup.dataset.image_shape))
+        return cls(setup, model, on_host(variables), find_sites(model, setup.dataset.image_shape))
 
     def plan(self, options: Options, layers: Sequence[str], file: Path | None) -> list[Factor]:
         """Return the replacements of a decomposition.

@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental import layout
 from safetensors import safe_open
 
 from jsep.errors import UserError
@@ -15,10 +17,9 @@ from jsep.export import FORMATS, TOLERANCE, export_run
 from jsep.export.program import make_program
 from jsep.export.run import Format, agreement, live_logits
 from jsep.models import parse_options
-from jsep.port import read_state
 from jsep.runs.adopt import save_weights
 from jsep.train import RunConfig
-from jsep.trees import flatten
+from jsep.trees import flatten, load_arrays
 
 SHAPE = (16, 16, 3)
 PICTURES = np.random.default_rng(3).integers(0, 256, (3, *SHAPE), np.uint8)
@@ -44,16 +45,16 @@ def need(to: str) -> None:
         pytest.importorskip(package, reason=f"pip install 'jsep[{to}]'")
 
 
+def made_of(text: str, variables):
+    name, *options = text.split()
+    names, mean, std = tuple("abcdefghij"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    facts = {"image_shape": SHAPE, "class_names": names, "mean": mean, "std": std}
+    return make_program(name, parse_options(options), (), variables, **facts)
+
+
 @pytest.fixture(scope="module")
 def program(trained):
-    @functools.cache
-    def make(text: str):
-        name, *options = text.split()
-        names, mean, std = tuple("abcdefghij"), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-        facts = {"image_shape": SHAPE, "class_names": names, "mean": mean, "std": std}
-        return make_program(name, parse_options(options), (), trained(text, SHAPE)[1], **facts)
-
-    return make
+    return functools.cache(lambda text: made_of(text, trained(text, SHAPE)[1]))
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,26 @@ def live(program):
 def test_a_file_gives_the_logits_of_the_live_network(program, live, tmp_path, text, to):
     need(to)
     FORMATS[to].write(program(text), tmp_path / "model")
+    difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
+    assert difference < 1e-5
+    assert same == 3
+
+
+@pytest.mark.parametrize(
+    "to", ["safetensors", "stablehlo", *(pytest.param(to, marks=pytest.mark.slow) for to in ("onnx", "tflite"))]
+)
+def test_weights_that_lie_column_by_column_are_written_as_they_are(trained, live, tmp_path, to):
+    """As they come from a TPU, whose default layouts are often not row by row."""
+    need(to)
+    text = NETWORKS[0]
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def by_column(leaf):
+        return jax.device_put(leaf, layout.Format(layout.Layout(tuple(reversed(range(leaf.ndim)))), here))
+
+    variables = jax.tree.map(by_column, trained(text, SHAPE)[1])
+    assert not np.asarray(variables["params"]["classifier"]["kernel"]).flags.c_contiguous
+    FORMATS[to].write(made_of(text, variables), tmp_path / "model")
     difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
     assert difference < 1e-5
     assert same == 3
@@ -131,7 +152,7 @@ def test_a_run_is_written_with_its_facts(run):
 
 def test_safetensors_hold_the_trained_arrays_and_what_network_they_belong_to(run, trained):
     path = export_run(run, "safetensors", images=1).path
-    arrays, wanted = read_state(path), flatten(trained("both_cnn width=0.02", (28, 28, 1))[1])
+    (arrays, _), wanted = load_arrays(path), flatten(trained("both_cnn width=0.02", (28, 28, 1))[1])
     assert arrays.keys() == wanted.keys()
     assert all(np.array_equal(arrays[name], wanted[name]) for name in wanted)
     with safe_open(path, "numpy") as file:

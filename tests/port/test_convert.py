@@ -7,8 +7,10 @@ from safetensors.numpy import save_file
 
 from jsep.errors import UserError
 from jsep.models import create_model, list_models, model_info
-from jsep.port import from_torch, read_state
+from jsep.port import from_torch, port_state, read_state
+from jsep.port.convert import torch_name
 from jsep.port.names import layouts
+from jsep.trees import flatten
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def state(resnet8_state):
 
 
 def test_every_array_is_where_its_name_says(state):
-    variables = from_torch("resnet20", {f"module.{name}": value for name, value in state.items()}, depth=8)
+    variables = from_torch("resnet20", state, depth=8, shortcut="pad_split")
     params, stats = variables["params"], variables["batch_stats"]
     # OIHW -> HWIO, (O, I) -> (I, O)
     assert params["stem"]["kernel"][2, 1, 0, 5] == state["conv1.weight"][5, 0, 2, 1]
@@ -40,8 +42,62 @@ def test_every_array_is_where_its_name_says(state):
 )
 def test_what_does_not_fit_is_named(state, spoil, sentence):
     spoil(state)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=sentence) as refusal:
         from_torch("resnet20", state, depth=8)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_names_of_something_else_are_shown(state):
+    with pytest.raises(UserError, match=r"its names are like conv1\.0\.weight, .*, none of which this network has"):
+        from_torch("resnet20", {name.replace(".", ".0."): value for name, value in state.items()})
+
+
+def test_options_that_shapes_do_not_show_must_be_those_of_the_layout(state):
+    with pytest.raises(UserError, match=r"names of akamaster/.*, whose resnet20 needs shortcut='pad_split': give that"):
+        from_torch("resnet20", state, depth=8)
+    from_torch("resnet20", state, depth=8, shortcut="pad")  # the user may know better
+
+
+def test_the_number_of_classes_is_that_of_the_weights(state):
+    own = {"depth": 8, "shortcut": "pad_split"}
+    assert from_torch("resnet20", state, num_classes=7, **own)["params"]["classifier"]["bias"].shape == (7,)
+    with pytest.raises(UserError, match="`num_classes`=5: the weights have 7 classes; leave it out"):
+        from_torch("resnet20", state, num_classes=5, **own)
+
+
+def test_input_channels_are_those_of_the_first_kernel(state):
+    state["conv1.weight"] = state["conv1.weight"][:, :1]
+    assert from_torch("resnet20", state, depth=8, shortcut="pad_split")["params"]["stem"]["kernel"].shape[2] == 1
+
+
+@pytest.mark.parametrize("where", ["linear.weight", "conv1.weight", "bn1.bias"])
+def test_arrays_without_axes_are_refused(state, where):
+    state[where] = np.float32(3)
+    with pytest.raises(UserError, match=rf"{where} gives \(\)"):
+        from_torch("resnet20", state, depth=8)
+
+
+def test_an_auxiliary_head_is_left_out(drawn):
+    """As torchvision publishes Inception V3."""
+    model = create_model("inception_v3", num_classes=3)
+    (layout,) = layouts(model)
+    state = {}
+    for path, array in flatten(drawn(model, (1, 96, 96, 3))).items():
+        value = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+        state[torch_name(path, layout)] = value
+    state |= {"AuxLogits.conv0.conv.weight": np.ones((128, 768, 1, 1)), "AuxLogits.fc.bias": np.ones(3)}
+    found = port_state("inception_v3", state, {})
+    assert found.unused == ("AuxLogits.conv0.conv.weight", "AuxLogits.fc.bias")
+
+
+def test_ecanet_has_names_of_its_own(drawn):
+    model = create_model("eca_resnet18", num_classes=3, width=0.1)
+    state = {}
+    for path, array in flatten(drawn(model, (1, 32, 32, 3))).items():
+        value = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+        state[torch_name(path, layouts(model)[0]).replace(".se.conv.", ".eca.conv.")] = value
+    assert "layer1.0.eca.conv.weight" in state
+    assert port_state("eca_resnet18", state, {"width": 0.1}).layout.source == "BangguWu/ECANet"
 
 
 def test_a_network_without_reference_says_so():

@@ -12,7 +12,10 @@ from safetensors.numpy import save_file
 
 from jsep.errors import UserError
 from jsep.models import create_model
-from jsep.runs.begin import begin_with
+from jsep.runs.adopt import save_weights
+from jsep.runs.begin import begin_with, load_variables
+from jsep.train import RunConfig
+from jsep.trees import save_arrays
 
 
 def variables(classes: int, seed: int, depth: int = 8):
@@ -43,6 +46,41 @@ def test_a_classifier_for_other_classes_begins_anew(tmp_path):
     np.testing.assert_array_equal(found["params"]["classifier"]["kernel"], fresh["params"]["classifier"]["kernel"])
     np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
     assert "a fresh one takes its place" in said
+
+
+def test_half_precision_becomes_float32(tmp_path):
+    given = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables(2, 0))
+    save_arrays(tmp_path / "w.safetensors", given)
+    found, _ = begun(tmp_path / "w.safetensors", variables(2, 1))
+    assert jax.tree.all(
+        jax.tree.map(lambda ours, theirs: ours.dtype == np.float32 and (ours == theirs).all(), found, given)
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"), [(np.nan, "not finite numbers, in params/stem/kernel"), (None, "dtype int")]
+)
+def test_values_that_are_no_weights_are_refused(tmp_path, value, sentence):
+    given = variables(2, 0)
+    kernel = np.array(given["params"]["stem"]["kernel"])
+    given["params"]["stem"]["kernel"] = kernel.astype(np.int32) if value is None else kernel * value
+    with pytest.raises(UserError, match=sentence):
+        begun(saved(given, tmp_path / "w.safetensors"), variables(2, 1))
+
+
+def test_a_checkpoint_that_is_no_numbers_is_refused(tmp_path):
+    given = variables(2, 0)
+    given["batch_stats"]["stem_norm"]["var"] = np.full(16, np.inf, np.float32)
+    save_weights(RunConfig("resnet20", {"depth": 8}), given, tmp_path / "run")
+    with pytest.raises(UserError, match=r"Checkpoint 0 of .* not finite numbers, in batch_stats/stem_norm/var"):
+        load_variables(tmp_path / "run")
+
+
+def test_weights_made_for_images_of_another_size_are_taken(tmp_path):
+    unit = {"params": {"unit_dice": {"height": {"kernel": np.ones((3, 3, 1, 4), np.float32)}}}}
+    fresh = {"params": {"unit_dice": {"height": {"kernel": np.zeros((3, 3, 1, 6), np.float32)}}}}
+    found, _ = begun(saved(unit, tmp_path / "w.safetensors"), fresh)
+    np.testing.assert_array_equal(found["params"]["unit_dice"]["height"]["kernel"], np.ones((3, 3, 1, 4)))
 
 
 def test_another_network_and_another_file_are_refused(tmp_path):
