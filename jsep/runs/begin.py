@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from jsep.data import Dataset, load
+from jsep.data import Dataset, load_choice
 from jsep.errors import UserError
 from jsep.models.factored import create_factored
 from jsep.runs.checkpoint import Checkpoints
@@ -168,5 +168,5 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
         raise UserError(f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}")
     choice = theirs.recipe.data
     own = choice.normalize == "dataset" and choice.name != config.recipe.data.name
-    seen = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream) if own else dataset
+    seen = load_choice(choice) if own else dataset
     return Teacher(network, statistics_of(choice, seen)), variables

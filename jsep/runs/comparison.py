@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jsep.data import Dataset, load
+from jsep.data import Dataset, load_choice
 from jsep.errors import UserError, require
 from jsep.models import model_info, parse_options
 from jsep.report import write_report
@@ -107,7 +107,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
 def _checked_data(experiment: Comparison) -> Dataset:
     """Load the data set, and check before any training that every network fits it."""
     choice = experiment.recipe.data
-    dataset = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream)
+    dataset = load_choice(choice)
     for config, *_ in experiment.runs().values():
         check_training(prepare(config, dataset))
     return dataset

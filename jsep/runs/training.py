@@ -32,8 +32,8 @@ from jsep.train.step import make_train_step
 from jsep.train.stop import ctrl_c
 
 CAUSES = (
-    "Likely causes: a learning rate that is too high (lower `lr` or raise `warmup_epochs`), a label that is not one of "
-    "the classes, or bfloat16 where float32 is needed"
+    "Likely causes: a learning rate that is too high (lower `lr` or raise `warmup_epochs`), or bfloat16 where float32 "
+    "is needed"
 )
 
 

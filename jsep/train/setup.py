@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jsep.costs import CostTable, count
-from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load_choice, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.models import create_model
@@ -75,7 +75,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
     # before the data is loaded: a mistyped name should not wait for it
     network = create_model(config.model, dtype=jnp.dtype(recipe.dtype), axis_name=AXIS, **config.options)
     if dataset is None:
-        dataset = load(choice.name, choice.data_dir, choice.image_size, stream=choice.stream)
+        dataset = load_choice(choice)
     if choice.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"`normalize`=imagenet needs colour images; those of {dataset.name} have one channel")
     model = factored(network.clone(num_classes=len(dataset.class_names)), config.factored)
