@@ -1,16 +1,19 @@
 """Flags: reading the values that commands take from the command line."""
 
 import contextlib
+import functools
 import io
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jsep.errors import UserError
+from jsep.files import local_path
 from jsep.models import format_options, parse_options
 
 T = TypeVar("T")
@@ -31,6 +34,21 @@ def _options(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
+@_registry.primitive_rule
+def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Tell tyro how to read a path: a local one, whose ~ the shell leaves alone in --out=~/run."""
+    if info.type not in (Path, Path | None):
+        return None
+    optional = info.type is not Path
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{None}|PATH" if optional else "PATH",
+        instance_from_str=lambda words: None if optional and words == ["None"] else local_path(words[0]),
+        is_instance=lambda value: isinstance(value, Path) or (optional and value is None),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
 def parse(shape: type[T] | Callable[..., T], command: str, argv: Sequence[str], **more: Any) -> T:
     """Read the flags of a command.
 
@@ -48,16 +66,27 @@ def parse(shape: type[T] | Callable[..., T], command: str, argv: Sequence[str], 
         SystemExit: --help was typed, or there is an unknown flag or an unreadable value.
     """
     said = io.StringIO()
-    # a function runs inside `tyro.cli`, and what it prints must not be held back
-    quiet = contextlib.redirect_stderr(said) if isinstance(shape, type) else contextlib.nullcontext()
+    called = not isinstance(shape, type)
+    read: Any = _bound(shape) if called else shape  # a function is called later, where it may print
     try:
-        with _registry, quiet:
-            return tyro.cli(shape, prog=f"jsep {command}", args=argv, **more)
+        with _registry, contextlib.redirect_stderr(said):
+            found = tyro.cli(read, prog=f"jsep {command}", args=argv, **more)
     except SystemExit as stop:
         if error := _user_error(stop):
             raise error from None
         print(said.getvalue(), end="", file=sys.stderr)
         raise
+    return found() if called else found
+
+
+def _bound(function: Callable[..., T]) -> Callable[..., Callable[[], T]]:
+    """Return a function with the same parameters that only binds them."""
+
+    @functools.wraps(function)
+    def bind(*args: Any, **kwargs: Any) -> Callable[[], T]:
+        return functools.partial(function, *args, **kwargs)
+
+    return bind
 
 
 def _user_error(error: BaseException | None) -> UserError | None:

@@ -24,6 +24,7 @@ from jsep.data.prepared import open_prepared
 from jsep.data.records import LABELS_AT_OPENING, Records, fingerprint
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
 from jsep.errors import UserError
+from jsep.files import local_path
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -131,7 +132,7 @@ def load_choice(choice: Data) -> Dataset:
             raise UserError(f"{EMBEDDED} is part of jsep, in two parts and always in memory: leave `{wrong[0]}` out")
         return _resized(_embedded(), choice.image_size)
     if _is_path(name):
-        return _open(Path(name).expanduser(), CatalogEntry(Path(name).name, test=""), choice)
+        return _open(local_path(name), CatalogEntry(Path(name).name, test=""), choice)
     entry, data_dir = find_entry(name), data_folder(choice.data_dir)
     folder = data_dir / entry.tfds_name
     found = newest_version(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jsep.errors import UserError
-from jsep.files import make_folder, write_atomically
+from jsep.files import local_path, make_folder, write_atomically
 from jsep.results import RESULTS_CSV
 from jsep.runs.config import load_config, save_config
 from jsep.train import RunConfig
@@ -21,7 +21,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path = local_path(path)
 
     @property
     def config_path(self) -> Path:

@@ -21,7 +21,7 @@ class Setup:
     """The objects that training and evaluation have in common.
 
     Attributes:
-        config: the configuration that they were made from.
+        config: the configuration that they were made from, with the mean and deviation that images are normalised by.
         dataset: the data set.
         model: the network, whose batch norms share statistics over the devices.
         devices: the devices that share every batch.
@@ -79,8 +79,10 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
     if choice.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"`normalize`=imagenet needs colour images; those of {dataset.name} have one channel")
     model = factored(network.clone(num_classes=len(dataset.class_names)), config.factored)
+    mean, std = statistics_of(choice, dataset)
+    known = dataclasses.replace(recipe, data=dataclasses.replace(choice, mean=mean, std=std))
     return Setup(
-        config=config,
+        config=dataclasses.replace(config, recipe=known),
         dataset=dataset,
         model=model,
         devices=devices,
