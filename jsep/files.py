@@ -2,18 +2,41 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from jsep.errors import NotWritten, UserError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # also as pathlib leaves it, gs:/bucket; C:/ is a drive
+
+
+def local_path(path: str | Path) -> Path:
+    """Return the path of a local file or folder, with ~ expanded.
+
+    Raises:
+        UserError: it is a URL.
+
+    >>> local_path("gs://bucket/run")
+    Traceback (most recent call last):
+    jsep.errors.UserError: gs://bucket/run is not on this machine: copy it here, or mount it as a folder
+    """
+    if _URL.match(str(path)):
+        address = re.sub(":/+", "://", str(path), count=1)
+        raise UserError(f"{address} is not on this machine: copy it here, or mount it as a folder")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~ of an unknown user
+        raise UserError(f"{path} cannot be found ({error}): give the whole path") from error
 
 
 def make_folder(path: Path) -> None:
     """Create a folder for results and its parents, where they are missing.
 
     Raises:
-        UserError: the path is a file, or the folder cannot be created.
+        UserError: the path is a file or a URL, or the folder cannot be created.
     """
+    path = local_path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

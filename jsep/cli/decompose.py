@@ -51,7 +51,7 @@ def decompose(
         sweeps: Passes of comp over all channels.
         symmetric: Fit each layer on its inputs in the original network, not on those from decomposed layers.
         relu: Refit the pointwise part to the response after the ReLU, for layers that have one after them.
-        images: Number of training images to fit to.
+        images: Number of training images to fit to; all where there are fewer.
         points: Windows taken from each image for each layer.
         layers: Wildcards of the convolutions to replace, such as 'stage[345]_*'.
         plan: Plan file to use instead of --layers, as --write-plan writes it; it may be edited.

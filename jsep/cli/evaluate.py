@@ -21,21 +21,30 @@ def evaluate(
     checkpoint: str = "best",
     data: str | None = None,
     data_dir: Path | None = None,
+    eval_split: str | None = None,
+    image_size: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     batch_size: int | None = None,
     skip_unreadable: bool = False,
 ) -> None:
-    """Evaluate a checkpoint of a run on every test image once.
+    """Evaluate a checkpoint of a run on every test image once, normalised as in its training.
 
     Args:
         run: The run folder.
         checkpoint: Checkpoint to evaluate: best, last, or a step.
-        data: Data set with the same number of classes; the run's own by default.
+        data: Data set with the same classes; the run's own by default.
         data_dir: Where TFDS keeps its data sets.
+        eval_split: Part of the data set to evaluate on, such as test or 'train[90%:]'.
+        image_size: Side in pixels that images are scaled and cut to; that of the training by default.
+        mean: Mean of each channel to normalise by, for values from 0 to 1; that of the training by default.
+        std: Standard deviation of each channel to normalise by, likewise.
         batch_size: Images per step; the run's own batch size by default.
         skip_unreadable: Leave out pictures that cannot be decoded.
     """
-    changes = given(data=data, data_dir=data_dir, batch_size=batch_size, skip_unreadable=skip_unreadable or None)
-    found = evaluate_run(run, checkpoint, **changes)
+    split = given(data=data, data_dir=data_dir, eval_split=eval_split, skip_unreadable=skip_unreadable or None)
+    images = given(image_size=image_size, mean=mean, std=std, batch_size=batch_size)
+    found = evaluate_run(run, checkpoint, **split, **images)
     console.print(
         f"{found.model} at step {found.step} on the {found.images:,} test images of {found.data}: "
         f"accuracy {found.accuracy:.2%}, loss {found.loss:.4f} ({found.seconds:.1f} s)"

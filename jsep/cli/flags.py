@@ -7,6 +7,7 @@ import itertools
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -14,6 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from tyro.extras import subcommand_cli_from_dict
 
 from jsep.errors import UserError
+from jsep.files import local_path
 from jsep.models import format_options, parse_options
 
 T = TypeVar("T")
@@ -31,6 +33,21 @@ def _options(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=parse_options,
         is_instance=lambda value: isinstance(value, Mapping),
         str_from_instance=lambda value: format_options(value).split(),
+    )
+
+
+@_registry.primitive_rule
+def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Tell tyro how to read a path: a local one, whose ~ the shell leaves alone in --out=~/run."""
+    if info.type not in (Path, Path | None):
+        return None
+    optional = info.type is not Path
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{None}|PATH" if optional else "PATH",
+        instance_from_str=lambda words: None if optional and words == ["None"] else local_path(words[0]),
+        is_instance=lambda value: isinstance(value, Path) or (optional and value is None),
+        str_from_instance=lambda value: [str(value)],
     )
 
 

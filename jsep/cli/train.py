@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jsep.cli.console import console
 from jsep.cli.flags import parse
+from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
@@ -31,7 +31,7 @@ class Train:
     """Options of the network, such as width=0.25; `jsep show MODEL` lists them."""
     init: Path | None = None
     """Run folder or .safetensors file to take the initial weights from.
-    The settings of that run become the defaults of all flags.
+    The settings of that run become the defaults of all flags, and its mean and deviation are kept.
     If its number of classes differs, the classifier starts from fresh weights."""
     out: Path = Path("runs/run")
     """Run folder."""
@@ -43,11 +43,13 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """The flags that name an earlier run, whose settings are the defaults of all other flags."""
+    """The flags that name an earlier run, whose settings are the defaults of the others, and two that undo some."""
 
     out: Path = Train.out
     resume: bool = Train.resume
     init: Path | None = None
+    data: str | None = None
+    normalize: str | None = None
 
 
 def run(argv: Sequence[str]) -> int:
@@ -74,9 +76,12 @@ def run(argv: Sequence[str]) -> int:
 
 def _base(argv: Sequence[str]) -> RunConfig:
     """Return the configuration that gives the defaults of the flags."""
-    earlier, _ = tyro.cli(Earlier, args=argv, return_unknown_args=True, add_help=False)
+    known: Any = parse(Earlier, "train", argv, return_unknown_args=True, add_help=False)
+    earlier, _ = known
     if earlier.resume:
         return RunFolder.open(earlier.out).config()
     if earlier.init and earlier.init.is_dir():
-        return RunFolder.open(earlier.init).config()
+        undone = {"train_split": "", "eval_split": ""} if earlier.data else {}
+        undone |= {"mean": (), "std": ()} if earlier.normalize else {}
+        return replace_fields(RunFolder.open(earlier.init).config(), undone)
     return RunConfig()

@@ -1,7 +1,7 @@
 """Data sets in memory or as streams, and what is done to images on the device."""
 
 from jsep.data.augment import Augmentation, augment, mix, normalize
-from jsep.data.catalog import IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load
+from jsep.data.catalog import IMAGENET_MEAN, IMAGENET_STD, Dataset, Split, load, load_choice
 from jsep.data.choice import Data
 from jsep.data.feed import Feed, ResidentFeed, StreamFeed, make_feed
 from jsep.data.sources import CATALOG
@@ -19,6 +19,7 @@ __all__ = [
     "StreamFeed",
     "augment",
     "load",
+    "load_choice",
     "make_feed",
     "mix",
     "normalize",

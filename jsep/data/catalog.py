@@ -13,27 +13,24 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jsep.data.choice import Data
 from jsep.data.decode import decode, resize
-from jsep.data.pictures import CHUNK, Pictures, decoded
+from jsep.data.pictures import decoded, readable
 from jsep.data.prepare import prepare
+from jsep.data.prepared import open_prepared
+from jsep.data.records import CHUNK, LABELS_AT_OPENING, Records, fingerprint
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
 from jsep.errors import UserError
+from jsep.files import local_path
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STATISTICS_SAMPLE = 10_000  # most images of a stream that its mean and standard deviation are computed from
-
-
-class Records(Protocol):
-    """Examples with random access, their images still encoded: a data source of TFDS."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +64,8 @@ class Dataset:
         std: standard deviation of each channel, likewise.
         note: a remark that belongs beside every figure measured on this data set, often empty.
         ragged: whether it is streamed and its images differ in size.
+        fingerprint: tells it from other data sets, see `jsep.data.prepared.fingerprint`; empty where that is unknown.
+        shared: number of images that are in both parts.
     """
 
     name: str
@@ -78,6 +77,18 @@ class Dataset:
     std: tuple[float, ...]
     note: str = ""
     ragged: bool = False
+    fingerprint: str = ""
+    shared: int = 0
+
+    def __post_init__(self) -> None:
+        classes = len(self.class_names)
+        for part in (self.train, self.test):
+            labels = part.labels if isinstance(part, Split) else np.zeros(0, np.int32)
+            for index in np.flatnonzero((labels < 0) | (labels >= classes))[:1]:
+                raise UserError(
+                    f"Image {index} of {self.name} has the label {labels[index]}: correct it, since labels are whole "
+                    f"numbers from 0 to {classes - 1}"
+                )
 
 
 def load(
@@ -87,6 +98,8 @@ def load(
     *,
     stream: bool = False,
     skip_unreadable: bool = False,
+    train_split: str = "",
+    eval_split: str = "",
 ) -> Dataset:
     """Load a data set; TFDS downloads and prepares it where that has not been done.
 
@@ -99,22 +112,44 @@ def load(
             keeps the data set's own size.
         stream: stream the data set even if it would fit into memory.
         skip_unreadable: try to decode every picture first, and leave out those that cannot be.
+        train_split: the part to train on, in the syntax of TFDS, such as "train+extra" or "train[:90%]".
+        eval_split: the part to evaluate on, likewise. By default it is that of the catalogue, or else the validation or
+            the test part, whichever comes first and has labels.
 
     Raises:
         UserError: the name is unknown, the data set is not prepared and cannot be, it is not one for image
-            classification, or a picture cannot be decoded.
+            classification, a label is not one of its classes, a picture
+            cannot be decoded, or a file is damaged.
 
     >>> digits = load("mnist5k")
     >>> digits.train.images.shape, digits.test.labels.shape, digits.class_names[:3]
     ((4000, 28, 28, 1), (1000,), ('0', '1', '2'))
     """
+    return load_choice(
+        Data(
+            name,
+            data_dir,
+            image_size,
+            stream=stream,
+            skip_unreadable=skip_unreadable,
+            train_split=train_split,
+            eval_split=eval_split,
+        )
+    )
+
+
+def load_choice(choice: Data) -> Dataset:
+    """Load the data set that a recipe chooses; see `load`."""
+    name = choice.name
     if name == EMBEDDED:
-        if stream:
-            raise UserError(f"{EMBEDDED} is part of jsep and always in memory: leave `stream` out")
-        return _resized(_embedded(), image_size)
+        if wrong := [
+            field for field in ("stream", "train_split", "eval_split", "skip_unreadable") if getattr(choice, field)
+        ]:
+            raise UserError(f"{EMBEDDED} is part of jsep, in two parts and always in memory: leave `{wrong[0]}` out")
+        return _resized(_embedded(), choice.image_size)
     if _is_path(name):
-        return _open(Path(name).expanduser(), CatalogEntry(Path(name).name), image_size, stream, skip_unreadable)
-    entry, data_dir = find_entry(name), data_folder(data_dir)
+        return _open(local_path(name), CatalogEntry(Path(name).name, test=""), choice)
+    entry, data_dir = find_entry(name), data_folder(choice.data_dir)
     folder = data_dir / entry.tfds_name
     found = newest_version(folder)
     if found is None:
@@ -122,7 +157,7 @@ def load(
         found = newest_version(folder)
     if found is None:
         raise UserError(f"TFDS prepared {name}, but {folder} holds no version of it: delete it and prepare it again")
-    return _open(found, dataclasses.replace(entry, tfds_name=name), image_size, stream, skip_unreadable)
+    return _open(found, dataclasses.replace(entry, tfds_name=name), choice)
 
 
 def is_streamed(images: int, shape: Sequence[int]) -> bool:
@@ -138,12 +173,13 @@ def _embedded() -> Dataset:
     ):
         images, labels = arrays["images"][..., None], arrays["labels"].astype(np.int32)
     test = np.arange(len(labels)) % 500 >= 400  # sorted by class, 500 each
-    return _in_memory(
-        EMBEDDED,
-        Split(images[~test], labels[~test]),
-        Split(images[test], labels[test]),
-        tuple("0123456789"),
+    train, test = (Split(images[part], labels[part]) for part in (~test, test))
+    names = tuple("0123456789")
+    records = (
+        [{"image": image.tobytes(), "label": int(label)} for image, label in zip(part.images, part.labels, strict=True)]
+        for part in (train, test)
     )
+    return dataclasses.replace(_in_memory(EMBEDDED, train, test, names), fingerprint=fingerprint(names, *records))
 
 
 def _in_memory(name: str, train: Split, test: Split, class_names: Sequence[str]) -> Dataset:
@@ -183,84 +219,42 @@ def _resized(dataset: Dataset, size: int) -> Dataset:
         for part in (dataset.train, dataset.test)
         if isinstance(part, Split)
     ]
-    return _in_memory(dataset.name, parts[0], parts[1], dataset.class_names)
+    resized = _in_memory(dataset.name, parts[0], parts[1], dataset.class_names)
+    return dataclasses.replace(resized, fingerprint=dataset.fingerprint)
 
 
 def _is_path(name: str) -> bool:
     return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and Path(name).is_dir())
 
 
-def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool, skip_unreadable: bool) -> Dataset:
-    """Open a prepared TFDS directory, or the newest version in it."""
-    import tensorflow_datasets as tfds
-
-    inner = folder if (folder / "dataset_info.json").is_file() else newest_version(folder)
-    if inner is None:
-        raise UserError(
-            f"{folder} is not a prepared TFDS directory (it has no dataset_info.json): "
-            "give the folder of one version, such as fashion_mnist/3.0.1"
-        )
-    builder: Any = tfds.builder_from_directory(inner)
-    features, splits = builder.info.features, builder.info.splits
-    if not {"image", "label"} <= set(features or ()):
-        raise UserError(
-            f"{inner} is not a data set for image classification: choose one that has the features image and label"
-        )
-    test = next((split for split in (entry.test, "validation", "test") if split in splits), entry.test)
-    for split in (*entry.train.split("+"), test):
-        if split not in splits:
-            raise UserError(f"{inner} has no split {split!r}; it has {', '.join(sorted(splits))}")
-    name = entry.tfds_name if entry.tfds_name in CATALOG else builder.info.name
-    size = image_size or entry.image_size
-    height, width, channels = _shape(features["image"], inner)
-    ragged = None in (height, width)
+def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
+    """Load a prepared TFDS directory, or stream it if it is large."""
+    prepared = open_prepared(folder, entry, choice.train_split, choice.eval_split)
+    name = entry.tfds_name if entry.tfds_name in CATALOG else prepared.name
+    size = choice.image_size or entry.image_size
+    height, width, channels = prepared.shape
+    ragged = height is None or width is None
     if not size and ragged:
         raise UserError(f"The images of {name} differ in size: give an `image_size`, such as 128")
-    shape = (size or height, size or width, channels)
-    class_names = tuple(features["label"].names)
-    examples = sum(splits[split].num_examples for split in (*entry.train.split("+"), test))
-    streamed = stream or is_streamed(examples, shape)
-    if streamed and shape[0] != shape[1]:
+    shape = (size or height or 0, size or width or 0, channels)
+    parts, names = (prepared.train, prepared.test), prepared.class_names
+    facts: dict[str, Any] = {"fingerprint": fingerprint(names, *parts), "shared": prepared.shared}
+    train, test = (readable(part, channels) for part in parts) if choice.skip_unreadable else parts
+    left_out = sum(map(len, parts)) - len(train) - len(test)
+    facts["note"] = " ".join(filter(None, (_note(name), _left_out(name, left_out))))
+    if not (choice.stream or is_streamed(len(train) + len(test), shape)):
+        return dataclasses.replace(_in_memory(name, _read(train, shape), _read(test, shape), names), **facts)
+    if shape[0] != shape[1]:
         raise UserError(
             f"The images of {name} are {height}x{width}, and only squares are streamed: give an `image_size`"
         )
-    decoders = {"image": tfds.decode.SkipDecoding()}  # `jsep.data.decode` does it
-    try:
-        sources = [
-            Pictures(builder.as_data_source(split, decoders=decoders), f"split {split!r} of {inner}")
-            for split in (entry.train, test)
-        ]
-    except NotImplementedError as error:  # a format without random access
-        raise UserError(
-            f"{inner} was prepared as {builder.info.file_format.value}, which has no random access: prepare it again "
-            f"in another `data_dir`, with `jsep data prepare` or by TFDS with file_format='array_record'"
-        ) from error
-    train_records, test_records = (part.readable(channels) for part in sources) if skip_unreadable else sources
-    left_out = sum(map(len, sources)) - len(train_records) - len(test_records)
-    note = " ".join(filter(None, (_note(name), _left_out(name, left_out))))
-    if not streamed:
-        in_memory = _in_memory(name, _read(train_records, shape), _read(test_records, shape), class_names)
-        return dataclasses.replace(in_memory, note=note)
+    for part in parts:
+        part.labels(LABELS_AT_OPENING)  # checks them
     if ragged and channels == 3:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
-        mean, std = _channel_statistics(_sample(train_records, shape))
-    return Dataset(name, train_records, test_records, class_names, shape, mean, std, note, ragged)
-
-
-def _shape(image: Any, folder: Path) -> tuple[Any, Any, int]:
-    """Return height, width (None where they differ) and channels of the images of a TFDS feature, as jsep decodes them.
-
-    Grey stays grey, with an alpha channel, too; everything else is decoded to three channels.
-    """
-    import tensorflow_datasets as tfds
-
-    pictures = isinstance(image, tfds.features.Image) and image.np_dtype != np.float32
-    shape: Any = image.shape
-    if not pictures or len(shape) != 3:
-        raise UserError(f"{folder} holds no pictures: choose a data set whose image is one of 8 or 16 bits a channel")
-    height, width, channels = shape
-    return height, width, 1 if channels in (1, 2) else 3
+        mean, std = _channel_statistics(_sample(train, shape))
+    return Dataset(name, train, test, names, shape, mean, std, ragged=ragged, **facts)
 
 
 def _left_out(name: str, number: int) -> str:
@@ -279,7 +273,7 @@ def _sample(records: Records, shape: tuple[int, int, int]) -> UInt8[np.ndarray, 
     return np.stack([_brought_to(shape, records[i]) for i in places])
 
 
-def _read(records: Pictures, shape: tuple[int, int, int]) -> Split:
+def _read(records: Records, shape: tuple[int, int, int]) -> Split:
     """Decode all records into arrays."""
     images, labels = [], []
     for start in range(0, len(records), CHUNK):

@@ -19,6 +19,11 @@ class Data:
     """Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
     image_size: int = 0
     """Side in pixels that images are scaled and cut to; 0 keeps the data set's own size."""
+    train_split: str = ""
+    """Part to train on, such as train+extra or 'train[:90%]'; train by default."""
+    eval_split: str = ""
+    """Part to evaluate on, such as test or 'train[90%:]'.
+    By default the usual part of a data set that jsep knows, or else validation or test, if they have labels."""
     stream: bool = False
     """Read and decode images from disk during training even if all would fit into memory.
     More than 4 GiB of images are streamed in any case."""

@@ -18,9 +18,10 @@ import numpy as np
 from absl import flags
 from jaxtyping import Array, Int, UInt8
 
-from jsep.data.catalog import Dataset, Records, Split
+from jsep.data.catalog import Dataset, Split
 from jsep.data.decode import centre_crop, decode, random_resized_crop, resize
 from jsep.data.pictures import decoded
+from jsep.data.records import Records
 from jsep.errors import UserError
 
 Batch = Any  # a tree of arrays whose first axis is the batch, before `Feed.fetch`

@@ -1,4 +1,4 @@
-"""The encoded pictures of one part of a data set, which can be named, tried and left out."""
+"""Decoding the pictures of records, naming those that cannot be decoded, and leaving them out."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,66 +9,62 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data.decode import Unreadable, decode
+from jsep.data.records import CHUNK, Part, Records
 from jsep.errors import UserError
 
-CHUNK = 1024  # records that are read at a time, since looking up single ones is slow
 
-
-class Pictures:
-    """Records of a data source of TFDS, each with its `place`: words that find it again.
+class Subset:
+    """Some of the records of a part, in their order.
 
     Args:
-        records: the data source, which leaves pictures encoded.
-        part: what to call it, such as "split 'train' of /data/mnist/3.0.1".
-        numbers: which of the records to show; None shows all.
+        part: the part.
+        numbers: which of its records to show.
     """
 
-    def __init__(self, records: Any, part: str, numbers: Int[np.ndarray, " n"] | None = None):
-        self._records, self._part = records, part
-        self._numbers = np.arange(len(records)) if numbers is None else numbers
+    def __init__(self, part: Records, numbers: Int[np.ndarray, " n"]):
+        self._part, self._numbers = part, numbers
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        number = int(self._numbers[index])
-        return self._placed(number, self._records[number])
+        return self._part[int(self._numbers[index])]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return several records, which is much faster than one at a time."""
-        numbers = self._numbers[list(indices)].tolist()
-        return list(map(self._placed, numbers, self._records.__getitems__(numbers)))
+        return self._part.__getitems__(self._numbers[list(indices)].tolist())
 
-    def readable(self, channels: int) -> "Pictures":
-        """Try to decode every picture, and return those that can be.
 
-        It takes as long as an epoch of decoding, by one thread for each processor. In return what remains is an
-        ordinary part of a data set: batches do not depend on workers or hosts, and resuming is exact.
+def readable(part: Part, channels: int) -> Records:
+    """Try to decode every picture of a part, and return the records of those that can be decoded.
 
-        Args:
-            channels: 1 or 3, as they will be decoded.
+    It takes as long as an epoch of decoding, by one thread for each processor. In return what remains is an ordinary
+    part of a data set: batches do not depend on workers or hosts, and resuming is exact.
 
-        Raises:
-            UserError: none can be decoded.
-        """
+    Args:
+        part: the part.
+        channels: 1 or 3, as the pictures will be decoded.
 
-        def sound(record: dict[str, Any]) -> bool:
-            try:
-                decode(record["image"], channels)
-            except Unreadable:
-                return False
-            return True
+    Raises:
+        UserError: none can be decoded.
+    """
 
-        found: list[bool] = []
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for start in range(0, len(self), CHUNK):
-                found.extend(threads.map(sound, self.__getitems__(range(start, min(start + CHUNK, len(self))))))
-        if not any(found):
-            raise UserError(f"No picture of {self._part} can be decoded: copy or prepare the data set again")
-        return Pictures(self._records, self._part, self._numbers[np.array(found)])
+    def sound(record: dict[str, Any]) -> bool:
+        try:
+            decode(record["image"], channels)
+        except Unreadable:
+            return False
+        return True
 
-    def _placed(self, number: int, record: dict[str, Any]) -> dict[str, Any]:
-        return {**record, "place": f"record {number} of {self._part}"}
+    found: list[bool] = []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(part), CHUNK):
+            found.extend(threads.map(sound, part.__getitems__(range(start, min(start + CHUNK, len(part))))))
+    if not any(found):
+        raise UserError(
+            f"No picture of split {part.split!r} of {part.folder} can be decoded: copy or prepare the data set again"
+        )
+    return part if all(found) else Subset(part, np.flatnonzero(found))
 
 
 def decoded(
@@ -77,7 +73,7 @@ def decoded(
     """Decode the picture of a record.
 
     Args:
-        record: an example of `Pictures`.
+        record: an example of a `Part`.
         decoder: a function of `jsep.data.decode`, which takes the encoded picture first.
         arguments: its other arguments.
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from jsep.errors import UserError, nearest
+from jsep.files import local_path
 
 EMBEDDED = "mnist5k"
 
@@ -119,7 +120,7 @@ def find_entry(name: str) -> CatalogEntry:
 
 def data_folder(data_dir: Path | None) -> Path:
     """Return where TFDS keeps its data sets: by default $TFDS_DATA_DIR, or else ~/tensorflow_datasets."""
-    return (data_dir or Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))).expanduser()
+    return local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def newest_version(folder: Path) -> Path | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -18,6 +17,7 @@ from jsep.data import Split
 from jsep.errors import UserError, nearest, require, typed
 from jsep.export import to_onnx, to_safetensors, to_stablehlo, to_tflite
 from jsep.export.program import Logits, Program, make_program
+from jsep.files import local_path
 from jsep.runs.evaluate import load_run
 from jsep.train.setup import Setup
 from jsep.trees import flatten
@@ -105,7 +105,7 @@ def export_run(
         raise UserError(f"`to`={to}: there is no such format; {nearest(to, FORMATS)}")
     require(images >= 1, "images", images, "at least 1")
     _check_packages(to)
-    out = out or run / f"model.{to}"
+    out = local_path(out or run / f"model.{to}")
     setup, step, variables = load_run(run, checkpoint, **changes)
     program = _program(setup, variables, step)
     part = out.with_name(f"{out.name}.part")

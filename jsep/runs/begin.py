@@ -10,11 +10,12 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from jsep.data import Dataset, load
+from jsep.data import Dataset
 from jsep.errors import UserError
 from jsep.layers.dice import follows_image_size
 from jsep.models.factored import create_factored
 from jsep.runs.checkpoint import Checkpoints
+from jsep.runs.data import check_classes, own_statistics
 from jsep.runs.folder import RunFolder
 from jsep.runs.log import import_wandb
 from jsep.train import RunConfig
@@ -170,17 +171,6 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     if misfits(network, dataset.image_shape, variables):
         size = "x".join(map(str, dataset.image_shape))
         raise UserError(f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}")
-    choice = theirs.recipe.data
-    own = choice.normalize == "dataset" and choice.name != config.recipe.data.name
-    seen = (
-        load(
-            choice.name,
-            choice.data_dir,
-            choice.image_size,
-            stream=choice.stream,
-            skip_unreadable=choice.skip_unreadable,
-        )
-        if own
-        else dataset
-    )
-    return Teacher(network, statistics_of(choice, seen)), variables
+    check_classes(run, classes, dataset)
+    own = own_statistics(run, theirs.recipe.data, config.recipe.data)
+    return Teacher(network, own or statistics_of(theirs.recipe.data, dataset)), variables

@@ -8,12 +8,13 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jsep.data import Dataset, load
+from jsep.data import Dataset, load_choice
 from jsep.errors import UserError, require, require_types, typed
 from jsep.models import model_info, parse_options
 from jsep.report import write_report
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
 from jsep.runs.config import flat_fields
+from jsep.runs.data import check_same_data, with_statistics
 from jsep.runs.folder import RunFolder
 from jsep.runs.rows import best_of, curve_of
 from jsep.runs.training import train
@@ -94,7 +95,8 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     page = out / "report.html"
     for number, ((text, config), folder) in enumerate(zip(runs, folders, strict=True), start=1):
         console.print(f"[bold]{text}[/], seed {config.recipe.seed} (run {number} of {len(runs)})")
-        result = _finished(config, folder) or train(config, folder, resume=resume, console=console, dataset=dataset)
+        result = _finished(config, folder, dataset)
+        result = result or train(config, folder, resume=resume, console=console, dataset=dataset)
         jax.clear_caches()  # the programs of about forty runs would exceed the memory maps that Linux allows a process
         results.append(dataclasses.replace(result, model=text))
         points = curve_of(config, RunFolder.open(folder).metrics())
@@ -109,9 +111,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
 def _checked_data(experiment: Comparison) -> Dataset:
     """Load the data set, and check before any training that every network fits it."""
     choice = experiment.recipe.data
-    dataset = load(
-        choice.name, choice.data_dir, choice.image_size, stream=choice.stream, skip_unreadable=choice.skip_unreadable
-    )
+    dataset = load_choice(choice)
     for config, *_ in experiment.runs().values():
         check_training(prepare(config, dataset))
     return dataset
@@ -122,15 +122,17 @@ def _published(text: str) -> Mapping[str, str]:
     return {} if " " in text else model_info(text).published
 
 
-def _finished(config: RunConfig, folder: Path) -> Result | None:
-    """Return the result of a finished run, or None. Raises `UserError` if it has another configuration."""
+def _finished(config: RunConfig, folder: Path, dataset: Dataset) -> Result | None:
+    """Return the result of a finished run, or None. Raises `UserError` if it has other settings or other data."""
     if not RunFolder.exists(folder):
         return None
-    kept, wanted = flat_fields(RunFolder.open(folder).config()), flat_fields(config)
+    before = RunFolder.open(folder).config()
+    kept, wanted = flat_fields(before), flat_fields(with_statistics(config, before))
     if fields := [name for name, value in wanted.items() if kept[name] != value]:
         raise UserError(
             f"{folder} was started with other settings ({', '.join(fields)}): choose another `out`, or delete it"
         )
+    check_same_data(folder, dataset)
     if not (folder / RESULTS_CSV).exists():
         return None
     return _result(RunFolder.open(folder))

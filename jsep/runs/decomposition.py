@@ -21,6 +21,7 @@ from jsep.models.factored import Factor
 from jsep.report import save_layers
 from jsep.results import write_rows
 from jsep.runs.adopt import save_weights
+from jsep.runs.data import DataRecord
 from jsep.runs.evaluate import load_run
 from jsep.runs.folder import RunFolder
 from jsep.train.setup import Setup
@@ -91,7 +92,7 @@ def decompose_run(
         plan: the replacements, see `TrainedRun.plan`.
         options: how a layer is fitted.
         out: the new run folder.
-        images: number of training images to fit to.
+        images: number of training images to fit to; all where there are fewer.
         recalibrate: number of training batches from which all batch norms take new statistics; 0 keeps the old ones.
         console: for the progress.
 
@@ -99,7 +100,7 @@ def decompose_run(
         A row for each replaced convolution.
 
     Raises:
-        UserError: there are fewer images, or `out` already holds a run.
+        UserError: `images` is less than 1, or `out` already holds a run.
     """
     setup = source.setup
     chosen = _images(setup, images, options.seed)
@@ -128,14 +129,15 @@ def decompose_run(
     write_rows(out / "layers.csv", rows)
     save_layers(out, rows)
     save_weights(config, variables, out)
+    DataRecord.of(setup.dataset).save(out)
     return rows
 
 
 def _images(setup: Setup, number: int, seed: int) -> np.ndarray:
-    """Return training images (number, h, w, c) to fit to, chosen at random."""
+    """Return training images (number, h, w, c) to fit to, chosen at random; all where there are fewer."""
+    require(number >= 1, "images", number, "at least 1")
     part = setup.dataset.train
-    if number < 1 or number > len(part):
-        raise UserError(f"`images`={number}: it must be from 1 to {len(part):,}, the number of training images")
+    number = min(number, len(part))
     if isinstance(part, Split):
         return part.images[np.sort(np.random.default_rng(seed).permutation(len(part))[:number])]
     images, _ = next(setup.training.training(number, seed, 0))  # decoded and cropped to one size

@@ -10,8 +10,10 @@ import jax
 from jsep.errors import UserError, typed
 from jsep.runs.begin import load_variables, misfits
 from jsep.runs.config import replace_fields
+from jsep.runs.data import check_classes, own_statistics
 from jsep.runs.folder import RunFolder
 from jsep.train.evaluate import make_evaluation
+from jsep.train.select import classes_of
 from jsep.train.setup import Setup, prepare
 
 
@@ -44,6 +46,8 @@ class Evaluation:
 def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup, int, dict[str, Any]]:
     """Open a run with the variables of a checkpoint.
 
+    Images are normalised as in the training of the run, on whatever data set.
+
     Args:
         run: the run folder.
         checkpoint: "best", "last" or a step.
@@ -55,10 +59,15 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
     Raises:
         UserError: there is no such run or checkpoint, or the data does not fit the network.
     """
-    config = replace_fields(RunFolder.open(run).config(), changes)
+    kept = RunFolder.open(run).config()
+    anew = {"train_split": "", "eval_split": ""} if "data" in changes else {}  # those of another data set
+    config = replace_fields(kept, {**anew, **changes})
+    if not config.recipe.data.mean and (own := own_statistics(run, kept.recipe.data, config.recipe.data)):
+        config = replace_fields(config, {"mean": own[0], "std": own[1]})
     here = min(config.recipe.devices, jax.local_device_count())  # the run may have been trained on more
     setup = prepare(replace_fields(config, {"devices": here}))
     step, variables = load_variables(run, checkpoint)
+    check_classes(run, classes_of(variables["params"]), setup.dataset)
     if wrong := misfits(setup.model, setup.dataset.image_shape, variables):
         raise UserError(
             f"The checkpoints of {run} do not belong to the network in its config.json: they differ in {wrong[0]}"
@@ -72,12 +81,15 @@ def evaluate_run(run: Path, checkpoint: str = "best", **changes: Any) -> Evaluat
     setup, step, variables = load_run(run, checkpoint, **changes)
     started = time.perf_counter()
     means = make_evaluation(setup)(variables)
+    notes = [setup.dataset.note, check_classes(run, len(setup.dataset.class_names), setup.dataset)]
+    if shared := setup.dataset.shared:
+        notes.append(f"{shared:,} of these images are also in the part to train on.")
     return Evaluation(
         model=setup.config.model,
         data=setup.dataset.name,
         step=step,
         images=setup.testing.size,
         seconds=time.perf_counter() - started,
-        note=setup.dataset.note,
+        note=" ".join(filter(None, notes)),
         **means,
     )

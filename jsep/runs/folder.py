@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from jsep.errors import UserError, first_line
-from jsep.files import make_folder, write_atomically, writing
+from jsep.files import local_path, make_folder, write_atomically, writing
 from jsep.results import RESULTS_CSV, CurvePoint
 from jsep.runs.config import load_config, save_config
 from jsep.train import RunConfig
@@ -32,7 +32,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path = local_path(path)
 
     @property
     def config_path(self) -> Path:

@@ -18,6 +18,7 @@ from jsep.results import Result, write_rows
 from jsep.runs.begin import Start, begin, load_variables
 from jsep.runs.checkpoint import Checkpoints, has_checkpoint
 from jsep.runs.config import flat_fields
+from jsep.runs.data import DataRecord, check_same_data, with_statistics
 from jsep.runs.folder import RunFolder
 from jsep.runs.log import MetricsLog
 from jsep.runs.progress import Progress
@@ -33,8 +34,8 @@ from jsep.train.step import make_train_step
 from jsep.train.stop import ctrl_c
 
 CAUSES = (
-    "Likely causes: a learning rate that is too high (lower `lr` or raise `warmup_epochs`), a label that is not one of "
-    "the classes, or bfloat16 where float32 is needed"
+    "Likely causes: a learning rate that is too high (lower `lr` or raise `warmup_epochs`), or bfloat16 where float32 "
+    "is needed"
 )
 
 
@@ -63,8 +64,14 @@ def train(
     existing = resume and RunFolder.exists(out)
     goes_on = existing and has_checkpoint(out)
     if goes_on:
-        _check_same(RunFolder.open(out).config(), config, out)
+        kept = RunFolder.open(out).config()
+        config = with_statistics(config, kept)
+        _check_same(kept, config, out)
     setup = prepare(config, dataset)
+    if goes_on:
+        check_same_data(out, setup.dataset)
+    if shared := setup.dataset.shared:
+        console.print(f"{shared:,} of the {setup.testing.size:,} images to evaluate on are also trained on.")
     start = begin(setup, console, anew=not goes_on)
     folder = RunFolder.open(out) if existing else RunFolder.reserve(out)
     with folder.locked(), contextlib.closing(Checkpoints(out, config.recipe.keep, clean=True)) as checkpoints:
@@ -82,7 +89,7 @@ def train(
 def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
     """Refuse to resume with settings that would make it another run."""
     ours, theirs = flat_fields(config), flat_fields(kept)
-    for field in ("model", "batch_size", "seed", "normalize", "image_size", "skip_unreadable"):
+    for field in ("model", "batch_size", "seed", "normalize", "image_size", "mean", "std", "skip_unreadable"):
         if ours[field] != theirs[field]:
             raise UserError(f"`{field}`={ours[field]}: {out} was started with {theirs[field]}; leave it out")
 
@@ -112,6 +119,7 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     evaluate = make_evaluation(setup)
     with progress, contextlib.closing(log), contextlib.closing(batches), ctrl_c() as stopping:
         folder.save(config)  # now that everything is known to fit together
+        DataRecord.of(setup.dataset).save(folder.path)
         started = time.perf_counter()
         first = next(batches)
         compiled = devices.train_step(step, state, constants, first)
@@ -157,7 +165,7 @@ def _restored(
     epochs = setup.config.recipe.schedule.epochs
     if newest > total:
         raise UserError(f"`epochs`={epochs}: {folder.path} is already at epoch {newest / epoch_steps:g}")
-    if newest == total and folder.config() != setup.config:
+    if newest == total and with_statistics(folder.config(), setup.config) != setup.config:
         raise UserError(f"{folder.path} is finished after {epochs} epochs: raise `epochs` to continue it")
     if newest == 0:  # weights from elsewhere, without an optimizer state
         _, variables = load_variables(folder.path, "last")

@@ -38,6 +38,8 @@ class Sums:
 def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -> Float[Array, "n k"]:
     """Return the class probabilities that a network is trained to predict.
 
+    A label that is not one of the classes gives NaN, so that no loss passes over it.
+
     >>> targets_of(jnp.array([1]), classes=4, smoothing=0.5).tolist()
     [[0.125, 0.625, 0.125, 0.125]]
 
@@ -46,7 +48,9 @@ def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -
         classes: number of classes.
         smoothing: share of each one-hot target that is spread evenly over all classes.
     """
-    return optax.smooth_labels(jax.nn.one_hot(labels, classes, dtype=jnp.float32), smoothing)
+    known = (labels >= 0) & (labels < classes)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, classes, dtype=jnp.float32), smoothing)
+    return jnp.where(known[:, None], targets, jnp.nan)
 
 
 def cross_entropy(logits: Float[Array, "n k"], targets: Float[Array, "n k"]) -> Float[Array, " n"]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jsep.costs import CostTable, count
-from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load, make_feed
+from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load_choice, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.models import create_model
@@ -24,7 +24,7 @@ class Setup:
     """The objects that training and evaluation have in common.
 
     Attributes:
-        config: the configuration that they were made from.
+        config: the configuration that they were made from, with the mean and deviation that images are normalised by.
         dataset: the data set.
         model: the network, whose batch norms share statistics over the devices.
         devices: the devices that share every batch.
@@ -78,18 +78,14 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
     # before the data is loaded: a mistyped name should not wait for it
     network = create_model(config.model, dtype=jnp.dtype(recipe.dtype), axis_name=AXIS, **config.options)
     if dataset is None:
-        dataset = load(
-            choice.name,
-            choice.data_dir,
-            choice.image_size,
-            stream=choice.stream,
-            skip_unreadable=choice.skip_unreadable,
-        )
+        dataset = load_choice(choice)
     if choice.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"`normalize`=imagenet needs colour images; those of {dataset.name} have one channel")
     model = factored(network.clone(num_classes=len(dataset.class_names)), config.factored)
+    mean, std = statistics_of(choice, dataset)
+    known = dataclasses.replace(recipe, data=dataclasses.replace(choice, mean=mean, std=std))
     return Setup(
-        config=config,
+        config=dataclasses.replace(config, recipe=known),
         dataset=dataset,
         model=model,
         devices=devices,

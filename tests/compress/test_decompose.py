@@ -220,7 +220,7 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
     assert main(["train", *words]) == 0
     plan = str(tmp_path / "plan.json")
     assert main(["decompose", run, "--layers", "stage3_*", "--write-plan", plan]) == 0
-    assert main(["decompose", run, "--plan", plan, "--images", "20", "--out", out]) == 0
+    assert main(["decompose", run, "--plan", plan, "--out", out]) == 0  # fitted to the 48 images that there are
     assert "MACs of these layers" in capsys.readouterr().out
     assert (tmp_path / "decomposed" / "layers.csv").read_text().count("\n") == 3
     assert (tmp_path / "decomposed" / "layers.png").stat().st_size > 10_000
@@ -234,7 +234,7 @@ def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
     (tmp_path / "elsewhere").rename(tmp_path / "decomposed")
     for words, sentence in [
         ([out], "is already decomposed"),
-        ([run, "--images", "0"], "--images 0: it must be from 1 to 48"),
+        ([run, "--images", "0"], "--images 0: it must be at least 1"),
         ([run, "--images", "20", "--out", out], "already holds a run"),
         ([run, "--write-plan", str(tmp_path / "nowhere" / "plan.json")], "choose another --write-plan"),
         ([run, "--seed", "-1"], "--seed -1: it must be at least 0"),

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from test_decode import SHOWN, WIDE, png, png16, saved
 
 from jsep.data import Split, catalog, load, make_feed
+from jsep.data.prepared import _shape
 from jsep.errors import UserError
 
 Rows = list[tuple[bytes, int]]  # encoded pictures with their labels
@@ -106,9 +107,9 @@ def test_a_picture_of_another_size_than_declared_is_named(tmp_path):
 def test_features_that_are_no_pictures_are_refused(tmp_path):
     values = np.zeros((4, 4, 1), np.float32)
     with pytest.raises(UserError, match="holds no pictures: choose"):
-        catalog._shape(tfds.features.Image(shape=(4, 4, 1), dtype=np.float32), tmp_path)
+        _shape(tfds.features.Image(shape=(4, 4, 1), dtype=np.float32), tmp_path)
     with pytest.raises(UserError, match="holds no pictures: choose"):
-        catalog._shape(tfds.features.Tensor(shape=values.shape, dtype=np.float32), tmp_path)
+        _shape(tfds.features.Tensor(shape=values.shape, dtype=np.float32), tmp_path)
 
 
 @pytest.fixture(scope="module", params=BROKEN)

@@ -15,13 +15,15 @@ import orbax.checkpoint as ocp
 import pytest
 from rich.console import Console
 
-from jsep.data import Augmentation, StreamFeed, catalog
+from conftest import CLASSES
+from jsep.data import Augmentation, StreamFeed, catalog, load_choice
 from jsep.errors import Diverged, Interrupted, NotWritten, UserError
 from jsep.results import Result, read_rows
 from jsep.runs import folder, training
 from jsep.runs.begin import begin, load_variables, open_teacher
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.config import replace_fields
+from jsep.runs.data import DataRecord
 from jsep.runs.evaluate import evaluate_run
 from jsep.runs.folder import RunFolder
 from jsep.runs.log import MetricsLog
@@ -86,13 +88,16 @@ def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tm
     config = changed(config, schedule="cosine")  # a rate that depends on the step
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     result = train(config, whole, console=QUIET)
-    for name in ("config.json", "metrics.jsonl", "results.csv", "tensorboard", "checkpoints"):
+    for name in ("config.json", "data.json", "metrics.jsonl", "results.csv", "tensorboard", "checkpoints"):
         assert (whole / name).exists()
     (row,) = read_rows(whole / "results.csv", Result)
     assert row == result
     assert (row.model, row.dataset, row.epochs) == ("densenet40_k12", "tiny", 3)
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6, 9]
+    data, kept = load_choice(config.recipe.data), RunFolder.open(whole).config().recipe.data
+    assert (kept.mean, kept.std) == (data.mean, data.std)
+    assert DataRecord.read(whole) == DataRecord("tiny", CLASSES, 48, 20, (8, 8, 3), data.fingerprint)
 
     # stopped in the middle of the second epoch, after a look at the losses every two steps
     with monkeypatch.context() as patch:
@@ -151,6 +156,10 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
         with pytest.raises(UserError, match=sentence):
             train(changed(config, **{"epochs": 3, **changes}), out, resume=True, console=QUIET)
         assert {name: (out / name).read_bytes() for name in before} == before
+    # a run of an earlier version, which did not keep what its data were, has them as soon as it goes on
+    (out / "data.json").unlink()
+    folder = RunFolder.open(out)
+    folder.save(changed(folder.config(), mean=(), std=()))
     # an unfinished run has no result
     (out / "results.csv").write_text("of two epochs")
     with pytest.MonkeyPatch.context() as patch:
@@ -159,6 +168,8 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
         with pytest.raises(Interrupted, match="step 8"):
             train(config, out, resume=True, console=QUIET)
     assert not (out / "results.csv").exists()
+    assert DataRecord.read(out)
+    assert folder.config().recipe.data.mean
 
 
 def no_room(*_, **__):

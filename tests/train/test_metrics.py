@@ -15,6 +15,12 @@ def test_cross_entropy_by_hand():
     np.testing.assert_allclose(cross_entropy(LOGITS, targets_of(LABELS, 3)), [-np.log(0.7), -np.log(0.1)], rtol=1e-6)
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_costs_no_number(label):
+    losses = cross_entropy(LOGITS, targets_of(jnp.asarray([0, label]), 3))
+    assert np.isfinite(losses).tolist() == [True, False]
+
+
 def test_label_smoothing_is_used():
     # 0.3 spread over three classes: targets 0.8, 0.1, 0.1
     expected = -(0.8 * np.log(0.7) + 0.1 * np.log(0.2) + 0.1 * np.log(0.1))

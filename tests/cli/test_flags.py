@@ -1,0 +1,56 @@
+"""The flags of commands: paths, and the settings that an earlier run gives."""
+
+from pathlib import Path
+
+import pytest
+
+from jsep.cli import main
+from jsep.cli.flags import parse
+from jsep.cli.train import Train, _base
+from jsep.errors import UserError
+from jsep.runs.config import replace_fields
+from jsep.runs.folder import RunFolder
+from jsep.train import RunConfig
+
+
+@pytest.mark.parametrize("flag", ["--out", "--init", "--teacher", "--data-dir"])
+def test_paths_are_local_and_home_is_expanded(flag):
+    found = parse(Train, "train", [flag, "~/here"])
+    data, objective = found.recipe.data, found.recipe.objective
+    assert Path.home() / "here" in (found.out, found.init, data.data_dir, objective.teacher)
+    with pytest.raises(UserError, match="gs://bucket/x is not on this machine"):
+        parse(Train, "train", [flag, "gs://bucket/x"])
+    assert parse(Train, "train", ["--init", "None"]).init is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--data", "gs://b/set"],
+        ["train", "--resume", "--out", "gs://b/run"],
+        ["eval", "gs://b/run"],
+        ["export", "gs://b/run", "--to", "onnx"],
+        ["decompose", "gs://b/run"],
+        ["decompose", "run", "--write-plan", "gs://b/plan"],
+        ["port", "resnet20", "https://host/w.pth"],
+        ["bench", "--out", "gs://b/bench"],
+        ["compare", "--out", "gs://b/runs"],
+        ["data", "list", "--data-dir", "gs://b/sets"],
+    ],
+)
+def test_urls_end_in_one_sentence(capsys, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_run_to_begin_with_gives(tmp_path):
+    """Its weights keep the statistics that they were trained with; splits belong to its data set."""
+    fields = {"mean": (0.5,), "std": (0.2,), "train_split": "train[:90%]", "eval_split": "train[90%:]", "lr": 0.25}
+    RunFolder.create(tmp_path / "run", replace_fields(RunConfig(), fields))
+    words = ["--init", str(tmp_path / "run"), "--out", str(tmp_path / "new")]
+    kept, other, anew = (_base([*words, *more]).recipe for more in ([], ["--data", "x"], ["--normalize", "dataset"]))
+    assert [recipe.data.mean for recipe in (kept, other, anew)] == [(0.5,), (0.5,), ()]
+    assert [recipe.data.train_split for recipe in (kept, other, anew)] == ["train[:90%]", "", "train[:90%]"]
+    assert {recipe.schedule.lr for recipe in (kept, other, anew)} == {0.25}

@@ -1,0 +1,143 @@
+"""What a run keeps of its data: resuming and evaluating on other sets, and statistics."""
+
+import dataclasses
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from conftest import CLASSES
+from jsep.data import load, load_choice
+from jsep.errors import UserError
+from jsep.runs.adopt import save_weights
+from jsep.runs.begin import begin, open_teacher
+from jsep.runs.config import replace_fields
+from jsep.runs.data import DataRecord, check_classes, check_same_data
+from jsep.runs.evaluate import evaluate_run, load_run
+from jsep.runs.folder import RunFolder
+from jsep.runs.training import train
+from jsep.train import RunConfig
+from jsep.train.setup import prepare
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def run(tiny_tfds, tmp_path_factory) -> Path:
+    """A run on the tiny set, with fresh weights."""
+    fields = {"data": str(tiny_tfds), "batch_size": 16, "devices": 1}
+    setup = prepare(replace_fields(RunConfig("separable_cnn", {"width": 0.02}), fields))
+    out = tmp_path_factory.mktemp("runs") / "run"
+    save_weights(setup.config, begin(setup, QUIET, anew=True).state.variables, out)
+    DataRecord.of(setup.dataset).save(out)
+    return out
+
+
+@pytest.fixture
+def old_run(run, tmp_path) -> Path:
+    """The same run, as earlier versions left it."""
+    old = shutil.copytree(run, tmp_path / "old")
+    (old / "data.json").unlink()
+    RunFolder.open(old).save(replace_fields(RunFolder.open(run).config(), {"mean": (), "std": ()}))
+    return old
+
+
+@pytest.fixture
+def other(tiny_tfds, tmp_path) -> dict[str, Any]:
+    """The choice of another set, which has training images of other statistics."""
+    folder = shutil.copytree(tiny_tfds, tmp_path / "other" / "1.0.0")
+    choice = {"data": str(folder), "train_split": "train[:8]", "eval_split": "train[8:]"}
+    assert load(str(folder), train_split="train[:8]").mean != load(str(tiny_tfds)).mean
+    return choice
+
+
+def test_a_run_keeps_the_identity_and_the_statistics_of_its_data(run, tiny_tfds):
+    data = load(str(tiny_tfds))
+    record = DataRecord.read(run)
+    assert record == DataRecord("tiny", CLASSES, 48, 20, (8, 8, 3), data.fingerprint)
+    kept = RunFolder.open(run).config().recipe.data
+    assert (kept.mean, kept.std) == (data.mean, data.std)
+
+
+def test_a_moved_set_is_the_same_and_a_stream_too(run, tiny_tfds, tmp_path):
+    moved = shutil.copytree(tiny_tfds.parent, tmp_path / "elsewhere" / "tiny")
+    for stream in (False, True):
+        check_same_data(run, load(str(moved), stream=stream))
+    assert load(str(moved), image_size=12).fingerprint == load(str(tiny_tfds)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"class_names": CLASSES[::-1]}, "its classes are in another order"),
+        ({"class_names": ("dark", "white")}, "it has other classes"),
+        ({"class_names": (*CLASSES, "white")}, "it has other classes"),
+        ({"train": range(40)}, "it has 40 instead of 48 images to train on"),
+        ({"test": range(21)}, "it has 21 instead of 20 images to evaluate on"),
+        ({"fingerprint": "0"}, "it has other images or labels"),
+    ],
+)
+def test_resuming_on_another_set_is_refused_and_changes_nothing(run, tiny_tfds, changes, sentence):
+    other = dataclasses.replace(load(str(tiny_tfds), stream=True), **changes)
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    config = replace_fields(RunFolder.open(run).config(), {"epochs": 2})
+    with pytest.raises(UserError, match=f"`data`=tiny: it is not the data set that .*{sentence}"):
+        train(config, run, resume=True, console=QUIET, dataset=other)
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_other_statistics_are_refused_on_resuming(run):
+    config = replace_fields(RunFolder.open(run).config(), {"mean": (0.5,) * 3, "std": (0.5,) * 3, "epochs": 2})
+    with pytest.raises(UserError, match=r"`mean`=.* was started with .*leave it out"):
+        train(config, run, resume=True, console=QUIET)
+
+
+def test_a_run_is_evaluated_with_its_own_statistics(run, old_run, other, tiny_tfds):
+    own = load(str(tiny_tfds))
+    for folder in (run, old_run):
+        setup, _, _ = load_run(folder, **other)
+        assert setup.statistics == (own.mean, own.std)
+    given = load_run(run, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))[0]
+    assert given.statistics == ((0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
+
+
+def test_statistics_that_are_nowhere_are_asked_for(old_run, other):
+    folder = RunFolder.open(old_run)
+    folder.save(replace_fields(folder.config(), {"data": "/no/such/set"}))
+    with pytest.raises(UserError, match=r"does not say which mean and deviation .*give `mean` and `std`"):
+        load_run(old_run, **other)
+    setup, _, _ = load_run(old_run, **other, mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert setup.statistics == ((0.5,) * 3, (0.2,) * 3)
+
+
+def test_a_teacher_sees_images_as_in_its_own_training(run, old_run, other, tiny_tfds):
+    own = load(str(tiny_tfds))
+    for teacher in (run, old_run):
+        student = replace_fields(RunConfig(), {**other, "teacher": teacher, "mean": (0.9,) * 3, "std": (1.0,) * 3})
+        assert open_teacher(student, load_choice(student.recipe.data))[0].statistics == (own.mean, own.std)
+
+
+def test_classes_of_another_set(run, tiny_tfds):
+    data = load(str(tiny_tfds), stream=True)
+    assert check_classes(run, 2, data) == ""
+    renamed = dataclasses.replace(data, class_names=("0", "1"))
+    assert "class 0 is 0, not dark" in check_classes(run, 2, renamed)
+    with pytest.raises(UserError, match=r"in another order \(class 0 is bright instead of dark\)"):
+        check_classes(run, 2, dataclasses.replace(data, class_names=CLASSES[::-1]))
+    with pytest.raises(UserError, match=r"it has 3 classes, and the network of .* has 2"):
+        check_classes(run, 2, dataclasses.replace(data, class_names=("a", "b", "c")))
+
+
+def test_evaluating_on_training_images_is_noted(run):
+    found = evaluate_run(run, eval_split="train")
+    assert (found.images, found.note) == (48, "48 of these images are also in the part to train on.")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": "tiny"}'])
+def test_a_damaged_data_json_is_named(tmp_path, text):
+    (tmp_path / "data.json").write_text(text)
+    with pytest.raises(UserError, match=r"data\.json cannot be read"):
+        DataRecord.read(tmp_path)
