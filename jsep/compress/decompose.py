@@ -53,7 +53,7 @@ class Options:
         require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
         for name, least in (("sweeps", 1), ("points", 1), ("seed", 0)):
             value = getattr(self, name)
-            require(isinstance(value, int) and value >= least, name, value, f"a whole number, at least {least}")
+            require(isinstance(value, int) and value >= least, name, value, f"at least {least}, and whole")
 
 
 class Fit(NamedTuple):

@@ -189,10 +189,10 @@ def test_replacing_what_is_not_there_is_refused():
     [
         ({"method": "pca"}, "`method`=pca: it must be one of svd, data, comp"),
         ({"method": []}, "it must be one of svd"),
-        ({"sweeps": 0}, "`sweeps`=0: it must be a whole number, at least 1"),
-        ({"points": "ten"}, "a whole number, at least 1"),
-        ({"points": 1.5}, "a whole number, at least 1"),
-        ({"seed": -1}, "a whole number, at least 0"),
+        ({"sweeps": 0}, "`sweeps`=0: it must be at least 1"),
+        ({"points": "ten"}, "at least 1, and whole"),
+        ({"points": 1.5}, "at least 1, and whole"),
+        ({"seed": -1}, "at least 0"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, sentence):
