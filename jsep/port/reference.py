@@ -21,8 +21,8 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
 
     Args:
         reference: package and name. A name of timm may end in the attention of its blocks: "resnet50/eca" (kernels by
-            the paper's formula) or "resnet50/released_eca" (kernels of the released models), or in "/tf" for the padding
-            and epsilon of TensorFlow where timm has no such name: "mobilenetv2_100/tf". A name that ends in
+            the paper's formula) or "resnet50/released_eca" (kernels of the released models); or in "/tf" for padding
+            and epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf". A name that ends in
             "+separable", "+separable_bn" or "+separable_bn_relu" has depthwise separable convolutions in place of its
             3x3 ones.
         num_classes: number of logits.
