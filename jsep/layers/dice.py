@@ -63,7 +63,8 @@ class DiCE(WithBatchNorm):
             x = AvgPool(3, self.strides, padding=1, name="pool")(x)
         channels = x.shape[-1]
         if channels < 4:  # the gate has a quarter of them
-            raise UserError(f"{self.name}: a DiCE unit needs at least 4 channels, not {channels}; choose a wider network")
+            sentence = f"a DiCE unit needs at least 4 channels, not {channels}; choose a wider network"
+            raise UserError(f"{self.name}: {sentence}")
         depth = DepthwiseConv(3, name="depth", **common)(x)
         x = jnp.concatenate([depth, along(1, "height"), along(2, "width")], -1)  # -> (n, h, w, 3 * c)
         norm, act = norm_act("branches")
