@@ -13,6 +13,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep import ops
+from jsep.errors import UserError
 from jsep.layers.activation import PReLU
 from jsep.layers.conv import Conv, DepthwiseConv
 from jsep.layers.conv_norm import WithBatchNorm, conv_norm
@@ -61,6 +62,9 @@ class DiCE(WithBatchNorm):
         if self.strides > 1:
             x = AvgPool(3, self.strides, padding=1, name="pool")(x)
         channels = x.shape[-1]
+        if channels < 4:  # the gate has a quarter of them
+            sentence = f"a DiCE unit needs at least 4 channels, not {channels}; choose a wider network"
+            raise UserError(f"{self.name}: {sentence}")
         depth = DepthwiseConv(3, name="depth", **common)(x)
         x = jnp.concatenate([depth, along(1, "height"), along(2, "width")], -1)  # -> (n, h, w, 3 * c)
         norm, act = norm_act("branches")

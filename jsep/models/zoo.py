@@ -42,7 +42,8 @@ _mobilenet_v1 = partial(register, family="jsep.models.mobilenet_v1:MobileNetV1",
     data=IMAGENET, certainty="certain", fed={"timm": FED_HALVES})
 _mobilenet_v1("mobilenet_v1", summary="MobileNet V1 at full width.", params=4_231_976, macs=568_740_352,
     published={"ImageNet top-1, %": "70.6", "MACs": "569 M", "parameters": "4.2 M"},
-    references={"pytorchcv:mobilenet_w1": {}, "timm:mobilenetv1_100": {"act": "relu6"}})
+    references={"pytorchcv:mobilenet_w1": {}, "timm:mobilenetv1_100": {"act": "relu6"},
+                "timm:mobilenetv1_100/tf": {"act": "relu6"} | TENSORFLOW})
 _mobilenet_v1("mobilenet_v1_075", summary="MobileNet V1 at three quarters of the width.",
     options={"width": 0.75}, params=2_585_560, macs=325_400_448,
     published={"ImageNet top-1, %": "68.4", "MACs": "325 M", "parameters": "2.6 M"},
@@ -71,7 +72,8 @@ _mobilenet_v2 = partial(register, family="jsep.models.mobilenet_v2:MobileNetV2",
     data=IMAGENET, certainty="certain")
 _mobilenet_v2("mobilenet_v2", summary="MobileNet V2 at full width.", params=3_504_872, macs=300_774_272,
     published={"ImageNet top-1, %": "72.0", "MACs": "300 M", "parameters": "3.4 M"},
-    references={"torchvision:mobilenet_v2": {}, "timm:mobilenetv2_100": {}})
+    references={"torchvision:mobilenet_v2": {}, "timm:mobilenetv2_100": {},
+                "timm:mobilenetv2_100/tf": TENSORFLOW})
 _mobilenet_v2("mobilenet_v2_140", summary="MobileNet V2 at 1.4 times the width.",
     options={"width": 1.4}, params=6_108_776, macs=582_195_824,
     published={"ImageNet top-1, %": "74.7", "MACs": "585 M", "parameters": "6.9 M"},

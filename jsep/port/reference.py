@@ -21,7 +21,8 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
 
     Args:
         reference: package and name. A name of timm may end in the attention of its blocks: "resnet50/eca" (kernels by
-            the paper's formula) or "resnet50/released_eca" (kernels of the released models). A name that ends in
+            the paper's formula) or "resnet50/released_eca" (kernels of the released models); or in "/tf" for padding
+            and epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf". A name that ends in
             "+separable", "+separable_bn" or "+separable_bn_relu" has depthwise separable convolutions in place of its
             3x3 ones.
         num_classes: number of logits.
@@ -79,7 +80,9 @@ def _timm(name: str, num_classes: int) -> nn.Module:
 
     name, _, attention = name.partition("/")
     options: Any = {"aux_logits": False} if name == "inception_v3" else {}
-    if attention == "released_eca":
+    if attention == "tf":
+        options = {"pad_type": "same", "bn_eps": 1e-3}
+    elif attention == "released_eca":
         depth = int(name.removeprefix("resnet"))
         widths = (width * (4 if BLOCKS[depth][1] else 1) for width in WIDTHS)
         sizes = dict(zip(widths, RELEASED_ECA[depth], strict=True))

@@ -413,6 +413,7 @@ def test_images_too_small_are_refused(name):
         ("shufflenet_v2_x0_5", {"width": 0.75}, "width=0.75: it must be one of 0.5, 1.0, 1.5, 2.0"),
         ("vgg16_bn", {"width": 0.001}, "width=0.001: it leaves none of the 64 features"),
         ("densenet40_k12", {"compression": 0.001}, "compression=0.001: it leaves none of 160 maps"),
+        ("vgg16_bn", {"width": 0.05, "conv": "dice"}, "a DiCE unit needs at least 4 channels, not 3"),
         ("antnet_g2", {"groups": 16}, "groups=16: it must divide all features"),
         ("addressnet_imagenet", {"groups": 7}, "the groups must divide 24 and a quarter of the features of each stage"),
     ],

@@ -111,6 +111,39 @@ def test_logits_where_the_last_windows_of_a_pool_are_halves(sides):
     assert np.abs(found - want).max() <= 1e-9 * np.abs(want).max()
 
 
+def _leaky(theirs, monkeypatch):
+    """Give a network LeakyReLU in place of its ReLU."""
+    for module in list(theirs.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.ReLU):
+                setattr(module, name, torch.nn.LeakyReLU(0.1))
+
+
+def _unpadded_means(theirs, monkeypatch):
+    """Let average pools leave padding out, as TensorFlow's do."""
+    pool = partial(torch.nn.functional.avg_pool2d, count_include_pad=False)
+    monkeypatch.setattr(torch.nn.functional, "avg_pool2d", pool)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "options", "change", "size"),
+    [
+        ("mobilenet_v1_025", "pytorchcv:mobilenet_wd4", {"act": "leaky_relu"}, _leaky, 64),
+        pytest.param(
+            "inception_v3", "torchvision:inception_v3", {"padding": "SAME"}, _unpadded_means, 96, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_options_that_no_package_has(name, reference, options, change, size, monkeypatch):
+    model, variables, theirs, _ = build_pair(name, reference, options, size)
+    change(theirs, monkeypatch)
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    with torch.no_grad():
+        want = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    found = np.asarray(jax.jit(model.apply)(variables, jnp.asarray(images)))
+    assert np.abs(found - want).max() <= TOLERANCE * np.abs(want).max()
+
+
 # a small network of every family, and of every way to build a block
 TRAINED = [
     ("resnet20", "pytorchcv:resnet20_cifar10", {"shortcut": "projection"}, 16),
