@@ -120,7 +120,7 @@ def adopt_file(
             )
     save_weights(config, ported.variables, out)
     save_arrays(out / "weights.safetensors", ported.variables)
-    notes = (*weights.notes, *_notes(ported, origin), *_unknown(ported, choice, stated))
+    notes = (*weights.notes, *_notes(ported, origin), *_unknown(ported, choice, stated, origin))
     return Adopted(config, flatten(on_host(ported.variables)), notes, differences)
 
 
@@ -154,11 +154,12 @@ def _notes(ported: Ported, origin: Origin) -> Iterator[str]:
         yield f"Left out, since they only train: {len(ported.unused)} arrays of {ported.unused[0].partition('.')[0]}."
 
 
-def _unknown(ported: Ported, choice: Data, stated: object) -> Iterator[str]:
+def _unknown(ported: Ported, choice: Data, stated: object, origin: Origin) -> Iterator[str]:
     """Yield sentences on what a file of weights cannot show."""
     if ported.unknown:
         yield f"Not shown by the weights, and taken as published: {format_options(ported.unknown)} (`options`)."
     if not stated:
         by = f"mean {choice.mean} and deviation {choice.std}" if choice.mean else "the statistics of the data set"
         size = f", at {choice.image_size} pixels" if choice.image_size else ""
-        yield f"Nor is what the network was fed: images normalised by {by}{size} (`mean`, `std`, `image_size`)."
+        start = "Fed, as the file says," if origin.fed else "Not shown either, but taken as published: fed"
+        yield f"{start} images normalised by {by}{size} (`mean`, `std`, `image_size`)."

@@ -15,7 +15,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from jsep.errors import NotWritten, UserError, first_line
-from jsep.trees import differences
+from jsep.layers.dice import follows_image_size
+from jsep.trees import differences, flatten, map_named
 
 FOLDER = "checkpoints"
 JSON_FILES = ("_CHECKPOINT_METADATA", "metrics/metrics", "record/metadata", "state/_METADATA")
@@ -209,7 +210,7 @@ class Checkpoints:
                 f"The checkpoints in {self._folder} belong to another network, optimizer or `ema` than those given "
                 f"({other}): leave those settings out"
             )
-        return self._read(step, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+        return self._read(step, self._as_kept(step, like))
 
     def on_host(self, step: int) -> dict[str, Any]:
         """Read the state of a checkpoint as nested dictionaries on the host, for any network and number of devices.
@@ -253,7 +254,18 @@ class Checkpoints:
             kept = self._manager.item_metadata(step)["state"]
         except Exception:  # it is corrupt, which `_read` will report
             return ""
-        return next(iter(differences(like, kept)), "")
+        return next(iter(differences(like, kept, follows_image_size)), "")
+
+    def _as_kept(self, step: int, like: Any) -> Any:
+        """Return the shapes of a state; arrays that follow the size of the images are as large as in a checkpoint."""
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        if not any(map(follows_image_size, flatten(like))):
+            return shapes
+        try:
+            kept = flatten(self._manager.item_metadata(step)["state"])
+        except Exception:  # it is corrupt, which `_read` will report
+            return shapes
+        return map_named(lambda path, leaf: leaf.update(shape=kept[path].shape), shapes)
 
     def close(self) -> None:
         """Wait until everything is on disk. Raises `NotWritten` if a checkpoint could not be written."""

@@ -56,7 +56,7 @@ def test_a_run_keeps_what_its_weights_come_with(adopted, name, source, options, 
     assert found.config.options == {**own, **options}
     assert (data.mean, data.std) == (fed or ((), ()))
     assert data.image_size == size
-    assert any("Nor is what the network was fed" in note for note in found.notes)
+    assert any("Not shown either, but taken as published: fed" in note for note in found.notes)
 
 
 def test_flags_say_what_no_file_does(adopted):

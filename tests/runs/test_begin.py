@@ -1,5 +1,6 @@
 """Initial weights from a run or a file, with another classifier or refused; and those of a teacher."""
 
+import contextlib
 import io
 
 import jax
@@ -14,6 +15,7 @@ from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.runs.adopt import save_weights
 from jsep.runs.begin import begin_with, load_variables
+from jsep.runs.checkpoint import Checkpoints
 from jsep.train import RunConfig
 from jsep.trees import save_arrays
 
@@ -81,6 +83,17 @@ def test_weights_made_for_images_of_another_size_are_taken(tmp_path):
     fresh = {"params": {"unit_dice": {"height": {"kernel": np.zeros((3, 3, 1, 6), np.float32)}}}}
     found, _ = begun(saved(unit, tmp_path / "w.safetensors"), fresh)
     np.testing.assert_array_equal(found["params"]["unit_dice"]["height"]["kernel"], np.ones((3, 3, 1, 4)))
+
+
+def test_a_training_with_weights_made_for_another_size_resumes(tmp_path):
+    def state(size):
+        return {"unit_dice": {"height": {"kernel": jnp.ones((3, 3, 1, size))}, "fuse": {"weight": jnp.ones(4)}}}
+
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(1, state(4), {}, accuracy=0.5)
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        found, _ = checkpoints.restore(1, state(6))
+    assert jax.tree.all(jax.tree.map(np.array_equal, found, state(4)))
 
 
 def test_another_network_and_another_file_are_refused(tmp_path):
