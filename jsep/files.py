@@ -51,8 +51,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         content: text, which is encoded as UTF-8 with its line ends unchanged, or bytes.
     """
     beside = path.with_name(f"{path.name}.part")
-    beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(beside, path)
+    try:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
 
 
 @contextlib.contextmanager

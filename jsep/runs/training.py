@@ -80,10 +80,10 @@ def train(
         except NotWritten as error:
             with contextlib.suppress(NotWritten):  # of another checkpoint
                 checkpoints.close()
-            saved = f"step {step} is saved" if (step := checkpoints.latest()) is not None else "no step is saved"
-            raise NotWritten(
-                f"{error}: {saved}; make room, or make the folder writable, then: jsep train --resume --out {out}"
-            ) from error
+            step = checkpoints.latest()
+            saved = "no step is saved" if step is None else f"step {step} is saved"
+            again = f": jsep train --resume --out {out}" if RunFolder.exists(out) else " start again"
+            raise NotWritten(f"{error}: {saved}; make room, or make the folder writable, then{again}") from error
 
 
 def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:

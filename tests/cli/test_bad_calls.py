@@ -140,8 +140,12 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 QUIET = Console(file=io.StringIO())
 STATE = {"conv1.weight": np.zeros((16, 3, 3, 3), np.float32)}
-TEXTS = ("", "ñ", LONG)
+TEXTS: Any = ("", "ñ", LONG)
 VALUES: Any = (None, 3, 1.5, math.nan, True, [], {}, b"x", object(), *TEXTS)
+
+
+def all_but(*right: Any) -> list[Any]:
+    return [value for value in VALUES if not any(value is other for other in right)]
 
 
 def functions() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -151,13 +155,14 @@ def functions() -> Iterator[tuple[str, Callable[[], Any]]]:
         yield f"create_model({text!r})", lambda text=text: jsep.create_model(text)
         yield f"model_info({text!r})", lambda text=text: jsep.model_info(text)
         yield f"from_torch({text!r})", lambda text=text: from_torch(text, STATE)
+    for value in all_but(*TEXTS):
+        yield f"checkpoint={value!r}", lambda value=value: evaluate_run(Path("run"), value)
+    for value in all_but(3):
+        yield f"depth={value!r}", lambda value=value: jsep.create_model("resnet20", depth=value)
+        yield f"batch_size={value!r}", lambda value=value: Recipe(batch_size=value)
+    for value in all_but(None):
+        yield f"input_shape={value!r}", lambda value=value: BenchConfig(input_shape=value)
     for value in VALUES:
-        if value not in TEXTS:
-            yield f"checkpoint={value!r}", lambda value=value: evaluate_run(Path("run"), value)
-        if value != 3 or value is True:
-            yield f"depth={value!r}", lambda value=value: jsep.create_model("resnet20", depth=value)
-            yield f"batch_size={value!r}", lambda value=value: Recipe(batch_size=value)
-            yield f"input_shape={value!r}", lambda value=value: BenchConfig(input_shape=value or 3)
         yield f"milestones={value!r}", lambda value=value: Schedule(milestones=value)
         yield f"optimizer={value!r}", lambda value=value: Optimizer(value)
         yield f"mean={value!r}", lambda value=value: Data(mean=value)

@@ -29,6 +29,7 @@ def saved(run: Path, accuracies: dict[int, float], keep: int = 2) -> Checkpoints
         ({1: 0.1, 2: 0.5, 3: 0.2, 4: 0.5, 5: 0.3, 6: 0.4}, 4),
         ({1: 0.5, 2: 0.2, 3: 0.3, 4: 0.1}, 1),
         ({1: 0.5, 2: math.nan, 3: 0.3, 4: 0.1, 5: 0.2}, 1),
+        ({1: math.nan, 2: 0.5, 3: 0.3, 4: 0.1, 5: 0.2}, 2),
         ({1: math.nan, 2: math.nan, 3: math.nan}, 3),
         ({1: -1.0, 2: math.nan, 3: math.nan}, 1),
     ],

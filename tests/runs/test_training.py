@@ -18,6 +18,7 @@ from rich.console import Console
 from conftest import CLASSES
 from jsep.data import Augmentation, StreamFeed, catalog, load_choice
 from jsep.errors import Diverged, Interrupted, NotWritten, UserError
+from jsep.files import write_atomically
 from jsep.results import Result, read_rows
 from jsep.runs import folder, training
 from jsep.runs.begin import begin, load_variables, open_teacher
@@ -218,6 +219,14 @@ def test_files_that_cannot_be_written_are_named(config, tmp_path, monkeypatch):
         run.rewind(0)
     with pytest.raises(NotWritten, match=r"config\.json could not be written"):
         run.save(config)
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "a", "before")
+    monkeypatch.setattr(os, "replace", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "a", "after")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "before")]
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(config, tmp_path):
