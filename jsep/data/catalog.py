@@ -216,7 +216,7 @@ def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
     prepared = open_prepared(folder, entry, choice.train_split, choice.eval_split)
     name = entry.tfds_name if entry.tfds_name in CATALOG else prepared.name
     size = choice.image_size or entry.image_size
-    height, width, channels = prepared.shape
+    height, width, channels = prepared.image.shape
     ragged = height is None or width is None
     if not size and ragged:
         raise UserError(f"The images of {name} differ in size: give an `image_size`, such as 128")

@@ -27,14 +27,14 @@ class Prepared:
         train: the training part.
         test: the part to evaluate on.
         class_names: names of the classes; the numbers from 0 where they have none.
-        shape: height, width and channels of an image; None where images differ.
+        image: the feature of TFDS that describes the images.
     """
 
     name: str
     train: Part
     test: Part
     class_names: tuple[str, ...]
-    shape: tuple[int | None, int | None, int]
+    image: Any
 
     @property
     def shared(self) -> int:
@@ -76,7 +76,7 @@ def open_prepared(folder: Path, entry: CatalogEntry, train_split: str = "", eval
         largest = max(label for one in (train, test) for label in one.labels())
         names = tuple(map(str, range(largest + 1)))
     train, test = (dataclasses.replace(one, classes=len(names)) for one in (train, test))
-    return Prepared(builder.info.name, train, test, names, features["image"].shape)
+    return Prepared(builder.info.name, train, test, names, features["image"])
 
 
 def _understood(folder: Path, read: Callable[[], T]) -> T:
