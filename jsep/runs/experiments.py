@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jsep
 from jsep.errors import UserError, nearest
+from jsep.files import local_path
 from jsep.runs.comparison import Comparison
 
 
@@ -17,7 +18,7 @@ def find_experiment(name: str) -> Path:
     Raises:
         UserError: there is no such experiment.
     """
-    path = Path(name)
+    path = local_path(name)
     if path.is_file():
         return path
     package = Path(jsep.__file__).parent  # in a checkout the experiments are beside it, in a wheel inside it
