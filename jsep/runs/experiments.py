@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jsep
 from jsep.errors import UserError, nearest
+from jsep.files import local_path
 from jsep.runs.comparison import Comparison
 
 
@@ -18,7 +19,7 @@ def find_experiment(name: str) -> Path:
     Raises:
         UserError: there is no such experiment.
     """
-    path = Path(name)
+    path = local_path(name)
     if os.path.isfile(path):  # unlike Path.is_file, also for names that are too long
         return path
     package = Path(jsep.__file__).parent  # in a checkout the experiments are beside it, in a wheel inside it

@@ -145,14 +145,14 @@ def test_wrong_labels_are_named_by_their_record(make_set, labels, named, sentenc
 
 def test_the_labels_of_a_long_stream_are_checked_as_they_come(make_set, monkeypatch):
     folder = make_set({"train": [0, 1, 0, -1], "test": [0]})
-    for name in (
-        "jsep.data.catalog.LABELS_AT_OPENING",
-        "jsep.data.catalog.STATISTICS_SAMPLE",
-        "jsep.data.records.SAMPLED",
-    ):
-        monkeypatch.setattr(name, 2)
+    for name in ("catalog.STATISTICS_SAMPLE", "records.SAMPLED"):  # which read labels, too
+        monkeypatch.setattr(f"jsep.data.{name}", 2)
+    sentence = r"Record 3 of split 'train' of .* has the label -1"
+    with pytest.raises(UserError, match=sentence):
+        load(str(folder), stream=True)
+    monkeypatch.setattr(catalog, "LABELS_AT_OPENING", 2)
     data = load(str(folder), stream=True)
-    with pytest.raises(UserError, match=r"Record 3 of split 'train' of .* has the label -1"):
+    with pytest.raises(UserError, match=sentence):
         list(make_feed(data.train, data).evaluation(2))
 
 

@@ -131,6 +131,15 @@ def test_classes_of_another_set(run, tiny_tfds):
         check_classes(run, 2, dataclasses.replace(data, class_names=("a", "b", "c")))
 
 
+def test_parts_belong_to_the_data_set_of_the_run(old_run, tiny_tfds, tmp_path):
+    folder = RunFolder.open(old_run)
+    folder.save(replace_fields(folder.config(), {"train_split": "train[:40]", "eval_split": "train[40:]"}))
+    moved = shutil.copytree(tiny_tfds, tmp_path / "other" / "1.0.0")
+    own, other = load_run(old_run)[0], load_run(old_run, data=str(moved))[0]
+    assert (own.testing.size, other.testing.size) == (8, 20)
+    assert own.statistics == other.statistics
+
+
 def test_evaluating_on_training_images_is_noted(run):
     found = evaluate_run(run, eval_split="train")
     assert (found.images, found.note) == (48, "48 of these images are also in the part to train on.")
