@@ -236,8 +236,7 @@ def _open(folder: Path, entry: CatalogEntry, image_size: int, stream: bool, skip
             f"in another `data_dir`, with `jsep data prepare` or by TFDS with file_format='array_record'"
         ) from error
     train_records, test_records = (part.readable(channels) for part in sources) if skip_unreadable else sources
-    left_out = sum(map(len, sources)) - len(train_records) - len(test_records)
-    note = " ".join(filter(None, (_note(name), _left_out(name, left_out))))
+    note = " ".join(filter(None, (_note(name), _left_out(name, sources, (train_records, test_records)))))
     if not streamed:
         in_memory = _in_memory(name, _read(train_records, shape), _read(test_records, shape), class_names)
         return dataclasses.replace(in_memory, note=note)
@@ -263,14 +262,17 @@ def _shape(image: Any, folder: Path) -> tuple[Any, Any, int]:
     return height, width, 1 if channels in (1, 2) else 3
 
 
-def _left_out(name: str, number: int) -> str:
-    """Tell how many pictures are left out, on the screen and as a remark."""
-    if not number:
+def _left_out(name: str, parts: Sequence[Pictures], kept: Sequence[Pictures]) -> str:
+    """Tell how many pictures of the training and the test part are left out, and return a remark for the figures."""
+    train, test = (len(part) - len(rest) for part, rest in zip(parts, kept, strict=True))
+    if not train + test:
         return ""
-    pictures = "1 picture" if number == 1 else f"{number:,} pictures"
-    sentence = f"{pictures} of {name} left out, which cannot be decoded."
-    warnings.warn(sentence, stacklevel=2)
-    return sentence
+    warnings.warn(
+        f"Pictures of {name} that cannot be decoded are left out: {train:,} of {len(parts[0]):,} to train on, "
+        f"{test:,} of {len(parts[1]):,} to evaluate on",
+        stacklevel=2,
+    )
+    return f"{name} without its broken pictures ({train + test:,}): its figures do not compare with published ones."
 
 
 def _sample(records: Records, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
