@@ -240,8 +240,7 @@ def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
     parts, names = (prepared.train, prepared.test), prepared.class_names
     facts: dict[str, Any] = {"fingerprint": fingerprint(names, *parts), "shared": prepared.shared}
     train, test = (readable(part, channels) for part in parts) if choice.skip_unreadable else parts
-    left_out = sum(map(len, parts)) - len(train) - len(test)
-    facts["note"] = " ".join(filter(None, (_note(name), _left_out(name, left_out))))
+    facts["note"] = " ".join(filter(None, (_note(name), _left_out(name, parts, (train, test)))))
     if not (choice.stream or is_streamed(len(train) + len(test), shape)):
         return dataclasses.replace(_in_memory(name, _read(train, shape), _read(test, shape), names), **facts)
     if shape[0] != shape[1]:
@@ -257,14 +256,17 @@ def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
     return Dataset(name, train, test, names, shape, mean, std, ragged=ragged, **facts)
 
 
-def _left_out(name: str, number: int) -> str:
-    """Tell how many pictures are left out, on the screen and as a remark."""
-    if not number:
+def _left_out(name: str, parts: Sequence[Records], kept: Sequence[Records]) -> str:
+    """Tell how many pictures of the training and the test part are left out, and return a remark for the figures."""
+    train, test = (len(part) - len(rest) for part, rest in zip(parts, kept, strict=True))
+    if not train + test:
         return ""
-    pictures = "1 picture" if number == 1 else f"{number:,} pictures"
-    sentence = f"{pictures} of {name} left out, which cannot be decoded."
-    warnings.warn(sentence, stacklevel=2)
-    return sentence
+    warnings.warn(
+        f"Pictures of {name} that cannot be decoded are left out: {train:,} of {len(parts[0]):,} to train on, "
+        f"{test:,} of {len(parts[1]):,} to evaluate on",
+        stacklevel=2,
+    )
+    return f"{name} without its broken pictures ({train + test:,}): its figures do not compare with published ones."
 
 
 def _sample(records: Records, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
