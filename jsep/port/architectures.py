@@ -104,7 +104,8 @@ def origin_of(path: Path, content: Mapping[Any, Any]) -> Origin:
     trained = trained if isinstance(trained, Mapping) else beside
     size = trained.get("input_size")
     said: dict[str, Any] = {"fed": _fed(trained.get("mean"), trained.get("std"))}
-    said["image_size"] = size[-1] if isinstance(size, list) and size and isinstance(size[-1], int) else 0
+    side = size[-1] if isinstance(size, list) and size else 0
+    said["image_size"] = side if isinstance(side, int) and side > 1 else 0
     arguments = [content.get(key) for key in ("args", "hyper_parameters", "config")]
     holders = (content, *(vars(one) if hasattr(one, "__dict__") else one for one in arguments), beside)
     for holder in (one for one in holders if isinstance(one, Mapping)):
@@ -125,7 +126,11 @@ def _config(path: Path) -> Mapping[str, Any]:
 def _fed(mean: Any, std: Any) -> Fed | None:
     """Return a mean and deviation that a file gives, if they are what they should be."""
     numbers = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) > 0
-    if not numbers or not all(isinstance(value, float | int) for value in [*mean, *std]) or not min(std) > 0:
+    if (
+        not numbers
+        or not all(isinstance(value, float | int) for value in [*mean, *std])
+        or not (min(std) > 0 and 0 <= min(mean) <= max(mean) <= 1)
+    ):
         return None
     return Fed(tuple(map(float, mean)), tuple(map(float, std)))
 

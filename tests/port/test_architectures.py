@@ -31,7 +31,11 @@ def test_a_config_beside_the_file_is_heeded_and_a_broken_one_is_not(tmp_path):
     trained = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 160, 160]}
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "tf_mixnet_s", "pretrained_cfg": trained}))
     assert origin_of(tmp_path / "model.safetensors", {}) == Origin("tf_mixnet_s", True, FED_HALVES, 160)
-    for broken in ("{", "[]", '{"architecture": "x", "pretrained_cfg": {"mean": "a", "std": [0], "input_size": []}}'):
+    for broken in (
+        "{",
+        "[]",
+        '{"architecture": "x", "pretrained_cfg": {"mean": "a", "std": [0], "input_size": [3, -4]}}',
+    ):
         (tmp_path / "config.json").write_text(broken)
         found = origin_of(tmp_path / "model.safetensors", {})
         assert (found.fed, found.image_size) == (None, 0)
