@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+<<<<<<< HEAD
 from tyro.conf import Positional, arg
+=======
+import jax
+from tyro.conf import Positional
+>>>>>>> issue16-n
 
 from jsep.cli.console import console
 from jsep.cli.flags import given, parse
@@ -22,6 +27,7 @@ def export(
     out: Path | None = None,
     checkpoint: str = "best",
     images: int = 100,
+    batch: int | None = None,
     data: str | None = None,
     data_dir: Path | None = None,
 ) -> None:
@@ -37,12 +43,16 @@ def export(
         out: File to write; model.FORMAT in the run folder by default.
         checkpoint: Checkpoint to export: best, last, or a step.
         images: Number of test images to compare on, beside 16 random ones.
+        batch: Number of images that the file takes at once; any number by default, one in TFLite.
         data: Data set with the same classes; the run's own by default.
         data_dir: Where TFDS keeps its data sets.
     """
-    report = export_run(run, to, out, checkpoint=checkpoint, images=images, **given(data=data, data_dir=data_dir))
+    changes = given(data=data, data_dir=data_dir)
+    report = export_run(run, to, out, checkpoint=checkpoint, images=images, batch=batch, **changes)
     shown = report.test_images + report.random_images
     console.print(f"{report.path}: {report.model} at step {report.step}, {report.path.stat().st_size:,} bytes")
+    if to == "stablehlo":
+        console.print(f"It runs with JAX {jax.__version__} or newer")
     if to != "safetensors":
         console.print(f"{report.folded} of {report.norms} batch norms were folded into the convolutions before them")
     console.print(

@@ -114,6 +114,24 @@ def make_program(
 Logits = Callable[[Float[np.ndarray, "n h w c"]], Float[np.ndarray, "n k"]]
 
 
+def any_number(logits: Logits, batch: Any) -> Logits:
+    """Return a function of any number of images, which are passed on `batch` at a time; the last ones are filled up.
+
+    Args:
+        logits: a function of `batch` images.
+        batch: its number of images; anything but an integer means that it takes any number.
+    """
+    if not isinstance(batch, int):
+        return logits
+
+    def run(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
+        number = len(images)
+        images = np.concatenate([images, np.zeros((-number % batch, *images.shape[1:]), images.dtype)])
+        return np.concatenate([logits(images[i : i + batch]) for i in range(0, len(images), batch)])[:number]
+
+    return run
+
+
 def spec(program: Program, batch: Any) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of the input; `batch` is the number of images, which may be symbolic."""
     return jax.ShapeDtypeStruct((batch, *program.image_shape), jnp.float32)

@@ -32,14 +32,14 @@ class Format:
     """A file format that networks are exported to.
 
     Attributes:
-        write: writes a program to a file.
-        load: returns the function in a file.
+        write: writes a program to a file, for a number of images at once; None means any number, or one in TFLite.
+        load: returns the function in a file, for any number of images.
         packages: modules that the extra jsep[FORMAT] installs.
         converter: a package that requires older versions of jsep's dependencies, though it works with the newer ones;
             it is therefore installed without its dependencies, which come with the extra.
     """
 
-    write: Callable[[Program, Path], None]
+    write: Callable[[Program, Path, int | None], None]
     load: Callable[[Path], Logits]
     packages: tuple[str, ...] = ()
     converter: str = ""
@@ -82,7 +82,14 @@ class Report:
 
 @typed
 def export_run(
-    run: Path, to: str, out: Path | None = None, *, checkpoint: str = "best", images: int = 100, **changes: Any
+    run: Path,
+    to: str,
+    out: Path | None = None,
+    *,
+    checkpoint: str = "best",
+    images: int = 100,
+    batch: int | None = None,
+    **changes: Any,
 ) -> Report:
     """Export the network of a run to a file, run the file, and compare the logits.
 
@@ -92,6 +99,7 @@ def export_run(
         out: the file to write; None means model.FORMAT in the run folder. The facts are written beside it as JSON.
         checkpoint: "best", "last" or a training step.
         images: number of test images to compare on, spread over the whole test part.
+        batch: number of images that the file takes at once; None means any number, or one in TFLite.
         **changes: fields of the run's config to replace, such as data.
 
     Returns:
@@ -104,6 +112,7 @@ def export_run(
     if to not in FORMATS:
         raise UserError(f"`to`={to}: there is no such format; {nearest(to, FORMATS)}")
     require(images >= 1, "images", images, "at least 1")
+    require(batch is None or batch >= 1, "batch", batch, "at least 1")
     _check_packages(to)
     out = local_path(out or run / f"model.{to}")
     setup, step, variables = load_run(run, checkpoint, **changes)
@@ -111,7 +120,7 @@ def export_run(
     part = out.with_name(f"{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        FORMATS[to].write(program, part)
+        FORMATS[to].write(program, part, batch)
         tested = _test_images(setup, images)
         noise = np.random.default_rng(0).integers(0, 256, (RANDOM_IMAGES, *program.image_shape), np.uint8)
         shown = np.concatenate([tested, noise])

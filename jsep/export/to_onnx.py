@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 
-from jsep.export.program import INPUT, OUTPUT, Logits, Program
+from jsep.export.program import INPUT, OUTPUT, Logits, Program, any_number
 
 OPSET = 21
 
 
-def write(program: Program, path: Path) -> None:
-    """Write a file that takes any number of images at once."""
+def write(program: Program, path: Path, batch: int | None = None) -> None:
+    """Write a file that takes `batch` images at once, any number by default."""
     import jax2onnx
     from onnx import checker, helper, save
 
@@ -24,7 +24,7 @@ def write(program: Program, path: Path) -> None:
     with jax.disable_jit():  # jitted functions of JAX, such as relu6, are converted as their operations
         model: Any = jax2onnx.to_onnx(
             program.logits,
-            [("n", *program.image_shape)],
+            [(batch or "n", *program.image_shape)],
             model_name=program.facts["model"],
             opset=OPSET,
             input_names=[INPUT],
@@ -42,7 +42,7 @@ def load(path: Path) -> Logits:
     import onnxruntime
 
     session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+    return any_number(lambda images: session.run([OUTPUT], {INPUT: images})[0], session.get_inputs()[0].shape[0])
 
 
 def _pool_in_two_dimensions(model: Any) -> None:

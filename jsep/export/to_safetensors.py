@@ -7,14 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsep import ops
+from jsep.errors import UserError
 from jsep.export.program import Logits, Program
 from jsep.models import parse_options
 from jsep.models.factored import create_factored
 from jsep.trees import load_arrays, save_arrays, unflatten
 
 
-def write(program: Program, path: Path) -> None:
-    """Write the weights as trained: batch norms are not folded, so that training can continue from the file."""
+def write(program: Program, path: Path, batch: int | None = None) -> None:
+    """Write the weights as trained: batch norms are not folded, so that training can continue from the file.
+
+    Raises:
+        UserError: a `batch` is given, which weights do not have.
+    """
+    if batch:
+        raise UserError(f"`batch`={batch}: a safetensors file holds weights, for any number of images; leave it out")
     save_arrays(path, program.variables, program.text_facts)
 
 

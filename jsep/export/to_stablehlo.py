@@ -7,12 +7,12 @@ import numpy as np
 from jax import export
 
 from jsep import ops
-from jsep.export.program import Logits, Program, spec
+from jsep.export.program import Logits, Program, any_number, spec
 
 
-def write(program: Program, path: Path) -> None:
-    """Write a file that takes any number of images at once, on any platform."""
-    (n,) = export.symbolic_shape("n")
+def write(program: Program, path: Path, batch: int | None = None) -> None:
+    """Write a file that takes `batch` images at once, any number by default, on any platform."""
+    n = batch or export.symbolic_shape("n")[0]
     # a module that is lowered for several platforms would hold each convolution several times
     anywhere = [export.DisabledSafetyCheck.platform()]
     exported = export.export(jax.jit(program.logits), platforms=("cpu",), disabled_checks=anywhere)(spec(program, n))
@@ -21,5 +21,6 @@ def write(program: Program, path: Path) -> None:
 
 def load(path: Path) -> Logits:
     """Return the function in a file."""
-    call = ops.jit_inference(export.deserialize(bytearray(path.read_bytes())).call)
-    return lambda images: np.asarray(call(images))
+    exported = export.deserialize(bytearray(path.read_bytes()))
+    call = ops.jit_inference(exported.call)
+    return any_number(lambda images: np.asarray(call(images)), exported.in_avals[0].shape[0])

@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax import export
 
-from jsep.export.program import INPUT, OUTPUT, Logits, Program, spec
+from jsep.export.program import INPUT, OUTPUT, Logits, Program, any_number, spec
 
 SIGNATURE = "serving_default"
 
 
-def write(program: Program, path: Path) -> None:
-    """Write a file that takes one image at a time: phones need no more, and resized inputs gave wrong numbers."""
+def write(program: Program, path: Path, batch: int | None = None) -> None:
+    """Write a file that takes `batch` images at once, one by default: phones need no more."""
     from litert_converter import converter_api_ext as converter
     from litert_converter.mlir import ir, passmanager
 
-    module = export.export(jax.jit(program.logits), platforms=("cpu",))(spec(program, 1)).mlir_module()
+    module = export.export(jax.jit(program.logits), platforms=("cpu",))(spec(program, batch or 1)).mlir_module()
     context = ir.Context()
     converter.prepare_mlir_context(context)
     with context:
@@ -30,8 +29,8 @@ def write(program: Program, path: Path) -> None:
 
 
 def load(path: Path) -> Logits:
-    """Return the function in a file; LiteRT runs it on the CPU, image by image."""
+    """Return the function in a file; LiteRT runs it on the CPU."""
     from ai_edge_litert.interpreter import Interpreter
 
     run: Any = Interpreter(str(path)).get_signature_runner(SIGNATURE)
-    return lambda images: np.concatenate([run(**{INPUT: image[None]})[OUTPUT] for image in images])
+    return any_number(lambda images: run(**{INPUT: images})[OUTPUT], int(run.get_input_details()[INPUT]["shape"][0]))

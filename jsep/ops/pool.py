@@ -74,14 +74,14 @@ def avg_pool(
 
 
 def _inside(shape: Sequence[int], window: Pair, strides: Pair, pads: Sequence[Pair]) -> np.ndarray:
-    """Return how many positions of each window lie inside the image: (1, h2, w2, 1)."""
+    """Return how many positions of each window lie inside the image, at least 1: (1, h2, w2, 1)."""
 
     def along(size: int, window: int, stride: int, pad: Pair) -> np.ndarray:
         first = np.arange(-pad[0], size + pad[1] - window + 1, stride)
         return np.minimum(first + window, size) - np.maximum(first, 0)
 
     rows, columns = map(along, shape, window, strides, pads)
-    return np.outer(rows, columns)[None, :, :, None]
+    return np.maximum(np.outer(rows, columns), 1)[None, :, :, None]
 
 
 def global_avg_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:

@@ -5,16 +5,26 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+<<<<<<< HEAD
 import jax
 import numpy as np
 import pytest
 from jax.experimental import layout
+=======
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+>>>>>>> issue16-n
 from safetensors import safe_open
 
+from jsep import ops
 from jsep.errors import UserError
 from jsep.export import FORMATS, TOLERANCE, export_run
-from jsep.export.program import make_program
+from jsep.export.program import Program, make_program
 from jsep.export.run import Format, agreement, live_logits
 from jsep.models import parse_options
 from jsep.runs.adopt import save_weights
@@ -66,7 +76,7 @@ def live(program):
 @pytest.mark.parametrize("text", NETWORKS)
 def test_a_file_gives_the_logits_of_the_live_network(program, live, tmp_path, text, to):
     need(to)
-    FORMATS[to].write(program(text), tmp_path / "model")
+    FORMATS[to].write(program(text), tmp_path / "model", None)
     difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
     assert difference < 1e-5
     assert same == 3
@@ -93,10 +103,8 @@ def test_weights_that_lie_column_by_column_are_written_as_they_are(trained, live
 
 
 def test_a_stablehlo_file_holds_plain_convolutions_for_any_number_of_images(program, tmp_path):
-    from jax import export
-
     made = program("mobilenet_v1_025 input=cifar")
-    FORMATS["stablehlo"].write(made, tmp_path / "model")
+    FORMATS["stablehlo"].write(made, tmp_path / "model", None)
     module = export.deserialize(bytearray((tmp_path / "model").read_bytes())).mlir_module()
     assert module.count("stablehlo.convolution") == 27
     assert "stablehlo.rsqrt" not in module
@@ -109,7 +117,7 @@ def test_an_onnx_file_holds_grouped_convolutions_for_any_number_of_images(progra
     need("onnx")
     onnx = pytest.importorskip("onnx")
     made = program("mobilenet_v1_025 input=cifar")
-    FORMATS["onnx"].write(made, tmp_path / "model")
+    FORMATS["onnx"].write(made, tmp_path / "model", None)
     graph = onnx.load(tmp_path / "model").graph
     kinds = Counter(node.op_type for node in graph.node)
     assert kinds["Conv"] == 27
@@ -120,10 +128,43 @@ def test_an_onnx_file_holds_grouped_convolutions_for_any_number_of_images(progra
     assert [run(np.zeros((n, *SHAPE), np.float32)).shape for n in (1, 4)] == [(1, 10), (4, 10)]
 
 
+@pytest.mark.parametrize("to", ["stablehlo", "onnx", "tflite"])
+def test_a_file_of_a_fixed_batch(program, live, tmp_path, to):
+    need(to)
+    text = "both_cnn width=0.02"
+    FORMATS[to].write(program(text), tmp_path / "model", 2)
+    difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)  # of three images
+    assert (difference < 1e-5, same) == (True, 3)
+    if to == "stablehlo":
+        assert export.deserialize(bytearray((tmp_path / "model").read_bytes())).in_avals[0].shape == (2, *SHAPE)
+
+
+def test_weights_have_no_batch(program, tmp_path):
+    with pytest.raises(UserError, match="`batch`=2: a safetensors file holds weights"):
+        FORMATS["safetensors"].write(program("both_cnn width=0.02"), tmp_path / "model", 2)
+
+
+@pytest.mark.parametrize("count_padding", [True, False])
+def test_padded_average_pools_are_operations_that_phones_run(tmp_path, count_padding):
+    need("tflite")
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+
+    def pool(x):
+        with ops.portable_operations():
+            return ops.avg_pool(x, 3, strides=2, padding=1, count_padding=count_padding)
+
+    FORMATS["tflite"].write(cast(Program, SimpleNamespace(logits=pool, image_shape=(8, 8, 4))), tmp_path / "model", 2)
+    kinds = {one["op_name"] for one in interpreter.Interpreter(str(tmp_path / "model"))._get_ops_details()}
+    assert kinds - {"DELEGATE"} == {"PAD", "AVERAGE_POOL_2D"} | (set() if count_padding else {"MUL"})
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
+    expected = ops.avg_pool(jnp.asarray(x), 3, strides=2, padding=1, count_padding=count_padding)
+    np.testing.assert_allclose(FORMATS["tflite"].load(tmp_path / "model")(x), expected, atol=1e-6)
+
+
 def test_a_tflite_file_holds_depthwise_convolutions(program, tmp_path):
     need("tflite")
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    FORMATS["tflite"].write(program("mobilenet_v1_025 input=cifar"), tmp_path / "model")
+    FORMATS["tflite"].write(program("mobilenet_v1_025 input=cifar"), tmp_path / "model", None)
     details = interpreter.Interpreter(str(tmp_path / "model"))._get_ops_details()
     kinds = Counter(one["op_name"] for one in details)
     assert (kinds["DEPTHWISE_CONV_2D"], kinds["CONV_2D"]) == (13, 14)

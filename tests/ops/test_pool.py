@@ -1,5 +1,7 @@
 """Pooling against `lax.reduce_window`, values and gradients, ties and NaN included."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,22 @@ def test_avg_pool_counts_padding_as_torch_or_not_as_tf():
     tf = ops.avg_pool(x, 3, strides=1, padding=1, count_padding=False)
     np.testing.assert_allclose(torch[0, 0, 0, 0], 4 / 9, rtol=1e-6)
     np.testing.assert_allclose(tf, jnp.ones_like(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("padding", ["SAME", 1, ((0, 1), (1, 0)), ((-1, 1), (0, -1))])
+@pytest.mark.parametrize("count_padding", [True, False])
+def test_avg_pool_by_its_definition(count_padding, padding):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 8, 3)), jnp.float32)
+    pads = ((0, 0), *ops.explicit_padding(padding, (7, 8), (3, 2), (2, 2)), (0, 0))
+
+    def sums(x):
+        return lax.reduce_window(x, 0.0, lax.add, (1, 3, 2, 1), (1, 2, 2, 1), pads)
+
+    expected = sums(x) / (6 if count_padding else sums(jnp.ones_like(x)))
+    for context in (contextlib.nullcontext(), ops.portable_operations()):
+        with context:
+            y = ops.avg_pool(x, (3, 2), strides=2, padding=padding, count_padding=count_padding)
+        np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("count_padding", [True, False])
