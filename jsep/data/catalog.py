@@ -25,7 +25,7 @@ from jsep.data.prepare import prepare
 from jsep.data.prepared import open_prepared
 from jsep.data.records import CHUNK, LABELS_AT_OPENING, Records, fingerprint
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
-from jsep.errors import UserError
+from jsep.errors import UserError, typed
 from jsep.files import local_path
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
@@ -91,6 +91,7 @@ class Dataset:
                 )
 
 
+@typed
 def load(
     name: str,
     data_dir: Path | None = None,
@@ -224,7 +225,7 @@ def _resized(dataset: Dataset, size: int) -> Dataset:
 
 
 def _is_path(name: str) -> bool:
-    return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and Path(name).is_dir())
+    return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and os.path.isdir(name))
 
 
 def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsep.errors import UserError
+from jsep.errors import UserError, typed
 from jsep.layers.dice import follows_image_size
 from jsep.models import create_model, format_options, model_info
 from jsep.port.architectures import Architecture
@@ -49,6 +49,7 @@ class Ported(NamedTuple):
     unknown: dict[str, Any]
 
 
+@typed
 def from_torch(
     name: str, state: Mapping[str, Any], *, num_classes: int | None = None, **options: Any
 ) -> dict[str, Any]:

@@ -4,13 +4,14 @@
 
 import argparse
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jsep.errors import UserError
+from jsep.errors import UserError, typed
 from jsep.port.architectures import Origin, origin_of
 from jsep.port.states import find_state, to_numpy
 from jsep.trees import load_arrays
@@ -35,11 +36,13 @@ class Weights:
     notes: tuple[str, ...]
 
 
+@typed
 def read_state(path: Path, *, average: bool = False) -> dict[str, np.ndarray]:
     """Read the state dict of a PyTorch network: the arrays of `read_weights`, which has the arguments and errors."""
     return read_weights(path, average=average).state
 
 
+@typed
 def read_weights(path: Path, *, average: bool = False) -> Weights:
     """Read the weights of a PyTorch network, and what the file says of it.
 
@@ -52,7 +55,7 @@ def read_weights(path: Path, *, average: bool = False) -> Weights:
     Raises:
         UserError: there is no such file, it cannot be read, or holds no weights.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, also for names that are too long
         raise UserError(f"{path} is not a file: give a .safetensors or .pth file of weights")
     if path.suffix == ".safetensors":
         content, about = load_arrays(path)

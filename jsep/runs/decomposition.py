@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jsep.compress import LayerResult, Options, Site, decompose, find_sites, load_plan, make_plan, renew_statistics
 from jsep.data import Split, normalize
-from jsep.errors import UserError, typed
+from jsep.errors import UserError, require, typed
 from jsep.models.factored import Factor
 from jsep.report import save_layers
 from jsep.results import write_rows
