@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-<<<<<<< HEAD
-from tyro.conf import Positional, arg
-=======
 import jax
-from tyro.conf import Positional
->>>>>>> issue16-n
+from tyro.conf import Positional, arg
 
 from jsep.cli.console import console
 from jsep.cli.flags import given, parse

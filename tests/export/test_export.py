@@ -8,17 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-<<<<<<< HEAD
 import jax
-import numpy as np
-import pytest
-from jax.experimental import layout
-=======
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
->>>>>>> issue16-n
+from jax.experimental import layout
 from safetensors import safe_open
 
 from jsep import ops
@@ -96,7 +91,7 @@ def test_weights_that_lie_column_by_column_are_written_as_they_are(trained, live
 
     variables = jax.tree.map(by_column, trained(text, SHAPE)[1])
     assert not np.asarray(variables["params"]["classifier"]["kernel"]).flags.c_contiguous
-    FORMATS[to].write(made_of(text, variables), tmp_path / "model")
+    FORMATS[to].write(made_of(text, variables), tmp_path / "model", None)
     difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
     assert difference < 1e-5
     assert same == 3
