@@ -372,7 +372,8 @@ def _timm_mobilenet_v3(rows: Sequence[V3Row]) -> Names:
             names[f"{ours}_{part}"], names[f"{ours}_{part}_norm"] = f"{theirs}.{conv}", f"{theirs}.{norm}"
         names |= {f"{ours}_se/{part}": f"{theirs}.se.conv_{part}" for part in ("reduce", "expand")}
         stages[f"stage{stage}"], channels = theirs, row.features
-    return Names("timm", {**names, **_with_norm({"head": f"blocks.{at[0] + 1}.0"}, ".conv", ".bn1")}, stages)
+    names |= _with_norm({"head": f"blocks.{at[0] + 1}.0"}, ".conv", ".bn1")
+    return Names("timm", names, stages, implies={"epsilon": 1e-5})
 
 
 def _timm_mixnet(stages: Sequence[Sequence[MixNetRow]]) -> Names:
