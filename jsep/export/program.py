@@ -91,6 +91,7 @@ def make_program(
         std: standard deviation of each channel that images are normalised with, for values from 0 to 1.
     """
     model = create_factored(network, options, factors, num_classes=len(class_names))
+    variables = jax.tree.map(jnp.asarray, variables)
     folded, pairs = fold_batch_norms(model, variables, image_shape)
     facts = {
         "model": network,

@@ -24,7 +24,7 @@ def load(path: Path) -> Logits:
 
     with safe_open(path, "numpy") as file:
         facts = file.metadata()
-        variables = unflatten({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        variables = unflatten({name: jnp.asarray(file.get_tensor(name)) for name in file.keys()})  # noqa: SIM118
     options, factors = parse_options(facts["options"].split()), facts["factored"].split()
     model = create_factored(facts["model"], options, factors, num_classes=int(facts["num_classes"]))
     mean, std = (jnp.asarray(json.loads(facts[key]), jnp.float32).reshape(1, 1, 1, -1) for key in ("mean", "std"))
