@@ -24,6 +24,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jaxtyping import config, install_import_hook
+
+# in the rooms of arrays, annotated types and shapes are checked at every call
+CHECKED = ["jsep.ops", "jsep.layers"]
+install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -43,6 +48,14 @@ def _room_for_programs() -> Iterator[None]:
     if not maps.exists() or maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Let values of a wrong type through, for tests of what the code itself says about them."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from jsep.ops.precision import accumulation_dtype
+
+Vector = Float[Array | np.ndarray, " c"]  # one value for each channel, which an exported network holds on the host
 
 
 def batch_moments(
@@ -34,10 +37,10 @@ def batch_moments(
 
 def batch_norm(
     x: Float[Array, "*batch c"],
-    mean: Float[Array, " c"],
-    variance: Float[Array, " c"],
-    scale: Float[Array, " c"],
-    bias: Float[Array, " c"],
+    mean: Vector,
+    variance: Vector,
+    scale: Vector,
+    bias: Vector,
     epsilon: float,
 ) -> Float[Array, "*batch c"]:
     """Return (x - mean) / sqrt(variance + epsilon) * scale + bias, in the dtype of `x`.
@@ -136,6 +139,6 @@ def _means(*arrays: Array) -> tuple[Array, ...]:
     return tuple(jnp.mean(a, tuple(range(a.ndim - 1))) for a in arrays)
 
 
-def _channels(values: Array, x: Array) -> Array:
+def _channels(values: Vector, x: Array) -> Array | np.ndarray:
     """Return one value for each channel in a shape that broadcasts to `x`."""
     return values.reshape((1,) * (x.ndim - 1) + (-1,))

@@ -72,6 +72,7 @@ def test_torch_and_same_padding_differ_at_stride_two_on_an_even_map():
     assert float(jnp.max(jnp.abs(torch - same))) > 0.1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_unknown_padding_is_refused():
     with pytest.raises(ValueError, match="TORCH"):
         ops.conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), padding="same")  # type: ignore[arg-type]

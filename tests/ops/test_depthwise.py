@@ -113,6 +113,7 @@ def test_forward_mode_is_there_for_the_xla_lowering_alone():
         jax.jvp(lambda x: ops.depthwise_conv(x, kernel, lowering="taps"), (x,), (x,))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_kernel_that_is_not_depthwise_is_refused():
     with pytest.raises(ValueError, match=r"shape \(kh, kw, 1, 4 \* multiplier\)"):
         ops.depthwise_conv(jnp.ones((1, 4, 4, 4)), jnp.ones((3, 3, 4, 4)))
