@@ -122,7 +122,10 @@ PYTHON = [page for page in PAGES if "```python" in page.read_text()]
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=pytest.mark.slow if page.stem == "README" else (), id=page.stem) for page in PYTHON],
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.stem in ("README", "pytorch") else (), id=page.stem)
+        for page in PYTHON
+    ],
 )
 def test_the_python_of_a_page_runs(page, monkeypatch):
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))  # a page registers a network

@@ -85,6 +85,7 @@ def test_the_plain_program_holds_grouped_convolutions_and_ours_none():
     assert " convolution(" not in compiled()
 
 
+@pytest.mark.slow
 def test_a_bench_leaves_rows_a_csv_and_a_figure(tmp_path, quick_workers):
     config = BenchConfig(**TINY, contenders=("jsep", "xla"), tasks=("train",), rounds=1, iterations=1, out=tmp_path)
     said = io.StringIO()

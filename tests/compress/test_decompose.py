@@ -118,7 +118,7 @@ def test_an_expanded_shufflenet_is_decomposed_into_itself():
     assert count(network, SHAPE).params == count(separable, SHAPE).params
 
 
-@pytest.mark.parametrize("name", ["resnet20", "preresnet110"])
+@pytest.mark.parametrize("name", ["resnet20", pytest.param("preresnet110", marks=pytest.mark.slow)])
 def test_batch_norms_put_back_are_identities_and_stride_and_padding_are_kept(name):
     """A channel decomposition of full rank approximates nothing, so the logits stay the same."""
     model = create_model(name, depth=8, num_classes=5)
@@ -130,6 +130,7 @@ def test_batch_norms_put_back_are_identities_and_stride_and_padding_are_kept(nam
     assert max(row.error for row in rows) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_network_whose_batch_norms_come_first_gets_biases():
     model = create_model("preresnet110", depth=8, num_classes=5)
     network, found, _ = _run(model, _random(model), "comp")
@@ -138,6 +139,7 @@ def test_a_network_whose_batch_norms_come_first_gets_biases():
     assert np.isfinite(_logits(network, found, _images(2))).all()
 
 
+@pytest.mark.slow
 def test_layers_repair_what_the_layers_before_them_lost():
     model = create_model("vgg16_bn", width=0.125, num_classes=5)
     variables = _random(model)

@@ -6,10 +6,15 @@ import pytest
 from jsep.costs.receptive import network_score, receptive_fields
 from jsep.models import create_model
 
+LATER = [
+    pytest.param(name, field, marks=pytest.mark.slow)
+    for name, field in (("resnet34", 899), ("resnet50", 427), ("mobilenet_v2", 491))
+]
+
 
 @pytest.mark.parametrize(
     ("name", "field"),
-    [("resnet18", 435), ("resnet34", 899), ("resnet50", 427), ("mobilenet_v1", 315), ("mobilenet_v2", 491)],
+    [("resnet18", 435), *LATER, ("mobilenet_v1", 315)],
 )
 def test_field_of_the_whole_network(name, field):
     stages, whole = receptive_fields(create_model(name), (224, 224, 3))

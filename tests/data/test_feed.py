@@ -12,7 +12,7 @@ from jsep.data import ResidentFeed, StreamFeed, load, make_feed
 from jsep.errors import UserError
 
 
-@pytest.fixture(scope="module", params=["resident", "streamed", "streamed jpeg"])
+@pytest.fixture(scope="module", params=["resident", "streamed", pytest.param("streamed jpeg", marks=pytest.mark.slow)])
 def feed(request, tiny_tfds, jpeg_tfds):
     if request.param == "streamed jpeg":
         dataset = load(str(jpeg_tfds), image_size=8, stream=True)

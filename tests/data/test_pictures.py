@@ -112,7 +112,10 @@ def test_features_that_are_no_pictures_are_refused(tmp_path):
         _shape(tfds.features.Tensor(shape=values.shape, dtype=np.float32), tmp_path)
 
 
-@pytest.fixture(scope="module", params=BROKEN)
+LATER = [pytest.param(kind, marks=pytest.mark.slow) for kind in list(BROKEN)[1:]]
+
+
+@pytest.fixture(scope="module", params=["cut", *LATER])
 def broken(request, tmp_path_factory):
     """The folder of a set with one broken picture in each split."""
     bad = (BROKEN[request.param], 1)

@@ -14,10 +14,10 @@ import pytest
 from jsep import create_model, list_models, model_info
 
 EVERYDAY = [
-    ("mobilenet_v1_shallow", {"width": 0.0625}),
     ("resnet20", {"depth": 8, "attention": "se"}),
 ]
 SMALL = [
+    ("mobilenet_v1_shallow", {"width": 0.0625}),
     ("both_cnn", {"width": 0.0625}),
     ("keras_separable_cnn", {"width": 0.0625}),
     ("densenet40_k12", {"depth": 7, "dropout": 0.2}),

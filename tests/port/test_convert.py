@@ -77,6 +77,7 @@ def test_arrays_without_axes_are_refused(state, where):
         from_torch("resnet20", state, depth=8)
 
 
+@pytest.mark.slow
 def test_an_auxiliary_head_is_left_out(drawn):
     """As torchvision publishes Inception V3."""
     model = create_model("inception_v3", num_classes=3)

@@ -177,6 +177,7 @@ def no_room(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_a_run_which_goes_on_when_there_is_room(config, tmp_path, monkeypatch):
     """Checkpoints are written in the background; the second one fails, which the next look at the losses notices."""
     out, finalize = tmp_path / "run", ocp.path.atomicity.AtomicRenameTemporaryPath.finalize
@@ -273,6 +274,7 @@ def test_no_run_folder_is_refused(tmp_path):
         evaluate_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "RESIDENT_LIMIT", 0)
     short = changed(config, epochs=1, flip=False)
@@ -282,6 +284,7 @@ def test_a_streamed_data_set_trains_too(config, tmp_path, monkeypatch):
     assert evaluate_run(tmp_path / "run").images == 20
 
 
+@pytest.mark.slow
 def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(config, tmp_path):
     teacher, run = tmp_path / "teacher", tmp_path / "run"
     train(changed(config, epochs=1), teacher, console=QUIET)
