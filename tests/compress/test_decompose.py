@@ -1,6 +1,7 @@
 """Decomposition of whole networks: sites, plans, recovery of separable networks, and run folders."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -215,36 +216,45 @@ def test_arguments_of_another_kind_are_refused(call):
         call()
 
 
-def test_from_run_to_run_on_the_command_line(tmp_path, tiny_tfds, capsys):
-    run, out, tuned = (str(tmp_path / name) for name in ("run", "decomposed", "tuned"))
-    common = ["--batch-size", "8", "--devices", "1"]
-    words = ["resnet20", "--options", "depth=8", "--data", str(tiny_tfds), "--epochs", "1", *common, "--out", run]
-    assert main(["train", *words]) == 0
-    plan = str(tmp_path / "plan.json")
+@pytest.fixture
+def decomposed(tmp_path, tiny_tfds) -> Path:
+    """A folder with a `run`, the `plan.json` of its last stage, and the run that is `decomposed` by it."""
+    words = ["resnet20", "--options", "depth=8", "--data", str(tiny_tfds), "--epochs", "1", "--batch-size", "8"]
+    run, out, plan = (str(tmp_path / name) for name in ("run", "decomposed", "plan.json"))
+    assert main(["train", *words, "--devices", "1", "--out", run]) == 0
     assert main(["decompose", run, "--layers", "stage3_*", "--write-plan", plan]) == 0
     assert main(["decompose", run, "--plan", plan, "--out", out]) == 0  # fitted to the 48 images that there are
-    assert "MACs of these layers" in capsys.readouterr().out
-    assert (tmp_path / "decomposed" / "layers.csv").read_text().count("\n") == 3
-    assert (tmp_path / "decomposed" / "layers.png").stat().st_size > 10_000
+    return tmp_path
+
+
+def test_from_run_to_run_on_the_command_line(decomposed, capsys):
+    run, out = str(decomposed / "run"), str(decomposed / "decomposed")
+    assert (decomposed / "decomposed" / "layers.csv").read_text().count("\n") == 3
+    assert (decomposed / "decomposed" / "layers.png").stat().st_size > 10_000
     assert main(["eval", out]) == 0
-    assert main(["train", "--init", out, "--epochs", "1", "--lr", "0.0001", "--out", tuned]) == 0
-    config = json.loads((tmp_path / "tuned" / "config.json").read_text())
-    assert config["model"] == "resnet20"
-    assert config["factored"] == ["stage3_block1_conv1=separable", "stage3_block1_conv2=separable"]
-    (tmp_path / "decomposed").rename(tmp_path / "elsewhere")
-    assert main(["train", "--resume", "--epochs", "2", "--out", tuned]) == 0  # its checkpoint holds all it needs
-    (tmp_path / "elsewhere").rename(tmp_path / "decomposed")
     for words, sentence in [
         ([out], "is already decomposed"),
         ([run, "--images", "0"], "--images 0: it must be at least 1"),
         ([run, "--images", "20", "--out", out], "already holds a run"),
-        ([run, "--write-plan", str(tmp_path / "nowhere" / "plan.json")], "choose another --write-plan"),
+        ([run, "--write-plan", str(decomposed / "nowhere" / "plan.json")], "choose another --write-plan"),
         ([run, "--seed", "-1"], "--seed -1: it must be at least 0"),
         ([run, "--layers", "nothing"], "matches no convolution"),
-        ([run, "--method", "spatial", "--relu", "--images", "20", "--out", tuned + "2"], "leave --relu out"),
+        ([run, "--method", "spatial", "--relu", "--images", "20", "--out", out + "2"], "leave --relu out"),
     ]:
         assert main(["decompose", *words]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_decomposed_run_is_tuned_and_resumed_without_the_run_that_it_began_with(decomposed):
+    tuned = str(decomposed / "tuned")
+    begin = ["train", "--init", str(decomposed / "decomposed"), "--epochs", "1", "--lr", "0.0001", "--out", tuned]
+    assert main(begin) == 0
+    config = json.loads((decomposed / "tuned" / "config.json").read_text())
+    assert config["model"] == "resnet20"
+    assert config["factored"] == ["stage3_block1_conv1=separable", "stage3_block1_conv2=separable"]
+    (decomposed / "decomposed").rename(decomposed / "elsewhere")
+    assert main(["train", "--resume", "--epochs", "2", "--out", tuned]) == 0  # its checkpoint holds all it needs
 
 
 @pytest.mark.slow
