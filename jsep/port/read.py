@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jsep.errors import UserError, typed
+from jsep.files import local_path
 from jsep.port.architectures import Origin, origin_of
 from jsep.port.states import find_state, to_numpy
 from jsep.trees import load_arrays
@@ -55,6 +56,7 @@ def read_weights(path: Path, *, average: bool = False) -> Weights:
     Raises:
         UserError: there is no such file, it cannot be read, or holds no weights.
     """
+    path = local_path(path)
     if not os.path.isfile(path):  # unlike Path.is_file, also for names that are too long
         raise UserError(f"{path} is not a file: give a .safetensors or .pth file of weights")
     if path.suffix == ".safetensors":

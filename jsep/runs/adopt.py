@@ -9,6 +9,7 @@ import numpy as np
 
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD
 from jsep.errors import UserError, require
+from jsep.files import local_path
 from jsep.models import ModelInfo, format_options, model_info
 from jsep.models.registry import Fed
 from jsep.port import TOLERANCE, Difference, compare_with_weights, port_state, read_weights
@@ -47,8 +48,8 @@ def save_weights(config: RunConfig, variables: dict[str, Any], out: Path) -> Non
     Raises:
         UserError: `out` already holds a run.
     """
-    RunFolder.create(out, config)
-    with contextlib.closing(Checkpoints(out, config.recipe.keep)) as checkpoints:
+    folder = RunFolder.create(out, config)
+    with contextlib.closing(Checkpoints(folder.path, config.recipe.keep)) as checkpoints:
         record = {"seconds": 0.0, "compile_seconds": 0.0}
         checkpoints.save(0, on_host(variables), record, accuracy=-1.0)  # not evaluated yet
 
@@ -90,6 +91,7 @@ def adopt_file(
     """
     if normalize and (mean or std):
         raise UserError("`normalize` and `mean` say the same in two ways: leave one out")
+    out = local_path(out)
     weights = read_weights(file, average=average)
     origin, info = weights.origin, model_info(model)
     ported = port_state(model, weights.state, options, architectures=find_architecture(origin, model), source=file)

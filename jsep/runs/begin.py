@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jsep.data import Dataset
 from jsep.errors import UserError
+from jsep.files import local_path
 from jsep.layers.dice import follows_image_size
 from jsep.models.factored import create_factored
 from jsep.runs.checkpoint import Checkpoints
@@ -88,7 +89,8 @@ def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, 
     Raises:
         UserError: there is no such run or checkpoint, it is corrupt, or holds NaN or infinity.
     """
-    checkpoints = Checkpoints(run, RunFolder.open(run).config().recipe.keep)
+    folder = RunFolder.open(run)
+    checkpoints = Checkpoints(folder.path, folder.config().recipe.keep)
     try:
         step = checkpoints.find(checkpoint)
         state = checkpoints.on_host(step)
@@ -115,6 +117,7 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
     Raises:
         UserError: the source does not exist, belongs to another network, or holds anything but finite numbers.
     """
+    source = local_path(source)
     if source.suffix == ".safetensors":
         arrays, _ = load_arrays(source)
         given: dict[str, Any] = as_weights(arrays, f"`init`={source}")

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jsep.data import Dataset, load_choice
 from jsep.errors import UserError, require, require_types, typed
+from jsep.files import local_path
 from jsep.models import model_info, parse_options
 from jsep.report import write_report
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
@@ -82,6 +83,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     Raises:
         UserError: a network does not fit the data, or `out` holds other runs.
     """
+    out = local_path(out)
     runs = [(text, config) for text, configs in experiment.runs().items() for config in configs]
     folders = [out / f"{'-'.join(text.split())}-seed{config.recipe.seed}" for text, config in runs]
     if RunFolder.exists(out):

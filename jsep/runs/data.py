@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from jsep.data import Data, Dataset, load_choice
-from jsep.errors import UserError
-from jsep.files import write_atomically, writing
+from jsep.errors import UserError, require_types
+from jsep.files import local_path, write_atomically, writing
 from jsep.runs.config import replace_fields
 from jsep.train import RunConfig
 from jsep.train.hosts import is_first
@@ -47,13 +47,15 @@ class DataRecord:
         Raises:
             UserError: the file is damaged.
         """
-        path = run / "data.json"
+        path = local_path(run) / "data.json"
         if not path.is_file():
             return None
         try:
             values = json.loads(path.read_text())
             lists = {key: tuple(map(kind, values[key])) for key, kind in (("classes", str), ("image_shape", int))}
-            return cls(**{**values, **lists})
+            record = cls(**{**values, **lists})
+            require_types(record)
+            return record
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} cannot be read ({error}): delete it if the data set is still the same") from error
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,16 @@ def test_a_classifier_for_other_classes_begins_anew(tmp_path):
     np.testing.assert_array_equal(found["params"]["classifier"]["kernel"], fresh["params"]["classifier"]["kernel"])
     np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
     assert "a fresh one takes its place" in said
+
+
+def test_a_run_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    given, run = variables(2, 0), Path("~/run")
+    save_weights(RunConfig("resnet20", {"depth": 8}), given, run)
+    assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
+    for found in (load_variables(run)[1], begun(run, variables(2, 1))[0]):
+        np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
 
 
 def test_half_precision_becomes_float32(tmp_path):
