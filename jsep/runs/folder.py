@@ -118,9 +118,11 @@ class RunFolder:
         """Return the lines of metrics.jsonl, without a last one that a killed process left incomplete.
 
         Raises:
-            UserError: the file cannot be read, or a line is not one that a training writes.
+            UserError: the file is missing or cannot be read, has no line, or a line is not one that a training writes.
         """
-        return list(self._lines(EPOCH))
+        if not (lines := list(self._lines(EPOCH))):
+            raise UserError(f"{self.metrics_path} has no epoch: restore it from a copy, or train in another `out`")
+        return lines
 
     def _lines(self, fields: Mapping[str, type]) -> Iterator[dict[str, Any]]:
         """Yield the lines of metrics.jsonl, each with at least these fields."""

@@ -145,6 +145,15 @@ def test_edited_results_are_refused_in_one_sentence(tmp_path, content):
         comparison._result(folder)
 
 
+@pytest.mark.parametrize("content", [None, b"", b'{"step"'])
+def test_metrics_without_an_epoch_are_refused(tmp_path, content):
+    folder = RunFolder.create(tmp_path, RunConfig())
+    if content is not None:
+        folder.metrics_path.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl has no epoch"):
+        folder.metrics()
+
+
 def test_a_change_of_no_field_is_refused():
     with pytest.raises(UserError, match="There is no field 'batchsize'; did you mean batch_size"):
         replace_fields(RunConfig(), {"batchsize": 3})
