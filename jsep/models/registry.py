@@ -6,6 +6,7 @@ import fnmatch
 import importlib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Annotated, Any, Literal, NamedTuple
 
 from jsep.errors import UserError, nearest, require
@@ -131,8 +132,8 @@ _registry: dict[str, ModelInfo] = {}
 def option(default: object) -> Any:
     """Declare a field of a network as an option that users set by name, with its default.
 
-    Its annotation says which values are allowed: a Literal, bool, int (at least 1), float (greater than 0), str, or a
-    number with a `Rule` of its own.
+    Its annotation says which values are allowed: a Literal, bool, int (from 1 to 10,000), float (greater than 0 and at
+    most 100), str, or a number with a `Rule` of its own.
     """
     return dataclasses.field(default=default, metadata={"option": True})
 
@@ -243,7 +244,7 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
     classes = info.num_classes if num_classes is None else num_classes
     require(_is_whole(classes) and _CLASSES.allows(classes), "num_classes", classes, _CLASSES.sentence)
     _check_dtype(options.get("dtype"))
-    return info.network_class()(num_classes=classes, **{**info.fixed, **options})
+    return info.network_class()(num_classes=int(classes), **{**info.fixed, **options})
 
 
 def parse_options(items: Sequence[str]) -> dict[str, Any]:
@@ -279,7 +280,7 @@ def format_options(options: Mapping[str, object]) -> str:
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's too, such as labels.max() + 1
 
 
 def _check_option(key: str, value: Any, kind: Any) -> None:

@@ -349,6 +349,11 @@ def test_an_impossible_option_says_what_is_possible(options, sentence):
         create_model("mobilenet_v1", **options)
 
 
+def test_numbers_of_numpy_are_whole_numbers():
+    classes = np.array([0, 6]).max() + 1
+    assert create_model("mobilenet_v1", num_classes=classes, sharing=np.int32(2)).num_classes == 7
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
