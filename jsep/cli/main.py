@@ -50,9 +50,9 @@ def run_command(name: str, argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command, and return its exit code: see below.
+    """Run a command, and return its exit code.
 
-    0 is success, 1 a training that diverged or whose disk is full, 2 bad input and 130 Ctrl-C.
+    The codes are 0 for success, 1 for a training that diverged or whose disk is full, 2 for bad input, 130 for Ctrl-C.
 
     Args:
         argv: the command and its flags; None means those of the process.
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if not error.filename:
             raise
-        return _fail(f"{error.filename}: {error.strerror}", 2)  # a file or folder that no command expected
+        return _fail(f"{error.filename} cannot be used ({error.strerror or error}): give another path", 2)
 
 
 def _fail(error: object, code: int) -> int:

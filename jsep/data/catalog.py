@@ -64,7 +64,7 @@ class Dataset:
         std: standard deviation of each channel, likewise.
         note: a remark that belongs beside every figure measured on this data set, often empty.
         ragged: whether it is streamed and its images differ in size.
-        fingerprint: tells it from other data sets, see `jsep.data.prepared.fingerprint`; empty where that is unknown.
+        fingerprint: tells it from other data sets, see `jsep.data.records.fingerprint`; empty where it is unknown.
         shared: number of images that are in both parts.
     """
 
@@ -119,8 +119,7 @@ def load(
 
     Raises:
         UserError: the name is unknown, the data set is not prepared and cannot be, it is not one for image
-            classification, a label is not one of its classes, a picture
-            cannot be decoded, or a file is damaged.
+            classification, a label is not one of its classes, a picture cannot be decoded, or a file is damaged.
 
     >>> digits = load("mnist5k")
     >>> digits.train.images.shape, digits.test.labels.shape, digits.class_names[:3]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Annotated, Any, Literal, NamedTuple
 
-from jsep.errors import UserError, nearest, require
+from jsep.errors import UserError, nearest, require, typed
 
 if typing.TYPE_CHECKING:
     import flax.linen as nn
@@ -190,16 +190,17 @@ def register(
     )
 
 
+@typed
 def list_models(pattern: str = "*") -> list[str]:
     """Return the registered names that match a shell wildcard, sorted.
 
     >>> list_models("*separable*")
     ['keras_separable_cnn', 'separable_cnn']
     """
-    require(isinstance(pattern, str), "pattern", pattern, "a text such as 'mobilenet*'")
     return fnmatch.filter(sorted(_registry), pattern)
 
 
+@typed
 def model_info(name: str) -> ModelInfo:
     """Return what is known of a registered network.
 
@@ -210,7 +211,6 @@ def model_info(name: str) -> ModelInfo:
     Raises:
         UserError: no network has this name; the message suggests the nearest ones.
     """
-    require(isinstance(name, str), "name", name, "the registered name of a network, see `list_models`")
     if name not in _registry:
         raise UserError(f"There is no model {name!r}; {nearest(name, _registry)}")
     return _registry[name]
@@ -256,10 +256,12 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: an item is not of the form name=value.
     """
-    require(not isinstance(items, str) and isinstance(items, Iterable), "options", items, "a list of words name=value")
+    require(
+        not isinstance(items, str) and isinstance(items, Iterable), "options", items, "a list of strings name=value"
+    )
     pairs = {}
     for item in items:
-        require(isinstance(item, str), "options", item, "a word name=value, such as width=0.25")
+        require(isinstance(item, str), "options", item, "a string name=value, such as width=0.25")
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise UserError(f"`options`={item}: write it as name=value, such as width=0.25")
@@ -293,7 +295,7 @@ def _check_option(key: str, value: Any, kind: Any) -> None:
     elif kind is bool:
         allowed, what = isinstance(value, bool), "True or False"
     elif kind is str:
-        allowed, what = isinstance(value, str), "a text"
+        allowed, what = isinstance(value, str), "a string"
     elif number in (int, float):
         rule = rules[0] if rules else {int: _COUNT, float: _SIZE}[number]
         typed = _is_whole(value) or (number is float and isinstance(value, float))

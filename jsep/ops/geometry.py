@@ -76,7 +76,7 @@ def explicit_padding(
         dilation: distance between neighbouring taps of the kernel, along height and width.
 
     Raises:
-        EmptyMap: the padded input is smaller than one window, as PyTorch refuses it too.
+        EmptyMap: the padded input is smaller than one window, which PyTorch refuses as well.
         ValueError: `padding` is none of these.
 
     >>> explicit_padding("TORCH", (32, 32), (3, 3), (2, 2))

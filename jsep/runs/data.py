@@ -42,7 +42,7 @@ class DataRecord:
 
     @classmethod
     def read(cls, run: Path) -> "DataRecord | None":
-        """Read the data.json of a run; None if it has none, being ported or older than that file.
+        """Read the data.json of a run; None if it has none, because it was ported or is older than that file.
 
         Raises:
             UserError: the file is damaged.
@@ -66,7 +66,7 @@ class DataRecord:
                 write_atomically(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     def differences(self, other: "DataRecord") -> list[str]:
-        """Return in which respects another data set is not this one, as phrases; the name does not matter."""
+        """Return how another data set differs from this one, as phrases; its name may differ."""
         found = []
         if other.classes != self.classes:
             same = sorted(other.classes) == sorted(self.classes)

@@ -142,7 +142,9 @@ class RunFolder:
                 raise UserError(f"{path}, line {number} is not a JSON object: restore the file from a copy")
             for name, kind in fields.items():
                 if isinstance(line.get(name), bool) or not isinstance(line.get(name), (int, kind)):
-                    raise UserError(f"{path}, line {number} has no number {name!r}: restore the file from a copy")
+                    raise UserError(
+                        f"{path}, line {number}: {name!r} is missing or not a number; restore the file from a copy"
+                    )
             yield line
 
     def rewind(self, step: int) -> None:

@@ -363,7 +363,7 @@ def test_numbers_of_numpy_are_whole_numbers():
         ({"growth": True}, "a whole number"),
         ({"depth": 10**9}, "at most 10,000"),
         ({"compression": 1.5}, "greater than 0 and at most 1"),
-        ({"order": 5}, "a text"),
+        ({"order": 5}, "a string"),
         ({"se_ratio": 0}, "a whole number, at least 1"),
     ],
 )
