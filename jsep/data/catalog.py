@@ -27,9 +27,10 @@ from jsep.data.records import CHUNK, LABELS_AT_OPENING, Records, fingerprint
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
 from jsep.errors import UserError, typed
 from jsep.files import local_path
+from jsep.models.registry import FED_IMAGENET
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = FED_IMAGENET
 STATISTICS_SAMPLE = 10_000  # most images of a stream that its mean and standard deviation are computed from
 
 

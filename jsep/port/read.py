@@ -48,9 +48,9 @@ def read_weights(path: Path, *, average: bool = False) -> Weights:
     """Read the weights of a PyTorch network, and what the file says of it.
 
     Args:
-        path: a .safetensors file, or a file of `torch.save` (.pth, .pt, .th, .tar, .ckpt, .bin), which takes torch to
-            read. The state dict may lie under a key such as "state_dict" or "model", its names may have prefixes such
-            as "module." or "_orig_mod.", and there may be other entries beside it.
+        path: a .safetensors file, or a file of `torch.save` (.pth, .pt, .th, .tar, .ckpt, .bin, .pkl), which takes
+            torch to read. The state dict may lie under a key such as "state_dict" or "model", its names may have
+            prefixes such as "module." or "_orig_mod.", and there may be other entries beside it.
         average: take the moving average of the weights rather than the weights, where the file has both.
 
     Raises:
