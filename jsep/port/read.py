@@ -25,13 +25,11 @@ class Weights:
     """The weights in a file.
 
     Attributes:
-        source: the file.
         state: arrays by PyTorch's names, without the prefixes of modules that wrap the network.
         origin: what the file says of the network.
         notes: sentences on what was taken from the file and what was left.
     """
 
-    source: Path
     state: dict[str, np.ndarray]
     origin: Origin
     notes: tuple[str, ...]
@@ -68,7 +66,7 @@ def read_weights(path: Path, *, average: bool = False) -> Weights:
         raise UserError(f"{path} is {kind}: give a .safetensors or .pth file of weights")
     found = find_state(content, path, average=average)
     state = {name: to_numpy(name, value, path) for name, value in found.arrays.items()}
-    return Weights(path, state, origin_of(path, about if isinstance(about, dict) else {}), found.notes)
+    return Weights(state, origin_of(path, about if isinstance(about, dict) else {}), found.notes)
 
 
 def _read_torch(path: Path) -> Any:
