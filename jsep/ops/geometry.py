@@ -88,7 +88,9 @@ def explicit_padding(
     span = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     padded = [side + sum(ends) for side, ends in zip(size, pads, strict=True)]
     if padded[0] < span[0] or padded[1] < span[1]:
-        raise EmptyMap(f"A window of {span[0]}x{span[1]} does not fit a map of {padded[0]}x{padded[1]}")
+        raise EmptyMap(
+            f"A window of {span[0]}x{span[1]} does not fit a map of {padded[0]}x{padded[1]}: use larger images"
+        )
     return pads
 
 

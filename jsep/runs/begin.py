@@ -124,7 +124,9 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
     elif source.is_dir():
         _, given = load_variables(source)
     else:
-        raise UserError(f"`init`={source}: it is neither a run folder nor a .safetensors file (jsep port reads .pth)")
+        raise UserError(
+            f"`init`={source}: it is neither a run folder nor a .safetensors file; `jsep port` makes both of .pth"
+        )
     wrong = differences(fresh, given, follows_image_size)
     if anew := [name for name in wrong if f"/{HEAD}/" in name]:
         console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
@@ -168,12 +170,13 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     assert run
     theirs, (_, variables) = RunFolder.open(run).config(), load_variables(run)
     classes = classes_of(variables["params"])
-    if classes != len(dataset.class_names):
-        raise UserError(f"`teacher`={run}: it has {classes} classes, unlike {dataset.name}")
+    check_classes(run, classes, dataset)
     network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
     if misfits(network, dataset.image_shape, variables):
         size = "x".join(map(str, dataset.image_shape))
-        raise UserError(f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}")
-    check_classes(run, classes, dataset)
+        raise UserError(
+            f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}: choose a "
+            "teacher that was trained on images of this kind"
+        )
     own = own_statistics(run, theirs.recipe.data, config.recipe.data)
     return Teacher(network, own or statistics_of(theirs.recipe.data, dataset)), variables
