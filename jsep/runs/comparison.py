@@ -145,5 +145,5 @@ def _result(folder: RunFolder) -> Result:
     rows = read_rows(folder.results_path, Result)
     if len(rows) != 1:
         raise UserError(f"{folder.results_path} must hold the row of one run: delete it to have it written again")
-    best = best_of(folder.metrics())  # before 0.3, the row named the first of equal epochs
+    best = best_of(folder.metrics())  # in 0.1.0, the row named the first of equal epochs
     return dataclasses.replace(rows[0], best_accuracy=best["val_accuracy"], best_epoch=best["epoch"])
