@@ -46,11 +46,13 @@ def save_weights(config: RunConfig, variables: dict[str, Any], out: Path) -> Non
 
     Raises:
         UserError: `out` already holds a run.
+        NotWritten: the disk is full or read-only; the folder is no run then.
     """
-    folder = RunFolder.create(out, config)
-    with contextlib.closing(Checkpoints(folder.path, config.recipe.keep)) as checkpoints:
+    folder = RunFolder.reserve(out)
+    with contextlib.closing(Checkpoints(folder.path, config.recipe.keep, clean=True)) as checkpoints:
         record = {"seconds": 0.0, "compile_seconds": 0.0}
         checkpoints.save(0, on_host(variables), record, accuracy=-1.0)  # not evaluated yet
+    folder.save(config)  # last, since it makes the folder a run
 
 
 def adopt_file(
