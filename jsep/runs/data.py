@@ -62,7 +62,7 @@ class DataRecord:
     def save(self, run: Path) -> None:
         """Write the data.json of a run."""
         if is_first():
-            with writing(path := run / "data.json"):
+            with writing(path := local_path(run) / "data.json"):
                 write_atomically(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     def differences(self, other: "DataRecord") -> list[str]:

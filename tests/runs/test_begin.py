@@ -18,6 +18,7 @@ from jsep.models import create_model
 from jsep.runs.adopt import save_weights
 from jsep.runs.begin import begin_with, load_variables
 from jsep.runs.checkpoint import Checkpoints
+from jsep.runs.data import DataRecord
 from jsep.train import RunConfig
 from jsep.trees import save_arrays
 
@@ -58,6 +59,9 @@ def test_a_run_may_lie_in_the_home_folder(tmp_path, monkeypatch):
     given, run = variables(2, 0), Path("~/run")
     save_weights(RunConfig("resnet20", {"depth": 8}), given, run)
     assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
+    record = DataRecord("tiny", ("a", "b"), 1, 1, (8, 8, 3), "")
+    record.save(run)
+    assert DataRecord.read(run) == record
     for found in (load_variables(run)[1], begun(run, variables(2, 1))[0]):
         np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
 
