@@ -69,7 +69,7 @@ def require_types(value: Any) -> None:
 
 
 def typed(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a public function that refuses arguments of other types than its annotations say.
+    """Decorate a public function so that it refuses arguments of other types than its annotations say.
 
     >>> @typed
     ... def double(number: int) -> int:
@@ -123,9 +123,9 @@ def _described(hint: Any) -> str:
         *others, last = map(str, inner)
         return f"{', '.join(others)} or {last}" if others else last
     if origin is tuple:
-        what = "whole numbers" if inner[0] is int else "numbers" if inner[0] is float else "texts"
+        what = "whole numbers" if inner[0] is int else "numbers" if inner[0] is float else "strings"
         return f"a tuple of {what}" if Ellipsis in inner else f"{len(inner)} {what}"
-    words = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", Path: "a path"}
+    words = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a string", Path: "a path"}
     if hint in words:
         return words[hint]
     return "a mapping" if origin is Mapping else "None" if hint is type(None) else getattr(hint, "__name__", str(hint))

@@ -118,7 +118,7 @@ def save_arrays(path: Path, tree: Any, metadata: Mapping[str, str] | None = None
     Args:
         path: the file to create or replace.
         tree: arrays of NumPy or JAX, such as the variables of a network.
-        metadata: texts to keep in the header of the file.
+        metadata: strings to keep in the header of the file.
 
     Raises:
         UserError: the file does not hold the arrays; it is deleted.

@@ -1,5 +1,6 @@
 """The `jsep` command: dispatches to the file of each command, and turns errors into messages and exit codes."""
 
+import errno
 import importlib
 import logging
 import os
@@ -50,9 +51,9 @@ def run_command(name: str, argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command, and return its exit code: see below.
+    """Run a command, and return its exit code.
 
-    0 is success, 1 a training that diverged or whose disk is full, 2 bad input and 130 Ctrl-C.
+    The codes are 0 for success, 1 for a training that diverged or a full disk, 2 for bad input, and 130 for Ctrl-C.
 
     Args:
         argv: the command and its flags; None means those of the process.
@@ -80,9 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("Stopped.", 130)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"A file could not be written ({error.strerror}): make room, then start again", 1)
         if not error.filename:
             raise
-        return _fail(f"{error.filename}: {error.strerror}", 2)  # a file or folder that no command expected
+        return _fail(f"{error.filename} cannot be used ({error.strerror or error}): give another path", 2)
 
 
 def _fail(error: object, code: int) -> int:

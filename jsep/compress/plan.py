@@ -5,7 +5,7 @@ import fnmatch
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jsep.compress.solve import rank_at_equal_cost
 from jsep.costs.count import image_shape
-from jsep.errors import UserError, require
+from jsep.errors import UserError, typed
 from jsep.files import write_atomically
 from jsep.layers import BatchNorm, Conv
 from jsep.layers.watch import Answer, path_of, watch
@@ -21,7 +21,6 @@ from jsep.models.factored import Factor, Kind
 from jsep.ops.geometry import Padding, pair
 
 Method = Literal["svd", "data", "comp", "als", "channel_svd", "channel", "spatial"]
-METHODS = get_args(Method)
 KINDS: dict[str, Kind] = {"channel_svd": "channel", "channel": "channel", "spatial": "spatial"}  # the others: separable
 FEW_INPUTS = 4  # input channels up to which a convolution is left as it is: colours have nothing to separate
 
@@ -111,6 +110,7 @@ def find_sites(model: nn.Module, input_shape: Sequence[int]) -> list[Site]:
     return list(sites.values())
 
 
+@typed
 def make_plan(sites: Sequence[Site], method: Method, layers: Sequence[str] = ("*",)) -> list[Factor]:
     """Plan a replacement for each convolution whose path matches a wildcard.
 
@@ -127,7 +127,6 @@ def make_plan(sites: Sequence[Site], method: Method, layers: Sequence[str] = ("*
     Raises:
         UserError: a wildcard matches nothing, or nothing can be replaced.
     """
-    require(method in METHODS, "method", method, f"one of {', '.join(METHODS)}")
     if not sites:
         raise UserError("The network has no dense convolution to decompose: choose another network")
     for pattern in layers:

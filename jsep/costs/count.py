@@ -54,7 +54,7 @@ class LayerCost:
         output: shape of its output, without the batch axis.
         params: number of its trainable parameters; 0 when the layer has been called before.
         cost: its arithmetic for one image; None for a layer with parameters whose class has no rule in this module, and
-            for a layer inside of a `while` loop.
+            for a layer inside a `while` loop.
     """
 
     path: str
@@ -99,7 +99,7 @@ def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTabl
     """Count the parameters and the arithmetic of every layer of a network for one image.
 
     Works for any Linen module that consists of jsep's layers, `nn.Conv`, `nn.Dense` and `nn.BatchNorm`. A layer that is
-    called twice counts its parameters once and its arithmetic twice, and one inside of `nn.scan` counts its arithmetic
+    called twice counts its parameters once and its arithmetic twice, and one inside `nn.scan` counts its arithmetic
     for every step.
 
     Args:
@@ -172,7 +172,7 @@ _ROW = "jsep.costs row "  # before the number of a row, in the name of a layer's
 
 
 def _computed(program: Any, steps: int) -> dict[int, int]:
-    """Return how many elements of each row a program computes: 0 inside of a `while`, whose steps nobody knows."""
+    """Return how many elements of each row a program computes; 0 inside a `while`, whose number of steps is unknown."""
     found: Counter[int] = Counter()
     for equation in program.eqns:
         name = equation.params.get("name", "") if equation.primitive.name == "name" else ""

@@ -27,9 +27,10 @@ from jsep.data.records import CHUNK, LABELS_AT_OPENING, Records, fingerprint
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
 from jsep.errors import UserError, typed
 from jsep.files import local_path
+from jsep.models.registry import FED_IMAGENET
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = FED_IMAGENET
 STATISTICS_SAMPLE = 10_000  # most images of a stream that its mean and standard deviation are computed from
 
 
@@ -64,7 +65,7 @@ class Dataset:
         std: standard deviation of each channel, likewise.
         note: a remark that belongs beside every figure measured on this data set, often empty.
         ragged: whether it is streamed and its images differ in size.
-        fingerprint: tells it from other data sets, see `jsep.data.prepared.fingerprint`; empty where that is unknown.
+        fingerprint: tells it from other data sets, see `jsep.data.records.fingerprint`; empty where it is unknown.
         shared: number of images that are in both parts.
     """
 
@@ -119,8 +120,7 @@ def load(
 
     Raises:
         UserError: the name is unknown, the data set is not prepared and cannot be, it is not one for image
-            classification, a label is not one of its classes, a picture
-            cannot be decoded, or a file is damaged.
+            classification, a label is not one of its classes, a picture cannot be decoded, or a file is damaged.
 
     >>> digits = load("mnist5k")
     >>> digits.train.images.shape, digits.test.labels.shape, digits.class_names[:3]

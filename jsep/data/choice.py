@@ -44,6 +44,6 @@ class Data:
         require_types(self)
         require(self.image_size >= 0, "image_size", self.image_size, "at least 0")
         require(self.workers >= 0, "workers", self.workers, "at least 0")
-        require(len(self.mean) == len(self.std), "mean", self.mean, f"as many values as `std`={self.std}")
+        require(len(self.mean) == len(self.std), "mean", self.mean, f"of as many values as `std`={self.std}")
         require(all(0 <= value <= 1 for value in self.mean), "mean", self.mean, "between 0 and 1 for each channel")
         require(all(value > 0 for value in self.std), "std", self.std, "greater than 0 for each channel")

@@ -76,7 +76,7 @@ def random_resized_crop(
 ) -> UInt8[np.ndarray, "s s c"]:
     """Decode a picture and return a random crop of it, as Inception is trained with, scaled to a square.
 
-    The crop is cut out first and scaled then (bilinear with antialiasing), so no pixel outside of it has an influence.
+    The crop is cut out first and scaled then (bilinear with antialiasing), so no pixel outside it has an influence.
 
     Args:
         encoded: a file of any format that Pillow reads.
@@ -114,7 +114,7 @@ def _opened(encoded: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(encoded)) as picture:
             yield picture
     except UnidentifiedImageError as error:
-        raise Unreadable("it is no picture in a format that Pillow knows" if encoded else "it is empty") from error
+        raise Unreadable("it is not a picture in a format that Pillow knows" if encoded else "it is empty") from error
     except Exception as error:  # a damaged file raises any of a dozen kinds
         raise Unreadable(first_line(error)) from error
 

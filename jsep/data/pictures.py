@@ -84,6 +84,6 @@ def decoded(
         return decoder(record["image"], *arguments)
     except Unreadable as error:
         raise UserError(
-            f"The picture in {record['place']} cannot be decoded ({error}): mend it and prepare the data set again, or "
-            "leave such pictures out with `skip_unreadable`"
+            f"The picture in {record['place']} cannot be decoded ({error}): repair it and prepare the data set again, "
+            "or leave such pictures out with `skip_unreadable`"
         ) from error

@@ -1,4 +1,4 @@
-"""Opening a prepared TFDS directory: the choice of its parts, and one sentence for whatever is missing or damaged."""
+"""Opening a prepared TFDS directory: choosing its parts, and naming the file that is missing or damaged."""
 
 import dataclasses
 import itertools
@@ -106,7 +106,7 @@ def _class_names(features: Mapping[str, Any], folder: Path) -> tuple[str, ...] |
     if not (isinstance(features.get("image"), kinds.Image) and number):
         raise UserError(
             f"{folder} is not a data set for image classification: "
-            "choose one that has the features image (pictures) and label (whole numbers)"
+            "choose one with the features image (pictures) and label (whole numbers)"
         )
     return tuple(label.names) if getattr(label, "num_classes", None) else None
 
@@ -114,10 +114,10 @@ def _class_names(features: Mapping[str, Any], folder: Path) -> tuple[str, ...] |
 def _shape(image: Any, folder: Path) -> tuple[int | None, int | None, int]:
     """Return height, width (None where they differ) and channels of the images of a TFDS feature, as jsep decodes them.
 
-    Grey stays grey, with an alpha channel, too; everything else is decoded to three channels.
+    Grey images stay grey, also those with an alpha channel; all others are decoded to three channels.
     """
     if image.np_dtype == np.float32 or len(image.shape) != 3:
-        raise UserError(f"{folder} holds no pictures: choose a data set whose image is one of 8 or 16 bits a channel")
+        raise UserError(f"{folder} holds no pictures: choose a data set whose images have 8 or 16 bits a channel")
     height, width, channels = image.shape
     return height, width, 1 if channels in (1, 2) else 3
 
@@ -173,7 +173,7 @@ def _check_file(instruction: Any) -> None:
 
 
 def _evaluated(builder: Any, folder: Path, entry: CatalogEntry, train: Part) -> Part:
-    """Open the part to evaluate on: the first with labels of the catalogue's and `EVALUATED`."""
+    """Open the part to evaluate on: that of the catalogue, or else the first of `EVALUATED`, which must have labels."""
     splits = builder.info.splits
     found = [split for split in dict.fromkeys((entry.test, *EVALUATED)) if split in splits]
     parts = (_part(builder, folder, split, "eval_split") for split in found if splits[split].num_examples)

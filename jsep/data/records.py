@@ -16,7 +16,7 @@ from PIL import Image
 from jsep.errors import UserError, first_line
 
 LABELS_AT_OPENING = 10_000  # most labels of a stream's part that are read at opening; the others are checked in passing
-LARGEST_LABEL = 1_000_000  # where classes have no names, a larger label is an identifier and no class
+LARGEST_LABEL = 1_000_000  # where classes have no names, a larger label is an identifier rather than a class
 CHUNK = 1024  # records that are read at a time, since looking up single ones is slow
 SAMPLED = 64  # records of each part that the fingerprint is made from
 
@@ -36,7 +36,7 @@ Examples = Records | Sequence[dict[str, Any]]
 class Part:
     """One part of a prepared data set: its records, with encoded images. Each label is checked when it is read.
 
-    A record also has its `place`, words that find it again.
+    Each record also has its `place`: words that say where it is, for messages.
 
     Attributes:
         source: the records, as TFDS reads them.

@@ -115,7 +115,9 @@ Logits = Callable[[Float[np.ndarray, "n h w c"]], Float[np.ndarray, "n k"]]
 
 
 def any_number(logits: Logits, batch: Any) -> Logits:
-    """Return a function of any number of images, which are passed on `batch` at a time; the last ones are filled up.
+    """Return a function of any number of images, which are passed on `batch` at a time.
+
+    The last batch is filled up with black images.
 
     Args:
         logits: a function of `batch` images.

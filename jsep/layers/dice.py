@@ -90,7 +90,7 @@ class DiCE(WithBatchNorm):
 def follows_image_size(path: str) -> bool:
     """Return whether a parameter of a network has a filter for each row or column of the maps.
 
-    The last axis of such a parameter is that of the images that the network was initialised with; any other is taken.
+    Its last axis has the size of the maps at initialisation; the layer resizes parameters of any other size.
 
     Args:
         path: path of the parameter, such as params/stage1_unit1_dice/height/kernel.

@@ -22,7 +22,7 @@ class BatchNorm(nn.Module):
     Attributes:
         momentum: share of the running statistics that an update keeps (0.9 is PyTorch's 0.1).
         epsilon: number added to the variance.
-        axis_name: mapped axis whose devices share batch statistics; None outside of `pmap`.
+        axis_name: mapped axis whose devices share batch statistics; None outside `pmap`.
         dtype: dtype of the computation.
     """
 

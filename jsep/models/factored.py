@@ -13,7 +13,7 @@ import flax.linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from jsep.errors import UserError, require
+from jsep.errors import UserError, typed
 from jsep.layers import Conv, PointwiseConv, SeparableConv, call_conv, path_of, watch
 from jsep.models.registry import create_model
 from jsep.models.stage import Stage
@@ -49,13 +49,13 @@ class Factor:
         return f"{self.path}={self.kind}{f':{self.rank}' if self.rank else ''}{'+bias' if self.bias else ''}"
 
     @classmethod
+    @typed
     def parse(cls, text: str) -> "Factor":
         """Return the replacement that a text describes: the inverse of `str`.
 
         Raises:
             UserError: the text does not describe one.
         """
-        require(isinstance(text, str), "text", text, "a replacement such as conv1=separable")
         path, _, what = text.partition("=")
         what, plus, bias = what.partition("+")
         kind, colon, rank = what.partition(":")

@@ -36,7 +36,7 @@ class MobileNetV1(Network):
             (a DiCE unit).
         sharing: input channels in a group of "wksc_separable". Where it does not divide the channels, the block is
             "separable", and a warning says so.
-        epsilon: number that batch norms add to the variance, outside of DiCE units; 1e-3 in TF-slim and Keras.
+        epsilon: number that batch norms add to the variance, except in DiCE units; 1e-3 in TF-slim and Keras.
     """
 
     width: float = option(1.0)

@@ -43,7 +43,7 @@ class Network(nn.Module):
     Attributes:
         num_classes: number of logits.
         dtype: dtype of the computation; None computes in that of the input. Parameters are float32.
-        axis_name: mapped axis whose devices share batch statistics and draw dropout together; None outside of `pmap`.
+        axis_name: mapped axis whose devices share batch statistics and draw dropout together; None outside `pmap`.
         epsilon: number that batch norms add to the variance.
     """
 

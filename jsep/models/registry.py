@@ -6,9 +6,10 @@ import fnmatch
 import importlib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Annotated, Any, Literal, NamedTuple
 
-from jsep.errors import UserError, nearest, require
+from jsep.errors import UserError, nearest, require, typed
 
 if typing.TYPE_CHECKING:
     import flax.linen as nn
@@ -131,8 +132,8 @@ _registry: dict[str, ModelInfo] = {}
 def option(default: object) -> Any:
     """Declare a field of a network as an option that users set by name, with its default.
 
-    Its annotation says which values are allowed: a Literal, bool, int (at least 1), float (greater than 0), str, or a
-    number with a `Rule` of its own.
+    Its annotation says which values are allowed: a Literal, bool, int (from 1 to 10,000), float (greater than 0 and at
+    most 100), str, or a number with a `Rule` of its own.
     """
     return dataclasses.field(default=default, metadata={"option": True})
 
@@ -189,16 +190,17 @@ def register(
     )
 
 
+@typed
 def list_models(pattern: str = "*") -> list[str]:
     """Return the registered names that match a shell wildcard, sorted.
 
     >>> list_models("*separable*")
     ['keras_separable_cnn', 'separable_cnn']
     """
-    require(isinstance(pattern, str), "pattern", pattern, "a text such as 'mobilenet*'")
     return fnmatch.filter(sorted(_registry), pattern)
 
 
+@typed
 def model_info(name: str) -> ModelInfo:
     """Return what is known of a registered network.
 
@@ -209,7 +211,6 @@ def model_info(name: str) -> ModelInfo:
     Raises:
         UserError: no network has this name; the message suggests the nearest ones.
     """
-    require(isinstance(name, str), "name", name, "the registered name of a network, see `list_models`")
     if name not in _registry:
         raise UserError(f"There is no model {name!r}; {nearest(name, _registry)}")
     return _registry[name]
@@ -243,7 +244,7 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
     classes = info.num_classes if num_classes is None else num_classes
     require(_is_whole(classes) and _CLASSES.allows(classes), "num_classes", classes, _CLASSES.sentence)
     _check_dtype(options.get("dtype"))
-    return info.network_class()(num_classes=classes, **{**info.fixed, **options})
+    return info.network_class()(num_classes=int(classes), **{**info.fixed, **options})
 
 
 def parse_options(items: Sequence[str]) -> dict[str, Any]:
@@ -255,10 +256,12 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: an item is not of the form name=value.
     """
-    require(not isinstance(items, str) and isinstance(items, Iterable), "options", items, "a list of words name=value")
+    require(
+        not isinstance(items, str) and isinstance(items, Iterable), "options", items, "a list of strings name=value"
+    )
     pairs = {}
     for item in items:
-        require(isinstance(item, str), "options", item, "a word name=value, such as width=0.25")
+        require(isinstance(item, str), "options", item, "a string name=value, such as width=0.25")
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise UserError(f"`options`={item}: write it as name=value, such as width=0.25")
@@ -279,7 +282,7 @@ def format_options(options: Mapping[str, object]) -> str:
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's too, such as labels.max() + 1
 
 
 def _check_option(key: str, value: Any, kind: Any) -> None:
@@ -292,7 +295,7 @@ def _check_option(key: str, value: Any, kind: Any) -> None:
     elif kind is bool:
         allowed, what = isinstance(value, bool), "True or False"
     elif kind is str:
-        allowed, what = isinstance(value, str), "a text"
+        allowed, what = isinstance(value, str), "a string"
     elif number in (int, float):
         rule = rules[0] if rules else {int: _COUNT, float: _SIZE}[number]
         typed = _is_whole(value) or (number is float and isinstance(value, float))

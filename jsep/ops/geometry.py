@@ -76,7 +76,7 @@ def explicit_padding(
         dilation: distance between neighbouring taps of the kernel, along height and width.
 
     Raises:
-        EmptyMap: the padded input is smaller than one window, as PyTorch refuses it too.
+        EmptyMap: the padded input is smaller than one window, which PyTorch refuses as well.
         ValueError: `padding` is none of these.
 
     >>> explicit_padding("TORCH", (32, 32), (3, 3), (2, 2))
@@ -88,7 +88,9 @@ def explicit_padding(
     span = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     padded = [side + sum(ends) for side, ends in zip(size, pads, strict=True)]
     if padded[0] < span[0] or padded[1] < span[1]:
-        raise EmptyMap(f"A window of {span[0]}x{span[1]} does not fit a map of {padded[0]}x{padded[1]}")
+        raise EmptyMap(
+            f"A window of {span[0]}x{span[1]} does not fit a map of {padded[0]}x{padded[1]}: use larger images"
+        )
     return pads
 
 

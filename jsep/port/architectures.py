@@ -1,4 +1,4 @@
-"""What the name of an architecture says, and its arrays do not: options, and what the network was fed."""
+"""Facts that the name of an architecture tells and its arrays do not: options, and the statistics of its images."""
 
 import fnmatch
 import functools
@@ -60,8 +60,8 @@ class Origin(NamedTuple):
     """What a file says of the network whose weights it holds.
 
     Attributes:
-        architecture: name of the architecture; empty if the file says none.
-        certain: whether the file says so, or only its name.
+        architecture: name of the architecture; empty if the file gives none.
+        certain: whether the contents of the file say so, not only its name.
         fed: what the network was fed, if the file says so.
         image_size: side of the images in pixels, if the file says so; or 0.
     """

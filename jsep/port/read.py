@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jsep.errors import UserError, typed
+from jsep.files import local_path
 from jsep.port.architectures import Origin, origin_of
 from jsep.port.states import find_state, to_numpy
 from jsep.trees import load_arrays
@@ -24,13 +25,11 @@ class Weights:
     """The weights in a file.
 
     Attributes:
-        source: the file.
         state: arrays by PyTorch's names, without the prefixes of modules that wrap the network.
         origin: what the file says of the network.
         notes: sentences on what was taken from the file and what was left.
     """
 
-    source: Path
     state: dict[str, np.ndarray]
     origin: Origin
     notes: tuple[str, ...]
@@ -47,14 +46,15 @@ def read_weights(path: Path, *, average: bool = False) -> Weights:
     """Read the weights of a PyTorch network, and what the file says of it.
 
     Args:
-        path: a .safetensors file, or a file of `torch.save` (.pth, .pt, .th, .tar, .ckpt, .bin), which takes torch to
-            read. The state dict may lie under a key such as "state_dict" or "model", its names may have prefixes such
-            as "module." or "_orig_mod.", and there may be other entries beside it.
+        path: a .safetensors file, or a file of `torch.save` (.pth, .pt, .th, .tar, .ckpt, .bin, .pkl), which takes
+            torch to read. The state dict may lie under a key such as "state_dict" or "model", its names may have
+            prefixes such as "module." or "_orig_mod.", and there may be other entries beside it.
         average: take the moving average of the weights rather than the weights, where the file has both.
 
     Raises:
         UserError: there is no such file, it cannot be read, or holds no weights.
     """
+    path = local_path(path)
     if not os.path.isfile(path):  # unlike Path.is_file, also for names that are too long
         raise UserError(f"{path} is not a file: give a .safetensors or .pth file of weights")
     if path.suffix == ".safetensors":
@@ -66,7 +66,7 @@ def read_weights(path: Path, *, average: bool = False) -> Weights:
         raise UserError(f"{path} is {kind}: give a .safetensors or .pth file of weights")
     found = find_state(content, path, average=average)
     state = {name: to_numpy(name, value, path) for name, value in found.arrays.items()}
-    return Weights(path, state, origin_of(path, about if isinstance(about, dict) else {}), found.notes)
+    return Weights(state, origin_of(path, about if isinstance(about, dict) else {}), found.notes)
 
 
 def _read_torch(path: Path) -> Any:

@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jsep.data import IMAGENET_MEAN, IMAGENET_STD
 from jsep.errors import UserError, require
+from jsep.files import local_path
 from jsep.models import ModelInfo, format_options, model_info
-from jsep.models.registry import Fed
+from jsep.models.registry import FED_IMAGENET, Fed
 from jsep.port import TOLERANCE, Difference, compare_with_weights, port_state, read_weights
 from jsep.port.architectures import Origin, find_architecture
 from jsep.port.convert import Ported
@@ -46,11 +46,13 @@ def save_weights(config: RunConfig, variables: dict[str, Any], out: Path) -> Non
 
     Raises:
         UserError: `out` already holds a run.
+        NotWritten: the disk is full or read-only; the folder is no run then.
     """
-    RunFolder.create(out, config)
-    with contextlib.closing(Checkpoints(out, config.recipe.keep)) as checkpoints:
+    folder = RunFolder.reserve(out)
+    with contextlib.closing(Checkpoints(folder.path, config.recipe.keep, clean=True)) as checkpoints:
         record = {"seconds": 0.0, "compile_seconds": 0.0}
         checkpoints.save(0, on_host(variables), record, accuracy=-1.0)  # not evaluated yet
+    folder.save(config)  # last, since it makes the folder a run
 
 
 def adopt_file(
@@ -90,6 +92,7 @@ def adopt_file(
     """
     if normalize and (mean or std):
         raise UserError("`normalize` and `mean` say the same in two ways: leave one out")
+    out = local_path(out)
     weights = read_weights(file, average=average)
     origin, info = weights.origin, model_info(model)
     ported = port_state(model, weights.state, options, architectures=find_architecture(origin, model), source=file)
@@ -131,7 +134,7 @@ def _published(info: ModelInfo, ported: Ported) -> Fed | None:
     for package, fed in info.fed.items():
         if package in ported.layout.source:
             return fed
-    return Fed(IMAGENET_MEAN, IMAGENET_STD) if info.normalization == "imagenet" else None
+    return FED_IMAGENET if info.normalization == "imagenet" else None
 
 
 def _for_channels(fed: Fed, channels: int) -> Fed | None:
@@ -151,15 +154,17 @@ def _notes(ported: Ported, origin: Origin) -> Iterator[str]:
         whose = ported.architecture.name if ported.architecture else ported.layout.source
         yield f"Set as in {whose}: {format_options(ported.settled)}."
     if ported.unused:
-        yield f"Left out, since they only train: {len(ported.unused)} arrays of {ported.unused[0].partition('.')[0]}."
+        head = ported.unused[0].partition(".")[0]
+        yield f"{len(ported.unused)} arrays of {head}, which only training needs, were left out."
 
 
 def _unknown(ported: Ported, choice: Data, stated: object, origin: Origin) -> Iterator[str]:
     """Yield sentences on what a file of weights cannot show."""
     if ported.unknown:
-        yield f"Not shown by the weights, and taken as published: {format_options(ported.unknown)} (`options`)."
+        taken = format_options(ported.unknown)
+        yield f"The weights do not show these options, which are taken as published: {taken} (`options`)."
     if not stated:
         by = f"mean {choice.mean} and deviation {choice.std}" if choice.mean else "the statistics of the data set"
         size = f", at {choice.image_size} pixels" if choice.image_size else ""
-        start = "Fed, as the file says," if origin.fed else "Not shown either, but taken as published: fed"
-        yield f"{start} images normalised by {by}{size} (`mean`, `std`, `image_size`)."
+        source = "as the file says" if origin.fed else "which is taken as published, since the file does not say it"
+        yield f"Images are normalised by {by}{size}, {source} (`mean`, `std`, `image_size`)."

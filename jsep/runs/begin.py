@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jsep.data import Dataset
 from jsep.errors import UserError
+from jsep.files import local_path
 from jsep.layers.dice import follows_image_size
 from jsep.models.factored import create_factored
 from jsep.runs.checkpoint import Checkpoints
@@ -88,7 +89,8 @@ def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, 
     Raises:
         UserError: there is no such run or checkpoint, it is corrupt, or holds NaN or infinity.
     """
-    checkpoints = Checkpoints(run, RunFolder.open(run).config().recipe.keep)
+    folder = RunFolder.open(run)
+    checkpoints = Checkpoints(folder.path, folder.config().recipe.keep)
     try:
         step = checkpoints.find(checkpoint)
         state = checkpoints.on_host(step)
@@ -115,13 +117,16 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
     Raises:
         UserError: the source does not exist, belongs to another network, or holds anything but finite numbers.
     """
+    source = local_path(source)
     if source.suffix == ".safetensors":
         arrays, _ = load_arrays(source)
         given: dict[str, Any] = as_weights(arrays, f"`init`={source}")
     elif source.is_dir():
         _, given = load_variables(source)
     else:
-        raise UserError(f"`init`={source}: it is neither a run folder nor a .safetensors file (jsep port reads .pth)")
+        raise UserError(
+            f"`init`={source}: it is neither a run folder nor a .safetensors file; `jsep port` makes both of .pth"
+        )
     wrong = differences(fresh, given, follows_image_size)
     if anew := [name for name in wrong if f"/{HEAD}/" in name]:
         console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
@@ -165,12 +170,13 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     assert run
     theirs, (_, variables) = RunFolder.open(run).config(), load_variables(run)
     classes = classes_of(variables["params"])
-    if classes != len(dataset.class_names):
-        raise UserError(f"`teacher`={run}: it has {classes} classes, unlike {dataset.name}")
+    check_classes(run, classes, dataset)
     network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)
     if misfits(network, dataset.image_shape, variables):
         size = "x".join(map(str, dataset.image_shape))
-        raise UserError(f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}")
-    check_classes(run, classes, dataset)
+        raise UserError(
+            f"`teacher`={run}: its network is not for images of {size}, such as those of {dataset.name}: choose a "
+            "teacher that was trained on images of this kind"
+        )
     own = own_statistics(run, theirs.recipe.data, config.recipe.data)
     return Teacher(network, own or statistics_of(theirs.recipe.data, dataset)), variables

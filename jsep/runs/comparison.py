@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jsep.data import Dataset, load_choice
 from jsep.errors import UserError, require, require_types, typed
+from jsep.files import local_path
 from jsep.models import model_info, parse_options
 from jsep.report import write_report
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
@@ -82,6 +83,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     Raises:
         UserError: a network does not fit the data, or `out` holds other runs.
     """
+    out = local_path(out)
     runs = [(text, config) for text, configs in experiment.runs().items() for config in configs]
     folders = [out / f"{'-'.join(text.split())}-seed{config.recipe.seed}" for text, config in runs]
     if RunFolder.exists(out):
@@ -143,5 +145,5 @@ def _result(folder: RunFolder) -> Result:
     rows = read_rows(folder.results_path, Result)
     if len(rows) != 1:
         raise UserError(f"{folder.results_path} must hold the row of one run: delete it to have it written again")
-    best = best_of(folder.metrics())  # before 0.3, the row named the first of equal epochs
+    best = best_of(folder.metrics())  # in 0.1.0, the row named the first of equal epochs
     return dataclasses.replace(rows[0], best_accuracy=best["val_accuracy"], best_epoch=best["epoch"])

@@ -44,7 +44,7 @@ def load_config(path: Path) -> RunConfig:
     items = values.pop("options", [])
     try:
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise UserError(f'`options`={items}: it must be a list of texts such as "width=0.25"')
+            raise UserError(f'`options`={items}: it must be a list of strings such as "width=0.25"')
         config, options = replace_fields(RunConfig(), values), parse_options(items)
         if written != FORMAT:
             options = modern_options(config.model, options)
@@ -78,7 +78,7 @@ def flat_fields(value: Any, own: str = "") -> dict[str, Any]:
 def replace_fields(value: Any, changes: typing.Mapping[str, Any]) -> Any:
     """Return nested dataclasses with some of their fields replaced, by the names that `flat_fields` gives them.
 
-    Lists become tuples and texts become paths where a field asks for them, since JSON has neither.
+    Lists become tuples and strings become paths where a field asks for them, since JSON has neither.
 
     >>> replace_fields(RunConfig(), {"optimizer": "sgd", "lr": 0.1}).recipe.optimizer.name
     'sgd'

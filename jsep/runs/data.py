@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from jsep.data import Data, Dataset, load_choice
-from jsep.errors import UserError
-from jsep.files import write_atomically, writing
+from jsep.errors import UserError, require_types
+from jsep.files import local_path, write_atomically, writing
 from jsep.runs.config import replace_fields
 from jsep.train import RunConfig
 from jsep.train.hosts import is_first
@@ -42,29 +42,31 @@ class DataRecord:
 
     @classmethod
     def read(cls, run: Path) -> "DataRecord | None":
-        """Read the data.json of a run; None if it has none, being ported or older than that file.
+        """Read the data.json of a run; None if it has none, because it was ported or is older than that file.
 
         Raises:
             UserError: the file is damaged.
         """
-        path = run / "data.json"
+        path = local_path(run) / "data.json"
         if not path.is_file():
             return None
         try:
             values = json.loads(path.read_text())
             lists = {key: tuple(map(kind, values[key])) for key, kind in (("classes", str), ("image_shape", int))}
-            return cls(**{**values, **lists})
+            record = cls(**{**values, **lists})
+            require_types(record)
+            return record
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} cannot be read ({error}): delete it if the data set is still the same") from error
 
     def save(self, run: Path) -> None:
         """Write the data.json of a run."""
         if is_first():
-            with writing(path := run / "data.json"):
+            with writing(path := local_path(run) / "data.json"):
                 write_atomically(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     def differences(self, other: "DataRecord") -> list[str]:
-        """Return in which respects another data set is not this one, as phrases; the name does not matter."""
+        """Return how another data set differs from this one, as phrases; its name may differ."""
         found = []
         if other.classes != self.classes:
             same = sorted(other.classes) == sorted(self.classes)

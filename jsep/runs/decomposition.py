@@ -104,7 +104,7 @@ def decompose_run(
     """
     setup = source.setup
     chosen = _images(setup, images, options.seed)
-    RunFolder.reserve(out)
+    out = RunFolder.reserve(out).path
 
     def batches() -> Iterator[Array]:
         for start in range(0, len(chosen), BATCH):

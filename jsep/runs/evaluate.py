@@ -70,7 +70,8 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
     check_classes(run, classes_of(variables["params"]), setup.dataset)
     if wrong := misfits(setup.model, setup.dataset.image_shape, variables):
         raise UserError(
-            f"The checkpoints of {run} do not belong to the network in its config.json: they differ in {wrong[0]}"
+            f"The checkpoints of {run} do not belong to the network in its config.json, or to images of such a shape, "
+            f"since they differ in {wrong[0]}: restore config.json from a copy, or choose data of as many channels"
         )
     return setup, step, setup.devices.replicate(variables)
 

@@ -118,9 +118,11 @@ class RunFolder:
         """Return the lines of metrics.jsonl, without a last one that a killed process left incomplete.
 
         Raises:
-            UserError: the file cannot be read, or a line is not one that a training writes.
+            UserError: the file is missing or cannot be read, has no line, or a line is not one that a training writes.
         """
-        return list(self._lines(EPOCH))
+        if not (lines := list(self._lines(EPOCH))):
+            raise UserError(f"{self.metrics_path} has no epoch: restore it from a copy, or train in another `out`")
+        return lines
 
     def _lines(self, fields: Mapping[str, type]) -> Iterator[dict[str, Any]]:
         """Yield the lines of metrics.jsonl, each with at least these fields."""
@@ -140,7 +142,9 @@ class RunFolder:
                 raise UserError(f"{path}, line {number} is not a JSON object: restore the file from a copy")
             for name, kind in fields.items():
                 if isinstance(line.get(name), bool) or not isinstance(line.get(name), (int, kind)):
-                    raise UserError(f"{path}, line {number} has no number {name!r}: restore the file from a copy")
+                    raise UserError(
+                        f"{path}, line {number}: {name!r} is missing or not a number; restore the file from a copy"
+                    )
             yield line
 
     def rewind(self, step: int) -> None:

@@ -70,7 +70,7 @@ class MetricsLog:
             self._wandb.log(line, step=line["step"])
 
     def close(self) -> None:
-        """Close the logs. What could not be written was said by `write`."""
+        """Close the logs. Errors are ignored, since `write` has already raised them."""
         if self._writes:
             for file in (self._file, self._board):
                 with contextlib.suppress(OSError):

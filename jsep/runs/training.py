@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jsep.data import Dataset
 from jsep.errors import Diverged, Interrupted, NotWritten, UserError, typed
-from jsep.files import writing
+from jsep.files import local_path, writing
 from jsep.results import Result, write_rows
 from jsep.runs.begin import Start, begin, load_variables
 from jsep.runs.checkpoint import Checkpoints, has_checkpoint
@@ -58,9 +58,10 @@ def train(
     Raises:
         UserError: the input cannot work, and nothing was written.
         Interrupted: Ctrl-C was pressed, and the state was saved.
-        Diverged: a loss is NaN or infinite.
+        Diverged: a loss or a weight is NaN or infinite.
         NotWritten: the disk is full or read-only; the message says what is saved.
     """
+    out = local_path(out)
     existing = resume and RunFolder.exists(out)
     goes_on = existing and has_checkpoint(out)
     if goes_on:

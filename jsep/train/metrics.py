@@ -38,7 +38,7 @@ class Sums:
 def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -> Float[Array, "n k"]:
     """Return the class probabilities that a network is trained to predict.
 
-    A label that is not one of the classes gives NaN, so that no loss passes over it.
+    A label that is not one of the classes gives NaN, so that the loss becomes NaN too.
 
     >>> targets_of(jnp.array([1]), classes=4, smoothing=0.5).tolist()
     [[0.125, 0.625, 0.125, 0.125]]

@@ -127,12 +127,15 @@ def statistics_of(choice: Data, dataset: Dataset) -> Statistics:
         The mean and the standard deviation of each channel, for values from 0 to 1.
 
     Raises:
-        UserError: its mean has not one value for each channel.
+        UserError: the mean of the choice has more or fewer values than images have channels.
     """
     channels = dataset.image_shape[-1]
     if choice.mean:
         if len(choice.mean) != channels:
-            raise UserError(f"`mean`={choice.mean}: give one value for each of the {channels} channels")
+            raise UserError(
+                f"`mean`={choice.mean}: the images of {dataset.name} have {channels} channels; give as many values, "
+                f"or a data set of images with {len(choice.mean)}"
+            )
         return choice.mean, choice.std
     if choice.normalize == "dataset":
         return dataset.mean, dataset.std

@@ -123,12 +123,19 @@ def test_help_gives_positional_arguments_names(capsys, name, words):
     assert "STR]" not in out.splitlines()[0]
 
 
-def test_a_file_that_no_command_expected_is_named(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ((errno.EACCES, "Denied", "/somewhere/run"), 2, "/somewhere/run cannot be used (Denied): give another path"),
+        ((errno.ENOSPC, "No space"), 1, "A file could not be written (No space): make room, then start again"),
+    ],
+)
+def test_an_error_of_files_that_no_command_expected_is_a_sentence(capsys, monkeypatch, arguments, code, sentence):
     def fail(*_):
-        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/run")
+        raise OSError(*arguments)
 
     monkeypatch.setattr("jsep.cli.main.run_command", fail)
-    assert run(capsys, "eval", "x") == (2, "", "jsep: /somewhere/run: Permission denied\n")
+    assert run(capsys, "eval", "x") == (code, "", f"jsep: {sentence}\n")
 
 
 @pytest.mark.parametrize("error", [Diverged("no number"), NotWritten("no room")])

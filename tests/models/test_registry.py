@@ -349,6 +349,11 @@ def test_an_impossible_option_says_what_is_possible(options, sentence):
         create_model("mobilenet_v1", **options)
 
 
+def test_numbers_of_numpy_are_whole_numbers():
+    classes = np.array([0, 6]).max() + 1
+    assert create_model("mobilenet_v1", num_classes=classes, sharing=np.int32(2)).num_classes == 7
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -358,7 +363,7 @@ def test_an_impossible_option_says_what_is_possible(options, sentence):
         ({"growth": True}, "a whole number"),
         ({"depth": 10**9}, "at most 10,000"),
         ({"compression": 1.5}, "greater than 0 and at most 1"),
-        ({"order": 5}, "a text"),
+        ({"order": 5}, "a string"),
         ({"se_ratio": 0}, "a whole number, at least 1"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_run_keeps_what_its_weights_come_with(adopted, name, source, options, 
     assert found.config.options == {**own, **options}
     assert (data.mean, data.std) == (fed or ((), ()))
     assert data.image_size == size
-    assert any("Not shown either, but taken as published: fed" in note for note in found.notes)
+    assert any("taken as published, since the file does not say it" in note for note in found.notes)
 
 
 def test_flags_say_what_no_file_does(adopted):
@@ -134,4 +134,4 @@ def test_ported_weights_are_set_beside_pytorchs_network(tmp_path):
 def test_what_a_file_says_settles_options_and_statistics(adopted):
     found = adopted("mobilenet_v1_025", "timm", COLOUR, file="mobilenetv1_100.safetensors")
     assert found.config.options == {"act": "relu6"}
-    assert not any("Not shown by the weights" in note for note in found.notes)
+    assert not any("The weights do not show" in note for note in found.notes)

@@ -1,7 +1,9 @@
 """Initial weights from a run or a file, with another classifier or refused; and those of a teacher."""
 
 import contextlib
+import errno
 import io
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,12 @@ from flax.traverse_util import flatten_dict
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from jsep.errors import UserError
+from jsep.errors import NotWritten, UserError
 from jsep.models import create_model
 from jsep.runs.adopt import save_weights
 from jsep.runs.begin import begin_with, load_variables
 from jsep.runs.checkpoint import Checkpoints
+from jsep.runs.data import DataRecord
 from jsep.train import RunConfig
 from jsep.trees import save_arrays
 
@@ -48,6 +51,33 @@ def test_a_classifier_for_other_classes_begins_anew(tmp_path):
     np.testing.assert_array_equal(found["params"]["classifier"]["kernel"], fresh["params"]["classifier"]["kernel"])
     np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
     assert "a fresh one takes its place" in said
+
+
+def test_a_run_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    given, run = variables(2, 0), Path("~/run")
+    save_weights(RunConfig("resnet20", {"depth": 8}), given, run)
+    assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
+    record = DataRecord("tiny", ("a", "b"), 1, 1, (8, 8, 3), "")
+    record.save(run)
+    assert DataRecord.read(run) == record
+    for found in (load_variables(run)[1], begun(run, variables(2, 1))[0]):
+        np.testing.assert_array_equal(found["params"]["stem"]["kernel"], given["params"]["stem"]["kernel"])
+
+
+def test_weights_that_could_not_be_saved_make_no_run(tmp_path, monkeypatch):
+    given, config = variables(2, 0), RunConfig("resnet20", {"depth": 8})
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space")
+
+    with monkeypatch.context() as full:
+        full.setattr("jsep.runs.checkpoint.ocp.CheckpointManager.save", no_room)
+        with pytest.raises(NotWritten):
+            save_weights(config, given, tmp_path / "run")
+    save_weights(config, given, tmp_path / "run")
+    assert load_variables(tmp_path / "run")[0] == 0
 
 
 def test_half_precision_becomes_float32(tmp_path):

@@ -50,7 +50,7 @@ def test_a_config_from_before_options_were_renamed_opens(tmp_path):
         (b'{"format": 2, "model": "resnet20", "options": ["dept=8"]}', "no option 'dept'; did you mean depth"),
         (b'{"format": 2, "options": ["width"]}', "write it as name=value"),
         (b'{"format": 2, "options": ["width=wide"]}', "option width=wide: it must be a number"),
-        (b'{"format": 2, "options": {"width": 1}}', "`options`={'width': 1}: it must be a list of texts"),
+        (b'{"format": 2, "options": {"width": 1}}', "`options`={'width': 1}: it must be a list of strings"),
         (b'{"format": 2, "factored": ["conv1"]}', "'conv1' is no replacement"),
         (b'{"model": "resnet20", "options": ["separable=[1]"]}', "`options`=.* has no meaning here"),
         (b'{"model": "resnet20", "options": ["conv=7"]}', "option conv=7: it must be"),
@@ -117,9 +117,9 @@ def test_every_field_of_an_edited_config_file_is_checked(field, tmp_path):
         (b"junk\n%s", "line 1 is not a JSON object"),
         (b"%s3\n", "line 2 is not a JSON object"),
         (b"%s[]\n%s", "line 2 is not a JSON object"),
-        (b"%s{}\n", "line 2 has no number 'step'"),
-        (b'%s{"step": true}\n', "line 2 has no number 'step'"),
-        (b'%s{"step": 2, "epoch": 2, "train_loss": null}\n', "line 2 has no number 'train_loss'"),
+        (b"%s{}\n", "line 2: 'step' is missing or not a number"),
+        (b'%s{"step": true}\n', "line 2: 'step' is missing or not a number"),
+        (b'%s{"step": 2, "epoch": 2, "train_loss": null}\n', "line 2: 'train_loss' is missing or not a number"),
     ],
 )
 def test_edited_metrics_are_refused_by_line_and_field(tmp_path, content, sentence):
@@ -143,6 +143,15 @@ def test_edited_results_are_refused_in_one_sentence(tmp_path, content):
     folder.results_path.write_bytes(content.replace(b"%s", header))
     with pytest.raises(UserError, match=r"^[^\n]*results\.csv[^\n]*$"):
         comparison._result(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"step"'])
+def test_metrics_without_an_epoch_are_refused(tmp_path, content):
+    folder = RunFolder.create(tmp_path, RunConfig())
+    if content is not None:
+        folder.metrics_path.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl has no epoch"):
+        folder.metrics()
 
 
 def test_a_change_of_no_field_is_refused():

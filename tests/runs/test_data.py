@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -140,12 +141,20 @@ def test_parts_belong_to_the_data_set_of_the_run(old_run, tiny_tfds, tmp_path):
     assert own.statistics == other.statistics
 
 
+def test_statistics_of_images_with_other_channels_are_refused(run):
+    with pytest.raises(UserError, match=r"^`mean`=\(0\.5,\): the images of tiny have 3 channels; give as many values"):
+        load_run(run, mean=(0.5,), std=(0.5,))
+
+
 def test_evaluating_on_training_images_is_noted(run):
     found = evaluate_run(run, eval_split="train")
     assert (found.images, found.note) == (48, "48 of these images are also in the part to train on.")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"name": "tiny"}'])
+WRONG_TYPE = json.dumps(dataclasses.asdict(DataRecord("tiny", CLASSES, 48, 20, (8, 8, 3), "")) | {"train": "48"})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": "tiny"}', WRONG_TYPE])
 def test_a_damaged_data_json_is_named(tmp_path, text):
     (tmp_path / "data.json").write_text(text)
     with pytest.raises(UserError, match=r"data\.json cannot be read"):

@@ -316,7 +316,7 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
     assert np.abs(moved).max() > 5e-6
     with pytest.raises(UserError, match="`freeze`=nothing: no parameter matches it"):
         train(changed(config, freeze=("nothing",)), tmp_path / "frozen", console=QUIET)
-    with pytest.raises(UserError, match="it has 2 classes, unlike mnist5k"):
+    with pytest.raises(UserError, match=r"mnist5k: it has 10 classes, and the network of .*teacher has 2: choose"):
         train(changed(config, data="mnist5k", teacher=teacher), tmp_path / "other", console=QUIET)
     taught = changed(config, teacher=teacher)
     grey = dataclasses.replace(prepare(taught).dataset, image_shape=(28, 28, 1))
