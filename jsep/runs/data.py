@@ -116,6 +116,11 @@ def check_classes(run: Path, classes: int, dataset: Dataset) -> str:
     record = DataRecord.read(run)
     if record is None or record.classes == names:
         return ""
+    if len(record.classes) != classes:
+        raise UserError(
+            f"{run / 'data.json'} lists {len(record.classes)} classes, and the network has {classes}: "
+            "delete that file if the data set is still the same"
+        )
     place = next(i for i, (ours, theirs) in enumerate(zip(record.classes, names, strict=True)) if ours != theirs)
     if sorted(record.classes) == sorted(names):
         raise UserError(
