@@ -15,12 +15,14 @@ def local_path(path: str | Path) -> Path:
     """Return the path of a local file or folder, with ~ expanded.
 
     Raises:
-        UserError: it is a URL.
+        UserError: it is a URL, or empty.
 
     >>> local_path("gs://bucket/run")
     Traceback (most recent call last):
     jsep.errors.UserError: gs://bucket/run is not on this machine: copy it here, or mount it as a folder
     """
+    if not str(path):
+        raise UserError("An empty path names nothing: give that of a file or folder")
     if _URL.match(str(path)):
         address = re.sub(":/+", "://", str(path), count=1)
         raise UserError(f"{address} is not on this machine: copy it here, or mount it as a folder")

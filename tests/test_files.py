@@ -31,3 +31,8 @@ def test_home_is_expanded():
     assert local_path("~/run") == Path.home() / "run"
     with pytest.raises(UserError, match="give the whole path"):
         local_path("~nobody-of-this-name/run")
+
+
+def test_an_empty_path_is_refused():
+    with pytest.raises(UserError, match="An empty path names nothing"):
+        local_path("")

@@ -40,6 +40,6 @@ def modern_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 conv = "wksc_separable" if sharing else "separable"
                 if conv != found.get("conv", now):
                     found["conv"] = conv
-            if found.get("sharing") == 0:
-                del found["sharing"]
+    if "sharing" in found and "ksc" not in str(found.get("conv", info.fixed.get("conv"))):
+        del found["sharing"]  # it has no effect
     return found

@@ -243,6 +243,11 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
             _check_option(key, value, types[key])
     classes = info.num_classes if num_classes is None else num_classes
     require(_is_whole(classes) and _CLASSES.allows(classes), "num_classes", classes, _CLASSES.sentence)
+    if "sharing" in options and "ksc" not in str({**info.fixed, **options}.get("conv")):
+        raise UserError(
+            f"option sharing={options['sharing']} has no effect on {name} without shared kernels: "
+            "choose them with conv, such as conv=wksc_separable"
+        )
     _check_dtype(options.get("dtype"))
     return info.network_class()(num_classes=int(classes), **{**info.fixed, **options})
 

@@ -182,13 +182,16 @@ class Checkpoints:
         if step in damaged:
             raise self._corrupt(step, f"{damaged[step]} is missing or cannot be read")
         if not steps:
-            raise UserError(f"{self._folder} holds no complete checkpoint: train first")
+            run = self._folder.parent
+            raise UserError(f"{self._folder} holds no complete checkpoint: jsep train --resume --out {run} makes one")
         if step not in steps:
             known = ", ".join(map(str, [step for step in steps if self._reads(step)]))
             raise UserError(f"There is no checkpoint {which!r} in {self._folder}; there is best, last, {known}")
         if which == "best" and damaged:
-            left_out = ", ".join(map(str, damaged))
-            warnings.warn(f"best is step {step} among the checkpoints that are not damaged ({left_out})", stacklevel=2)
+            lost = ", ".join(f"{number} ({file} is missing or cannot be read)" for number, file in damaged.items())
+            warnings.warn(
+                f"Damaged checkpoints are left out: {lost}. The best of the others is step {step}", stacklevel=2
+            )
         return step
 
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:

@@ -59,6 +59,8 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
     Raises:
         UserError: there is no such run or checkpoint, or the data does not fit the network.
     """
+    if ("mean" in changes) != ("std" in changes):
+        raise UserError("`mean` and `std` belong together: give both, or leave both out")
     kept = RunFolder.open(run).config()
     anew = {"train_split": "", "eval_split": ""} if "data" in changes else {}  # those of another data set
     config = replace_fields(kept, {**anew, **changes})

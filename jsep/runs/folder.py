@@ -73,6 +73,8 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """Open an existing run. Raises `UserError` if there is none."""
+        if os.path.isfile(path):
+            raise UserError(f"{path} is a file: give the folder of the run")
         if not cls.exists(path):
             raise UserError(
                 f"{path} is not a run folder, since it has no config.json; `jsep train --out {path}` makes one"

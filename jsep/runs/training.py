@@ -75,6 +75,8 @@ def train(
         console.print(f"{shared:,} of the {setup.testing.size:,} images to evaluate on are also trained on.")
     start = begin(setup, console, anew=not goes_on)
     folder = RunFolder.open(out) if existing else RunFolder.reserve(out)
+    if existing and not goes_on:
+        console.print(f"{out} holds no complete checkpoint: the training begins anew.")
     with folder.locked(), contextlib.closing(Checkpoints(out, config.recipe.keep, clean=True)) as checkpoints:
         try:
             return _train(setup, start, folder, checkpoints, console)

@@ -147,7 +147,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require_types(self)
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require(1 <= self.batch_size <= 2**20, "batch_size", self.batch_size, "at least 1 and at most 1,048,576")
         require(0 <= self.seed < 2**63, "seed", self.seed, "at least 0 and less than 2**63")
         require(self.devices >= 0, "devices", self.devices, "at least 0")
         require(self.keep >= 1, "keep", self.keep, "at least 1")

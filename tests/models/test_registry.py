@@ -351,7 +351,7 @@ def test_an_impossible_option_says_what_is_possible(options, sentence):
 
 def test_numbers_of_numpy_are_whole_numbers():
     classes = np.array([0, 6]).max() + 1
-    assert create_model("mobilenet_v1", num_classes=classes, sharing=np.int32(2)).num_classes == 7
+    assert create_model("mobilenet_v1_wksc4", num_classes=classes, sharing=np.int32(2)).num_classes == 7
 
 
 @pytest.mark.parametrize(
@@ -399,6 +399,11 @@ def test_a_name_fixes_an_option_that_a_user_may_still_change():
     assert create_model("mobilenet_v1_050", width=0.35).width == 0.35
 
 
+def test_sharing_without_shared_kernels_is_refused():
+    with pytest.raises(UserError, match=r"sharing=4 has no effect on mobilenet_v1 .*conv=wksc_separable"):
+        create_model("mobilenet_v1", sharing=4)
+
+
 @pytest.mark.parametrize("name", ["regular_cnn", "keras_separable_cnn"])
 def test_images_too_small_are_refused(name):
     with pytest.raises(UserError, match="at least"):
@@ -443,6 +448,7 @@ def test_sizes_that_a_family_does_not_have_are_refused(name, options, sentence):
         ("vgg16_bn", {"conv": "ds"}, {"conv": "separable"}),
         ("vgg16_ksc4", {"conv": "wksc_ds", "sharing": 2}, {"conv": "wksc_separable", "sharing": 2}),
         ("vgg16_bn", {"conv": "ksc"}, {"conv": "ksc"}),
+        ("vgg16_bn", {"sharing": 2}, {}),
         ("resnet18", {"conv": "ds", "attention": "eca"}, {"conv": "separable", "attention": "eca"}),
         ("resnet18", {"conv": "dice"}, {"conv": "dice"}),
         ("mobilenet_v1", {}, {}),
@@ -450,7 +456,7 @@ def test_sizes_that_a_family_does_not_have_are_refused(name, options, sentence):
         ("mobilenet_v1", {"sharing": 0, "conv": "separable"}, {"conv": "separable"}),
         ("mobilenet_v1", {"sharing": 4}, {"conv": "wksc_separable", "sharing": 4}),
         ("mobilenet_v1", {"sharing": 2, "conv": "separable"}, {"conv": "wksc_separable", "sharing": 2}),
-        ("mobilenet_v1", {"sharing": 4, "conv": "dice"}, {"conv": "dice", "sharing": 4}),
+        ("mobilenet_v1", {"sharing": 4, "conv": "dice"}, {"conv": "dice"}),
         ("mobilenet_v1_full_conv", {"sharing": 0}, {}),
         ("mobilenet_v1_wksc4", {}, {}),
         ("mobilenet_v1_wksc4", {"sharing": 8}, {"sharing": 8}),

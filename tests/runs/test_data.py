@@ -142,6 +142,8 @@ def test_parts_belong_to_the_data_set_of_the_run(old_run, tiny_tfds, tmp_path):
 
 
 def test_statistics_of_images_with_other_channels_are_refused(run):
+    with pytest.raises(UserError, match="`mean` and `std` belong together"):
+        load_run(run, mean=(0.5,) * 3)
     with pytest.raises(UserError, match=r"^`mean`=\(0\.5,\): the images of tiny have 3 channels; give as many values"):
         load_run(run, mean=(0.5,), std=(0.5,))
 
