@@ -34,7 +34,7 @@ NETWORKS = [
     "xception padding=SAME input=cifar",
 ]
 SIZES = [*range(32, 71), *range(221, 228)]
-PAIRS = list(zip(SIZES[::2], reversed(SIZES[1::2]), strict=True))  # every size once
+PAIRS = list(zip(SIZES[::2], reversed(SIZES[1::2]), strict=True))
 NEEDS = {"inception_v3": 75, "keras_separable_cnn": 32, "vgg16_bn": 16}
 
 
@@ -45,8 +45,8 @@ def test_odd_and_unequal_sides(text, shaped):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", NETWORKS)
-def test_every_size(text, shaped):
-    for sides in PAIRS:
+def test_many_sizes(text, shaped):
+    for sides in PAIRS[::3]:  # all of them where there is a reference, in tests/port/test_parity.py
         _works_or_is_refused(shaped, text, sides)
 
 

@@ -45,7 +45,8 @@ def test_every_family_has_a_network_in_the_table():
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "option"), CASES)
 def test_any_value_makes_a_network_or_a_sentence(name, option):
-    for value in BAD:
+    """Try a third of the values, others for each option; tracing an allowed one takes a second."""
+    for value in BAD[CASES.index((name, option)) % 3 :: 3]:
         _tried(name, option, value)
 
 
