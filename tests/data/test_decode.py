@@ -175,7 +175,7 @@ FLIPPED[20_000] ^= 1
     ("encoded", "words"),
     [
         (b"", "it is empty"),
-        (b"<html>404 Not Found</html>", "no picture in a format that Pillow knows"),
+        (b"<html>404 Not Found</html>", "not a picture in a format that Pillow knows"),
         (png(60_000, 60_000, 8, 0, b""), "exceeds limit"),
         (bytes(FLIPPED), "broken"),
         *((cut, "truncated|decoder") for cut in CUT.values()),
