@@ -20,10 +20,11 @@ from jsep.layers.sharing import (
     WeightedKernelSharingConv,
     groups_of,
 )
-from jsep.layers.spatial import SpatialKind, spatial_conv
+from jsep.layers.spatial import SHARED_KINDS, SpatialKind, spatial_conv
 from jsep.layers.watch import path_of, watch
 
 __all__ = [
+    "SHARED_KINDS",
     "Attention",
     "AvgPool",
     "BatchNorm",

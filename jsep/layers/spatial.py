@@ -12,6 +12,7 @@ from jsep.layers.sharing import KernelSharingConv, SharedSeparableConv, groups_o
 SpatialKind = Literal[
     "dense", "separable", "separable_bn", "separable_bn_relu", "ksc", "wksc", "wksc_separable", "dice"
 ]
+SHARED_KINDS = ("ksc", "wksc", "wksc_separable")  # those whose kernels several input channels share
 
 _default_init = nn.initializers.lecun_normal()
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from jsep.errors import UserError
 from jsep.layers import (
+    SHARED_KINDS,
     Attention,
     AvgPool,
     Conv,
@@ -63,7 +64,7 @@ class DenseNet(Network):
     order: str = option("")
     dropout: Rate = option(0.0)
     conv: SpatialKind = option("dense")
-    sharing: int = option(4)
+    sharing: int = option(4, needs={"conv": SHARED_KINDS})
     attention: Attention = option("none")
     attention_at: Literal["growth", "mid", "concat", "trans", "block", "block+trans"] = option("growth")
     se_ratio: int = option(16)

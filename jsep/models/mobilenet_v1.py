@@ -45,7 +45,7 @@ class MobileNetV1(Network):
     padding: Literal["TORCH", "SAME"] = option("TORCH")
     shallow: bool = option(False)
     conv: Literal["separable", "wksc_separable", "dense", "dice"] = option("separable")
-    sharing: int = option(4)
+    sharing: int = option(4, needs={"conv": ("wksc_separable",)})
     epsilon: Fraction = option(1e-5)
 
     @nn.compact

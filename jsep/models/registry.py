@@ -58,7 +58,7 @@ IMAGENET = Images((224, 224, 3), 1000, "imagenet")
 
 
 class Fed(NamedTuple):
-    """What the pixels were normalised by for published weights, for values from 0 to 1.
+    """Mean and deviation that images were normalised by for published weights, for values from 0 to 1.
 
     Attributes:
         mean: mean of each channel.
@@ -129,13 +129,18 @@ class ModelInfo:
 _registry: dict[str, ModelInfo] = {}
 
 
-def option(default: object) -> Any:
+def option(default: object, needs: Mapping[str, Sequence[str]] | None = None) -> Any:
     """Declare a field of a network as an option that users set by name, with its default.
 
     Its annotation says which values are allowed: a Literal, bool, int (from 1 to 10,000), float (greater than 0 and at
     most 100), str, or a number with a `Rule` of its own.
+
+    Args:
+        default: its value where users do not set it.
+        needs: values of other options without which it has no effect, such as {"conv": ("ksc", "wksc")}; setting it is
+            refused with any others.
     """
-    return dataclasses.field(default=default, metadata={"option": True})
+    return dataclasses.field(default=default, metadata={"option": True, "needs": needs or {}})
 
 
 def register(
@@ -243,13 +248,16 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
             _check_option(key, value, types[key])
     classes = info.num_classes if num_classes is None else num_classes
     require(_is_whole(classes) and _CLASSES.allows(classes), "num_classes", classes, _CLASSES.sentence)
-    if "sharing" in options and "ksc" not in str({**info.fixed, **options}.get("conv")):
-        raise UserError(
-            f"option sharing={options['sharing']} has no effect on {name} without shared kernels: "
-            "choose them with conv, such as conv=wksc_separable"
-        )
     _check_dtype(options.get("dtype"))
-    return info.network_class()(num_classes=int(classes), **{**info.fixed, **options})
+    model = info.network_class()(num_classes=int(classes), **{**info.fixed, **options})
+    for field in dataclasses.fields(model):
+        for other, values in field.metadata.get("needs", {}).items() if field.name in options else ():
+            if (held := getattr(model, other)) not in values:
+                raise UserError(
+                    f"option {field.name}={options[field.name]} has no effect on {name} with {other}={held}: "
+                    f"choose {' or '.join(f'{other}={value}' for value in values)}"
+                )
+    return model
 
 
 def parse_options(items: Sequence[str]) -> dict[str, Any]:

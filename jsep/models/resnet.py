@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jsep.errors import UserError
 from jsep.layers import (
+    SHARED_KINDS,
     Attention,
     Conv,
     MaxPool,
@@ -65,7 +66,7 @@ class ResNet(Network):
     se_bias: bool = option(False)
     eca_kernels: Literal["released", "formula"] = option("released")
     conv: SpatialKind = option("dense")
-    sharing: int = option(4)
+    sharing: int = option(4, needs={"conv": SHARED_KINDS})
     stochastic_depth: Rate = option(0.0)
 
     @nn.compact

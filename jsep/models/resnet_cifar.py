@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jsep.errors import UserError
 from jsep.layers import (
+    SHARED_KINDS,
     Attention,
     Conv,
     PointwiseConv,
@@ -57,7 +58,7 @@ class CifarResNet(Network):
     shortcut: Literal["pad", "pad_split", "projection"] = option("pad")
     stride_on: Literal["3x3", "1x1"] = option("3x3")
     conv: SpatialKind = option("dense")
-    sharing: int = option(4)
+    sharing: int = option(4, needs={"conv": SHARED_KINDS})
     attention: Attention = option("none")
     se_ratio: int = option(16)
     se_bias: bool = option(True)

@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jsep.layers import Conv, MaxPool, SpatialKind, spatial_conv
+from jsep.layers import SHARED_KINDS, Conv, MaxPool, SpatialKind, spatial_conv
 from jsep.models.network import Network, Output, floored
 from jsep.models.registry import option
 from jsep.models.stage import Stage
@@ -30,7 +30,7 @@ class VGG(Network):
     num_classes: int = 100
     width: float = option(1.0)
     conv: SpatialKind = option("dense")
-    sharing: int = option(4)
+    sharing: int = option(4, needs={"conv": SHARED_KINDS})
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:

@@ -57,7 +57,7 @@ def _known() -> dict[str, list[Architecture]]:
 
 
 class Origin(NamedTuple):
-    """What a file says of the network whose weights it holds.
+    """Facts that a file states about the network whose weights it holds.
 
     Attributes:
         architecture: name of the architecture; empty if the file gives none.

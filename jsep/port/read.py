@@ -5,6 +5,7 @@
 import argparse
 import dataclasses
 import os
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,13 @@ def _read_torch(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what pickle, zip and the file system raise
-        other = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if other is None:
+        if not isinstance(error, pickle.UnpicklingError):
             raise UserError(
                 f"{path} cannot be read, or is cut off ({type(error).__name__}): download it again"
             ) from error
+        other = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it holds a {other[1]}" if other else type(error).__name__
         raise UserError(
-            f"{path} cannot be read as a file of nothing but tensors (it holds a {other[1]}), and nothing else is "
-            "unpickled: save the state_dict() of the network"
+            f"{path} cannot be read as a file of nothing but tensors ({what}), and nothing else is unpickled: save the "
+            "state_dict() of the network"
         ) from error

@@ -1,4 +1,4 @@
-"""What a run keeps of its data set: its identity in data.json, and the statistics that its images are normalised by."""
+"""Facts that a run keeps about its data set: its identity, and the mean and deviation that normalise its images."""
 
 import dataclasses
 import json
@@ -102,7 +102,7 @@ def check_classes(run: Path, classes: int, dataset: Dataset) -> str:
         dataset: the data set.
 
     Returns:
-        A note if the classes of the data set have other names than the run's; otherwise an empty text.
+        A note if the classes of the data set have other names than the run's; otherwise an empty string.
 
     Raises:
         UserError: there are more or fewer classes, or the same ones in another order.

@@ -67,6 +67,8 @@ def test_show(capsys):
         (["train", "regular_cn"], "There is no model"),
         (["train", "--data", "mnst"], "There is no data set 'mnst'; did you mean mnist"),
         (["train", "--epochs", "0"], "--epochs 0: it must be at least 1"),
+        (["train", "--batch-size", "2000000"], "--batch-size 2000000: it must be at least 1 and at most 1,048,576"),
+        (["eval", __file__], "is a file: give the folder of the run"),
         (["train", "--batch-size", "30"], "cannot be shared by 8 devices"),
         (["train", "--batch-size", "8000"], "larger than the 4000 training images"),
         (["train", "--options", "width"], "write it as name=value"),

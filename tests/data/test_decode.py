@@ -52,7 +52,7 @@ def rgb(grey: np.ndarray) -> np.ndarray:
 
 
 def transparent(index: int) -> np.ndarray:
-    """What the picture of three colours shows if one of them is transparent."""
+    """Return the pixels that a picture of three colours shows if one of them is transparent."""
     shown = np.asarray(THREE.convert("RGB")).copy()
     shown[np.asarray(THREE) == index] = 255
     return shown

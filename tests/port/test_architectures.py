@@ -1,4 +1,4 @@
-"""What files say of their network, and what it means for ours."""
+"""Files name their architecture and its statistics, and ours takes options from that."""
 
 import json
 

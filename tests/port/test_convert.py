@@ -155,3 +155,7 @@ def test_pth_files_are_tensors_or_nothing(tmp_path, state):
     with pytest.raises(UserError, match="nothing but tensors"):
         read_state(tmp_path / "trap.pth")
     assert not (tmp_path / "sprung").exists()
+    whole = (tmp_path / "0.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cut off .*: download it again"):
+        read_state(tmp_path / "cut.pth")

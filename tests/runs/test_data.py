@@ -1,4 +1,4 @@
-"""What a run keeps of its data: resuming and evaluating on other sets, and statistics."""
+"""Runs keep the identity and the statistics of their data, and resume and evaluate accordingly."""
 
 import dataclasses
 import io
