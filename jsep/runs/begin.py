@@ -15,10 +15,9 @@ from jsep.errors import UserError
 from jsep.files import local_path
 from jsep.layers.dice import follows_image_size
 from jsep.models.factored import create_factored
-from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.data import check_classes, own_statistics
-from jsep.runs.folder import RunFolder
 from jsep.runs.log import import_wandb
+from jsep.runs.trained import open_trained
 from jsep.train import RunConfig
 from jsep.train.optimizer import make_optimizer
 from jsep.train.schedules import learning_rate
@@ -26,7 +25,7 @@ from jsep.train.select import HEAD, check_frozen, classes_of
 from jsep.train.setup import Setup, check_training, statistics_of
 from jsep.train.state import TrainState, create_state, state_of
 from jsep.train.step import Teacher
-from jsep.trees import as_weights, differences, flatten, load_arrays, not_finite, on_host, unflatten
+from jsep.trees import as_weights, differences, flatten, load_arrays, on_host, unflatten
 
 
 class Start(NamedTuple):
@@ -76,36 +75,6 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
     return Start(rate, optimizer, state, teacher, teaching)
 
 
-def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, Any]]:
-    """Load the variables that a checkpoint of a run is evaluated with.
-
-    Args:
-        run: the run folder.
-        checkpoint: "best", "last" or a step.
-
-    Returns:
-        The step of the checkpoint, and the network's variables on the host.
-
-    Raises:
-        UserError: there is no such run or checkpoint, it is corrupt, or holds NaN or infinity.
-    """
-    folder = RunFolder.open(run)
-    checkpoints = Checkpoints(folder.path, folder.config().recipe.keep)
-    try:
-        step = checkpoints.find(checkpoint)
-        state = checkpoints.on_host(step)
-    finally:
-        checkpoints.close()
-    params, batch_stats = state.get("average") or (state["params"], state.get("batch_stats", {}))
-    variables = on_host({"params": params, "batch_stats": batch_stats})
-    if wrong := not_finite(variables):
-        raise UserError(
-            f"Checkpoint {step} of {run} holds values that are not finite numbers, in {wrong[0]}: choose another "
-            "`checkpoint`, or train again"
-        )
-    return step, variables
-
-
 def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[str, Any]:
     """Return the variables of a run or of a .safetensors file.
 
@@ -122,7 +91,7 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[st
         arrays, _ = load_arrays(source)
         given: dict[str, Any] = as_weights(arrays, f"`init`={source}")
     elif source.is_dir():
-        _, given = load_variables(source)
+        given = open_trained(source).variables
     else:
         raise UserError(
             f"`init`={source}: it is neither a run folder nor a .safetensors file; `jsep port` makes both of .pth"
@@ -168,7 +137,7 @@ def open_teacher(config: RunConfig, dataset: Dataset) -> tuple[Teacher, dict[str
     """
     run = config.recipe.objective.teacher
     assert run
-    theirs, (_, variables) = RunFolder.open(run).config(), load_variables(run)
+    theirs, _, variables, _ = open_trained(run)
     classes = classes_of(variables["params"])
     check_classes(run, classes, dataset)
     network = create_factored(theirs.model, theirs.options, theirs.factored, num_classes=classes)

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 from jsep.errors import UserError, typed
-from jsep.runs.begin import load_variables, misfits
+from jsep.runs.begin import misfits
 from jsep.runs.config import replace_fields
 from jsep.runs.data import check_classes, own_statistics
-from jsep.runs.folder import RunFolder
+from jsep.runs.trained import open_trained
 from jsep.train.evaluate import make_evaluation
 from jsep.train.select import classes_of
 from jsep.train.setup import Setup, prepare
@@ -61,14 +61,13 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
     """
     if ("mean" in changes) != ("std" in changes):
         raise UserError("`mean` and `std` belong together: give both, or leave both out")
-    kept = RunFolder.open(run).config()
+    kept, step, variables, _ = open_trained(run, checkpoint)
     anew = {"train_split": "", "eval_split": ""} if "data" in changes else {}  # those of another data set
     config = replace_fields(kept, {**anew, **changes})
     if not config.recipe.data.mean and (own := own_statistics(run, kept.recipe.data, config.recipe.data)):
         config = replace_fields(config, {"mean": own[0], "std": own[1]})
     here = min(config.recipe.devices, jax.local_device_count())  # the run may have been trained on more
     setup = prepare(replace_fields(config, {"devices": here}))
-    step, variables = load_variables(run, checkpoint)
     check_classes(run, classes_of(variables["params"]), setup.dataset)
     if wrong := misfits(setup.model, setup.dataset.image_shape, variables):
         raise UserError(

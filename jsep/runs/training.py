@@ -15,7 +15,7 @@ from jsep.data import Dataset
 from jsep.errors import Diverged, Interrupted, NotWritten, UserError, typed
 from jsep.files import local_path, writing
 from jsep.results import Result, write_rows
-from jsep.runs.begin import Start, begin, load_variables
+from jsep.runs.begin import Start, begin
 from jsep.runs.checkpoint import Checkpoints, has_checkpoint
 from jsep.runs.config import flat_fields
 from jsep.runs.data import DataRecord, check_same_data, with_statistics
@@ -23,6 +23,7 @@ from jsep.runs.folder import RunFolder
 from jsep.runs.log import MetricsLog
 from jsep.runs.progress import Progress
 from jsep.runs.rows import result_of
+from jsep.runs.trained import load_variables
 from jsep.train import RunConfig
 from jsep.train.evaluate import make_evaluation
 from jsep.train.hosts import is_first, share, wait

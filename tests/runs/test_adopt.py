@@ -10,7 +10,8 @@ from jsep.models.registry import FED_HALVES, FED_IMAGENET
 from jsep.port.convert import LEAVES
 from jsep.port.names import layouts
 from jsep.runs.adopt import adopt_file
-from jsep.runs.begin import load_variables, misfits
+from jsep.runs.begin import misfits
+from jsep.runs.trained import load_variables
 from jsep.trees import flatten, load_arrays
 
 

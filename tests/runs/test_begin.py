@@ -16,9 +16,10 @@ from safetensors.numpy import save_file
 from jsep.errors import NotWritten, UserError
 from jsep.models import create_model
 from jsep.runs.adopt import save_weights
-from jsep.runs.begin import begin_with, load_variables
+from jsep.runs.begin import begin_with
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.data import DataRecord
+from jsep.runs.trained import load_variables
 from jsep.train import RunConfig
 from jsep.trees import save_arrays
 

@@ -21,7 +21,7 @@ from jsep.errors import Diverged, Interrupted, NotWritten, UserError
 from jsep.files import write_atomically
 from jsep.results import Result, read_rows
 from jsep.runs import folder, training
-from jsep.runs.begin import begin, load_variables, open_teacher
+from jsep.runs.begin import begin, open_teacher
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.config import replace_fields
 from jsep.runs.data import DataRecord
@@ -29,6 +29,7 @@ from jsep.runs.evaluate import evaluate_run
 from jsep.runs.folder import RunFolder
 from jsep.runs.log import MetricsLog
 from jsep.runs.progress import Progress
+from jsep.runs.trained import load_variables
 from jsep.runs.training import train
 from jsep.train import RunConfig, loop
 from jsep.train.setup import prepare
