@@ -90,8 +90,8 @@ def test_logits_and_features(name):
     info = model_info(name)
     model = create_model(name, num_classes=7, dtype=jnp.bfloat16)
     x = jax.ShapeDtypeStruct((2, *info.input_shape), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), x)
-    logits, features = jax.eval_shape(lambda v, x: model.apply(v, x, features=True), variables, x)
+    traced = jax.eval_shape(functools.partial(model.init_with_output, features=True), jax.random.key(0), x)
+    (logits, features), variables = traced
     assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
     strides = [stage.stride for stage in features.values()]
     assert strides == sorted(strides)
