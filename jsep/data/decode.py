@@ -7,6 +7,7 @@ the upper byte of colours of 16 bits, which is the same to one level).
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,10 +16,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jsep.errors import first_line
 
-KEPT = 0.875  # share of the shorter side that the centre crop of the evaluation keeps
+KEPT = 0.875  # usual share of the shorter side that the centre crop of the evaluation keeps
 BACKGROUND = (255, 255, 255)  # what transparent pixels show
 
 _MODES = {1: "L", 3: "RGB"}
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _TURNS = {  # by EXIF orientation: how the stored picture becomes upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,37 +54,73 @@ def decode(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
         return _array(_converted(_turned(picture, _orientation(picture)), channels))
 
 
-def resize(image: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s c"]:
-    """Scale the shorter side to `size` pixels (bilinear with antialiasing) and cut out the central square."""
-    if image.shape[:2] == (size, size):
+def resize(
+    image: UInt8[np.ndarray, "h w c"], size: int, crop_share: float = 1.0, interpolation: str = "bilinear"
+) -> UInt8[np.ndarray, "s s c"]:
+    """Cut the central square out of a decoded picture and scale it, as `evaluation_view` does."""
+    shorter = scaled_side(size, crop_share)
+    if image.shape[:2] == (shorter, shorter) == (size, size):
         return image
-    return _centre(_picture(image), size, size)
+    return _centre(_picture(image), shorter, size, interpolation)
 
 
-def centre_crop(encoded: bytes, size: int, channels: int) -> UInt8[np.ndarray, "s s c"]:
-    """Decode a picture and return its central square: 7/8 of the shorter side, scaled to `size` pixels.
+def evaluation_view(
+    encoded: bytes, size: int, channels: int, crop_share: float = 0.0, interpolation: str = "bilinear"
+) -> UInt8[np.ndarray, "s s c"]:
+    """Decode a picture and return its central square, as a network sees it in the evaluation.
 
-    The pixels are those of torchvision's `Resize(round(size / 0.875))` and `CenterCrop(size)` to one level of 255.
+    The pixels are those of torchvision's `Resize(scaled_side(size, crop_share))` and `CenterCrop(size)`, and of timm's
+    evaluation transform in its mode `center`, to one level of 255.
+
+    Args:
+        encoded: a file of any format that Pillow reads.
+        size: side of the square in pixels.
+        channels: 1 or 3, see `decode`.
+        crop_share: share of the shorter side that the square keeps; 0 stands for `usual_share`.
+        interpolation: "bilinear" or "bicubic", both with antialiasing.
 
     Raises:
         Unreadable: see `decode`.
     """
-    with _opened(encoded) as picture:
-        return _centre(_converted(_turned(picture, _orientation(picture)), channels), round(size / KEPT), size)
+    return resize(decode(encoded, channels), size, crop_share or usual_share(size), interpolation)
+
+
+def scaled_side(size: int, crop_share: float) -> int:
+    """Return the length in pixels that the shorter side of a picture is scaled to, before a square is cut out of it.
+
+    That is the whole part of size / crop_share, as in timm. The division of two whole numbers, such as torchvision's
+    crop and resize sizes, is undone exactly.
+
+    >>> scaled_side(224, 0.95), scaled_side(299, 299 / 342)
+    (235, 342)
+    """
+    return math.floor(size / crop_share + 1e-6)  # 1e-6 makes up for rounding: 299 / (299 / 342) may lie below 342
+
+
+def usual_share(size: int) -> float:
+    """Return the share of the shorter side that a centre crop keeps by custom: 7/8, to the nearest pixel."""
+    return size / round(size / KEPT)
 
 
 def random_resized_crop(
-    encoded: bytes, size: int, channels: int, rng: np.random.Generator, *, draft: bool = True
+    encoded: bytes,
+    size: int,
+    channels: int,
+    rng: np.random.Generator,
+    interpolation: str = "bilinear",
+    *,
+    draft: bool = True,
 ) -> UInt8[np.ndarray, "s s c"]:
     """Decode a picture and return a random crop of it, as Inception is trained with, scaled to a square.
 
-    The crop is cut out first and scaled then (bilinear with antialiasing), so no pixel outside it has an influence.
+    The crop is cut out first and scaled then, with antialiasing, so no pixel outside it has an influence.
 
     Args:
         encoded: a file of any format that Pillow reads.
         size: side of the square in pixels.
         channels: 1 or 3, see `decode`.
         rng: source of the crop: 8 to 100 % of the area, at an aspect ratio of 3/4 to 4/3.
+        interpolation: "bilinear" or "bicubic".
         draft: decode a JPEG at 1/2, 1/4 or 1/8 of its size where the crop still has at least `size` pixels a side.
 
     Raises:
@@ -103,7 +141,7 @@ def random_resized_crop(
             cut = _edged(picture, (left, top, right, bottom))
             x, y, w, h = (side / scale for side in window)
             box = (x - left + 1, y - top + 1, x - left + 1 + w, y - top + 1 + h)
-        square = _converted(cut, channels).resize((size, size), Image.Resampling.BILINEAR, box=box)
+        square = _converted(cut, channels).resize((size, size), _FILTERS[interpolation], box=box)
         return _array(_turned(square, orientation))
 
 
@@ -157,16 +195,15 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return grey
 
 
-def _centre(picture: Image.Image, shorter: int, size: int) -> UInt8[np.ndarray, "s s c"]:
+def _centre(picture: Image.Image, shorter: int, size: int, interpolation: str) -> UInt8[np.ndarray, "s s c"]:
     """Scale the shorter side of a picture to `shorter` pixels, and return the central square of `size` pixels.
 
-    Nothing but that square is computed.
+    The whole picture is scaled, as in other packages. Scaling only the part that is kept would give other rounding:
+    Pillow 13 chooses by the sizes which axis comes first, and rounds and clips in between.
     """
-    width, height = picture.size
-    wide, high, left, top = _central(width, height, shorter, size)
-    x, y = width / wide, height / high
-    box = (left * x, top * y, min((left + size) * x, width), min((top + size) * y, height))
-    return _array(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    wide, high, left, top = _central(*picture.size, shorter, size)
+    scaled = picture.resize((wide, high), _FILTERS[interpolation])
+    return _array(scaled.crop((left, top, left + size, top + size)))
 
 
 def _central(width: int, height: int, shorter: int, size: int) -> tuple[int, int, int, int]:
