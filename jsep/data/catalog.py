@@ -204,6 +204,8 @@ def _in_memory(name: str, train: Split, test: Split, class_names: Sequence[str])
 
 def _note(name: str) -> str:
     """Return the remark for figures that cannot be compared with published ones."""
+    if copy := re.search(r"_(\d+)_q(\d+)$", name):  # see `jsep.data.shrink`
+        return f"{name} holds pictures with a shorter side of {copy[1]} pixels, as JPEG of quality {copy[2]}."
     if "jpeg" in name:
         return f"{name} holds lossy JPEG images: its figures do not compare with published ones."
     if re.search(r"\d+k$", name):

@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from jsep.data.jpeg import Header, decode_rows, read_header
 from jsep.errors import first_line
+
+try:
+    from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
+
+    _BILINEAR = ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.bilinear), use_alpha=False)
+except ImportError:
+    Resizer = None
 
 KEPT = 0.875  # usual share of the shorter side that the centre crop of the evaluation keeps
 BACKGROUND = (255, 255, 255)  # what transparent pixels show
@@ -50,6 +58,9 @@ def decode(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
     Raises:
         Unreadable: the file is damaged, or holds no picture.
     """
+    header = read_header(encoded, channels)
+    if header and (whole := decode_rows(encoded, header, header.height)) is not None:
+        return _upright(whole, _described_orientation(encoded, header))
     with _opened(encoded) as picture:
         return _array(_converted(_turned(picture, _orientation(picture)), channels))
 
@@ -83,6 +94,26 @@ def evaluation_view(
         Unreadable: see `decode`.
     """
     return resize(decode(encoded, channels), size, crop_share or usual_share(size), interpolation)
+
+
+def scaled(
+    image: UInt8[np.ndarray, "h w c"],
+    size: int,
+    interpolation: str,
+    box: tuple[float, float, float, float] | None = None,
+) -> UInt8[np.ndarray, "s s c"]:
+    """Scale a picture, or a box of it, to a square, whatever its aspect ratio.
+
+    Where cykooz-resizer is installed, it scales whole pictures by the bilinear filter. Its pixels are Pillow's to one
+    or two levels of 255, at four times the speed.
+    """
+    if Resizer is None or interpolation != "bilinear" or box:
+        return _array(_picture(image).resize((size, size), _FILTERS[interpolation], box=box))
+    height, width, channels = image.shape
+    kind = PixelType.U8 if channels == 1 else PixelType.U8x3
+    square = ImageData(size, size, kind)
+    Resizer().resize(ImageData(width, height, kind, image.tobytes()), square, _BILINEAR)
+    return np.frombuffer(square.get_buffer(), np.uint8).reshape(size, size, channels)
 
 
 def scaled_side(size: int, crop_share: float) -> int:
@@ -126,23 +157,30 @@ def random_resized_crop(
     Raises:
         Unreadable: see `decode`.
     """
-    with _opened(encoded) as picture:
-        orientation, stored = _orientation(picture), picture.size
-        width, height = stored[::-1] if orientation in _ON_ITS_SIDE else stored
-        window = _as_stored(_window(width, height, rng), width, height, orientation)
-        for scale in (8, 4, 2, 1):
+    header = read_header(encoded, channels)
+    if header:
+        orientation = _described_orientation(encoded, header)
+        window, scale = _draw(header.width, header.height, orientation, size, rng, draft=draft)
+        rows = decode_rows(encoded, header, window[1] + window[3], scale)
+        if rows is None:
+            with _opened(encoded) as picture:
+                rows, scale = _array(_converted(picture, channels)), 1
+        left, top, right, bottom = _reduced(window, scale)
+        cut = rows[top:bottom, left:right]
+    else:
+        with _opened(encoded) as picture:
+            orientation, stored = _orientation(picture), picture.size
+            window, scale = _draw(*stored, orientation, size, rng, draft=draft)
+            picture.draft(None, (stored[0] // scale, stored[1] // scale))
+            scale = 1 if picture.size == stored else scale  # formats other than JPEG take no notice of a draft
             left, top, right, bottom = _reduced(window, scale)
-            if scale == 1 or (draft and min(right - left, bottom - top) >= size):
-                break
-        picture.draft(None, (stored[0] // scale, stored[1] // scale))
-        if picture.size == stored:  # formats other than JPEG take no notice of a draft
-            cut, box = picture.crop(_reduced(window, 1)), None
-        else:
-            cut = _edged(picture, (left, top, right, bottom))
-            x, y, w, h = (side / scale for side in window)
-            box = (x - left + 1, y - top + 1, x - left + 1 + w, y - top + 1 + h)
-        square = _converted(cut, channels).resize((size, size), _FILTERS[interpolation], box=box)
-        return _array(_turned(square, orientation))
+            cut = _array(_converted(picture.crop((left, top, right, bottom)), channels))
+    box = None
+    if scale > 1:  # pixels of the edge stand for those that the crop has in common with its surroundings
+        cut = np.pad(cut, ((1, 1), (1, 1), (0, 0)), "edge")
+        x, y, w, h = (side / scale for side in window)
+        box = (x - left + 1, y - top + 1, x - left + 1 + w, y - top + 1 + h)
+    return _upright(scaled(cut, size, interpolation, box), orientation)
 
 
 @contextlib.contextmanager
@@ -167,6 +205,19 @@ def _orientation(picture: Image.Image) -> int:
         return picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block in a picture that is whole; viewers ignore it, too
         return 1
+
+
+def _described_orientation(encoded: bytes, header: Header) -> int:
+    """Return the EXIF orientation of a JPEG, which only Pillow reads."""
+    if not header.described:
+        return 1
+    with _opened(encoded) as picture:
+        return _orientation(picture)
+
+
+def _upright(image: UInt8[np.ndarray, "h w c"], orientation: int) -> UInt8[np.ndarray, "h w c"]:
+    """Return a decoded picture upright."""
+    return _array(_turned(_picture(image), orientation)) if orientation in _TURNS else image
 
 
 def _turned(picture: Image.Image, orientation: int) -> Image.Image:
@@ -242,6 +293,31 @@ def _window(width: int, height: int, rng: np.random.Generator) -> tuple[int, int
     return (width - side) // 2, (height - side) // 2, side, side
 
 
+def _draw(
+    width: int, height: int, orientation: int, size: int, rng: np.random.Generator, *, draft: bool
+) -> tuple[tuple[int, int, int, int], int]:
+    """Draw a crop of a picture.
+
+    Args:
+        width: width of the picture, as it is stored.
+        height: height of the picture, likewise.
+        orientation: its EXIF orientation.
+        size: side in pixels that the crop is scaled to.
+        rng: source of the crop.
+        draft: whether the picture may be decoded at a fraction of its size.
+
+    Returns:
+        The crop as left, top, width and height in the stored picture, and the 1, 2, 4 or 8 that it is decoded at.
+    """
+    upright = (height, width) if orientation in _ON_ITS_SIDE else (width, height)
+    window = _as_stored(_window(*upright, rng), *upright, orientation)
+    for scale in (8, 4, 2) if draft else ():
+        left, top, right, bottom = _reduced(window, scale)
+        if min(right - left, bottom - top) >= size:
+            return window, scale
+    return window, 1
+
+
 def _as_stored(
     window: tuple[int, int, int, int], width: int, height: int, orientation: int
 ) -> tuple[int, int, int, int]:
@@ -266,14 +342,3 @@ def _reduced(window: tuple[int, int, int, int], scale: int) -> tuple[int, int, i
     """
     left, top, width, height = window
     return -(-left // scale), -(-top // scale), (left + width) // scale, (top + height) // scale
-
-
-def _edged(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Cut out a box, and put pixels of its edge around it.
-
-    They stand for the pixels of a reduced picture that a crop has in common with its surroundings.
-    """
-    cut = picture.crop(box)
-    edged = cut.resize((cut.width + 2, cut.height + 2), Image.Resampling.NEAREST)
-    edged.paste(cut, (1, 1))
-    return edged

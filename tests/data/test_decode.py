@@ -226,7 +226,7 @@ def test_a_random_crop_is_cut_out_and_scaled_then(channels):
         left, top, w, h = decode._window(width, height, np.random.default_rng(seed))
         wanted = image.crop((left, top, left + w, top + h)).resize((64, 64), Image.Resampling.BILINEAR)
         found = decode.random_resized_crop(saved(image), 64, channels, np.random.default_rng(seed))
-        np.testing.assert_array_equal(decode._picture(found), wanted)
+        assert np.abs(found.astype(int) - decode._array(wanted)).max() <= 1  # cykooz-resizer's rounding
 
 
 def test_the_central_square_lies_where_torchvision_has_it():
@@ -276,7 +276,7 @@ def test_random_crops_and_resizing_are_torchvisions():
         left, top, w, h = decode._window(width, height, np.random.default_rng(1))
         wanted = transforms.functional.resized_crop(Image.fromarray(image), top, left, h, w, [size, size])
         found = decode.random_resized_crop(saved(image), size, 3, np.random.default_rng(1))
-        np.testing.assert_array_equal(found, wanted)
+        assert np.abs(found.astype(int) - np.asarray(wanted)).max() <= 1
 
 
 def test_windows_lie_in_the_image_and_keep_to_area_and_aspect():

@@ -156,7 +156,7 @@ def test_random_crops_are_scaled_by_the_interpolation_that_is_chosen():
         left, top, w, h = decode._window(50, 40, np.random.default_rng(0))
         wanted = Image.open(io.BytesIO(noise)).crop((left, top, left + w, top + h)).resize((64, 64), kind)
         found = decode.random_resized_crop(noise, 64, 3, np.random.default_rng(0), how)
-        np.testing.assert_array_equal(found, wanted)
+        assert furthest(found, wanted) <= (how == "bilinear")  # cykooz-resizer's rounding
 
 
 def test_a_share_of_images_that_are_no_squares_is_refused():
