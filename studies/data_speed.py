@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Augmentation, StreamFeed, augment
-from jsep.data.decode import centre_crop, random_resized_crop
+from jsep.data.decode import evaluation_view, random_resized_crop
 from jsep.models import create_model
 from jsep.train import Recipe
 from jsep.train.parallel import AXIS, Devices
@@ -104,7 +104,7 @@ def decoding(records: list[dict[str, Any]], rows: list[Row]) -> None:
         contenders: dict[str, Callable[[bytes, np.random.Generator], Any]] = {
             "random crop": lambda image, rng, size=size: random_resized_crop(image, size, 3, rng, draft=False),
             "random crop, draft": lambda image, rng, size=size: random_resized_crop(image, size, 3, rng),
-            "centre crop": lambda image, rng, size=size: centre_crop(image, size, 3),
+            "centre crop": lambda image, rng, size=size: evaluation_view(image, size, 3),
         }
         found: dict[str, list[Row]] = {how: [] for how in contenders}
         for _ in range(ROUNDS):

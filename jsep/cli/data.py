@@ -44,13 +44,24 @@ def list_sets(data_dir: Path | None = None) -> None:
     )
 
 
-def prepare_set(name: Annotated[Positional[str], arg(metavar="NAME")], data_dir: Path | None = None) -> None:
-    """Say what a data set needs, then download and prepare it.
+def prepare_set(
+    name: Annotated[Positional[str], arg(metavar="NAME")],
+    data_dir: Path | None = None,
+    short_side: int | None = None,
+    quality: int = 90,
+    skip_unreadable: bool = False,
+) -> None:
+    """Say what a data set needs, then download and prepare it; with --short-side, also write a resized copy.
 
     Args:
-        name: A name that `jsep data list` prints.
+        name: A name that `jsep data list` prints; for a resized copy also a path that --data takes.
         data_dir: Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+        short_side: Shorter side in pixels of the pictures of a copy, such as 320. Smaller ones keep their size.
+        quality: Quality of the JPEGs of the copy, from 1 to 100.
+        skip_unreadable: Leave pictures that cannot be decoded out of the copy.
     """
+    if short_side is not None:
+        return _shrink(name, short_side, quality, data_dir, skip_unreadable)
     from jsep.data.prepare import needs, prepare
     from jsep.data.sources import EMBEDDED, data_folder, find_entry, newest_version
 
@@ -66,3 +77,12 @@ def prepare_set(name: Annotated[Positional[str], arg(metavar="NAME")], data_dir:
         prepare(entry, folder)
         place = newest_version(folder / entry.tfds_name)
     console.print(f"{name} is prepared: {place}")
+
+
+def _shrink(name: str, short_side: int, quality: int, data_dir: Path | None, skip_unreadable: bool) -> None:
+    from jsep.data.shrink import shrink
+
+    console.print(f"Copying {name}: shorter side {short_side} pixels, JPEG of quality {quality}")
+    copy = shrink(name, short_side, quality, data_dir, skip_unreadable=skip_unreadable)
+    size = f", {copy.before / 1e6:,.1f} MB before and {copy.after / 1e6:,.1f} MB now" if copy.before else ""
+    console.print(f"{copy.images:,} pictures{size}: give --data {copy.folder}")

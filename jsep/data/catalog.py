@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data.choice import Data
-from jsep.data.decode import decode, resize
+from jsep.data.decode import decode, evaluation_view, resize, usual_share
 from jsep.data.pictures import decoded, readable
 from jsep.data.prepare import prepare
 from jsep.data.prepared import open_prepared
@@ -59,7 +59,7 @@ class Dataset:
         train: the training part, in memory or, where it is streamed, as records on disk.
         test: the test part, likewise.
         class_names: names of the classes, in the order of the labels.
-        image_shape: height, width and channels of an image.
+        image_shape: height, width and channels of a training image.
         mean: mean of each channel of the training images, for values from 0 to 1; ImageNet's for streamed colour
             images of different sizes.
         std: standard deviation of each channel, likewise.
@@ -67,6 +67,9 @@ class Dataset:
         ragged: whether it is streamed and its images differ in size.
         fingerprint: tells it from other data sets, see `jsep.data.records.fingerprint`; empty where it is unknown.
         shared: number of images that are in both parts.
+        eval_size: side of a test image in pixels; 0 where its shape is that of a training image.
+        crop_share: share of the shorter side that a test image keeps; 0 where images are no squares and are not cut.
+        interpolation: how images are resized, "bilinear" or "bicubic".
     """
 
     name: str
@@ -80,6 +83,9 @@ class Dataset:
     ragged: bool = False
     fingerprint: str = ""
     shared: int = 0
+    eval_size: int = 0
+    crop_share: float = 1.0
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
@@ -90,6 +96,12 @@ class Dataset:
                     f"Image {index} of {self.name} has the label {labels[index]}: correct it, since labels are whole "
                     f"numbers from 0 to {classes - 1}"
                 )
+
+    @property
+    def eval_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a test image."""
+        height, width, channels = self.image_shape
+        return self.eval_size or height, self.eval_size or width, channels
 
 
 @typed
@@ -147,7 +159,7 @@ def load_choice(choice: Data) -> Dataset:
             field for field in ("stream", "train_split", "eval_split", "skip_unreadable") if getattr(choice, field)
         ]:
             raise UserError(f"{EMBEDDED} is part of jsep, in two parts and always in memory: leave `{wrong[0]}` out")
-        return _resized(_embedded(), choice.image_size)
+        return _resized(_embedded(), choice)
     if _is_path(name):
         return _open(local_path(name), CatalogEntry(Path(name).name, test=""), choice)
     entry, data_dir = find_entry(name), data_folder(choice.data_dir)
@@ -192,6 +204,8 @@ def _in_memory(name: str, train: Split, test: Split, class_names: Sequence[str])
 
 def _note(name: str) -> str:
     """Return the remark for figures that cannot be compared with published ones."""
+    if copy := re.search(r"_(\d+)_q(\d+)$", name):  # see `jsep.data.shrink`
+        return f"{name} holds pictures with a shorter side of {copy[1]} pixels, as JPEG of quality {copy[2]}."
     if "jpeg" in name:
         return f"{name} holds lossy JPEG images: its figures do not compare with published ones."
     if re.search(r"\d+k$", name):
@@ -212,16 +226,18 @@ def _channel_statistics(
     return tuple(mean), tuple(std)
 
 
-def _resized(dataset: Dataset, size: int) -> Dataset:
-    if not size or dataset.image_shape[:2] == (size, size):
-        return dataset
-    parts = [
-        Split(np.stack([resize(image, size) for image in part.images]), part.labels)
-        for part in (dataset.train, dataset.test)
+def _resized(dataset: Dataset, choice: Data) -> Dataset:
+    """Bring a data set in memory to the sizes that are chosen."""
+    size = choice.image_size or dataset.image_shape[0]
+    eval_size, share = choice.eval_size or size, choice.crop_share or 1.0
+    train, test = (
+        Split(np.stack([resize(image, *how, choice.interpolation) for image in part.images]), part.labels)
+        for part, how in ((dataset.train, (size, 1.0)), (dataset.test, (eval_size, share)))
         if isinstance(part, Split)
-    ]
-    resized = _in_memory(dataset.name, parts[0], parts[1], dataset.class_names)
-    return dataclasses.replace(resized, fingerprint=dataset.fingerprint)
+    )
+    resized = _in_memory(dataset.name, train, test, dataset.class_names)
+    facts = {"eval_size": eval_size, "crop_share": share, "interpolation": choice.interpolation}
+    return dataclasses.replace(resized, fingerprint=dataset.fingerprint, **facts)
 
 
 def _is_path(name: str) -> bool:
@@ -242,8 +258,13 @@ def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
     facts: dict[str, Any] = {"fingerprint": fingerprint(names, *parts), "shared": prepared.shared}
     train, test = (readable(part, channels) for part in parts) if choice.skip_unreadable else parts
     facts["note"] = " ".join(filter(None, (_note(name), _left_out(name, parts, (train, test)))))
-    if not (choice.stream or is_streamed(len(train) + len(test), shape)):
-        return dataclasses.replace(_in_memory(name, _read(train, shape), _read(test, shape), names), **facts)
+    streamed = choice.stream or is_streamed(len(train) + len(test), shape)
+    eval_shape = (choice.eval_size or shape[0], choice.eval_size or shape[1], channels)
+    share = _crop_share(name, choice, eval_shape, usual=ragged and streamed)
+    facts |= {"eval_size": choice.eval_size, "crop_share": share, "interpolation": choice.interpolation}
+    if not streamed:
+        train, test = _read(train, shape, choice.interpolation), _read(test, eval_shape, choice.interpolation, share)
+        return dataclasses.replace(_in_memory(name, train, test, names), **facts)
     if shape[0] != shape[1]:
         raise UserError(
             f"The images of {name} are {height}x{width}, and only squares are streamed: give an `image_size`"
@@ -253,8 +274,28 @@ def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
     if ragged and channels == 3:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
-        mean, std = _channel_statistics(_sample(train, shape))
+        mean, std = _channel_statistics(_sample(train, shape, choice.interpolation))
     return Dataset(name, train, test, names, shape, mean, std, ragged=ragged, **facts)
+
+
+def _crop_share(name: str, choice: Data, shape: tuple[int, int, int], *, usual: bool) -> float:
+    """Return which share of their shorter side test images of a shape keep, see `Dataset`.
+
+    Args:
+        name: name of the data set.
+        choice: the choice of the data set.
+        shape: height, width and channels of a test image.
+        usual: whether the default is the usual share, as where training images are random crops.
+    """
+    height, width, _ = shape
+    if height == width:
+        return choice.crop_share or (usual_share(height) if usual else 1.0)
+    if choice.crop_share not in (0, 1):
+        raise UserError(
+            f"`crop_share`={choice.crop_share}: the images of {name} are {height}x{width}, and only squares are cut "
+            "out: give an `eval_size`"
+        )
+    return 0.0
 
 
 def _left_out(name: str, parts: Sequence[Records], kept: Sequence[Records]) -> str:
@@ -270,28 +311,32 @@ def _left_out(name: str, parts: Sequence[Records], kept: Sequence[Records]) -> s
     return f"{name} without its broken pictures ({train + test:,}): its figures do not compare with published ones."
 
 
-def _sample(records: Records, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "n h w c"]:
+def _sample(
+    records: Records, shape: tuple[int, int, int], interpolation: str = "bilinear"
+) -> UInt8[np.ndarray, "n h w c"]:
     """Decode at most `STATISTICS_SAMPLE` images of a stream, at equal distances."""
     places = range(0, len(records), -(-len(records) // STATISTICS_SAMPLE))
-    return np.stack([_brought_to(shape, records[i]) for i in places])
+    return np.stack([_brought_to(shape, records[i], interpolation) for i in places])
 
 
-def _read(records: Records, shape: tuple[int, int, int]) -> Split:
+def _read(records: Records, shape: tuple[int, int, int], interpolation: str, crop_share: float = 1.0) -> Split:
     """Decode all records into arrays."""
     images, labels = [], []
     for start in range(0, len(records), CHUNK):
         batch = records.__getitems__(range(start, min(start + CHUNK, len(records))))
-        images.extend(_brought_to(shape, record) for record in batch)
+        images.extend(_brought_to(shape, record, interpolation, crop_share) for record in batch)
         labels.extend(record["label"] for record in batch)
     return Split(np.stack(images), np.asarray(labels, np.int32))
 
 
-def _brought_to(shape: tuple[int, int, int], record: dict[str, Any]) -> UInt8[np.ndarray, "h w c"]:
+def _brought_to(
+    shape: tuple[int, int, int], record: dict[str, Any], interpolation: str, crop_share: float = 1.0
+) -> UInt8[np.ndarray, "h w c"]:
     """Decode the picture of a record, and bring it to a size if that is a square."""
     height, width, channels = shape
-    image = decoded(record, decode, channels)
     if height == width:
-        return resize(image, height)
+        return decoded(record, evaluation_view, height, channels, crop_share, interpolation)
+    image = decoded(record, decode, channels)
     if image.shape != shape:
         found = "x".join(map(str, image.shape[:2]))
         raise UserError(

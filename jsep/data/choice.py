@@ -19,6 +19,13 @@ class Data:
     """Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
     image_size: int = 0
     """Side in pixels that images are scaled and cut to; 0 keeps the data set's own size."""
+    eval_size: int = 0
+    """Side in pixels of images at evaluation; 0 takes --image-size."""
+    crop_share: float = 0.0
+    """Share of the shorter side that the centre crop of the evaluation keeps, such as 0.875.
+    0 is 7/8 for streamed images of different sizes, and 1 otherwise."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Interpolation of resized images."""
     train_split: str = ""
     """Part to train on, such as train+extra or 'train[:90%]'; train by default."""
     eval_split: str = ""
@@ -43,6 +50,8 @@ class Data:
     def __post_init__(self) -> None:
         require_types(self)
         require(self.image_size >= 0, "image_size", self.image_size, "at least 0")
+        require(self.eval_size >= 0, "eval_size", self.eval_size, "at least 0")
+        require(0 <= self.crop_share <= 1, "crop_share", self.crop_share, "between 0 and 1")
         require(self.workers >= 0, "workers", self.workers, "at least 0")
         require(len(self.mean) == len(self.std), "mean", self.mean, f"of as many values as `std`={self.std}")
         require(all(0 <= value <= 1 for value in self.mean), "mean", self.mean, "between 0 and 1 for each channel")

@@ -19,7 +19,7 @@ from absl import flags
 from jaxtyping import Array, Int, UInt8
 
 from jsep.data.catalog import Dataset, Split
-from jsep.data.decode import centre_crop, decode, random_resized_crop, resize
+from jsep.data.decode import evaluation_view, random_resized_crop
 from jsep.data.pictures import decoded
 from jsep.data.records import Records
 from jsep.errors import UserError
@@ -88,7 +88,15 @@ def make_feed(part: Split | Records, dataset: Dataset, workers: int = 0) -> Feed
     """
     if isinstance(part, Split):
         return ResidentFeed(part)
-    return StreamFeed(part, dataset.image_shape, crops=dataset.ragged, workers=workers)
+    return StreamFeed(
+        part,
+        dataset.image_shape,
+        crops=dataset.ragged,
+        workers=workers,
+        eval_size=dataset.eval_size,
+        crop_share=dataset.crop_share,
+        interpolation=dataset.interpolation,
+    )
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -151,16 +159,31 @@ class StreamFeed:
 
     Args:
         records: examples with encoded images.
-        image_shape: height, width and channels of an image in a batch; height and width are equal.
-        crops: cut images at random (training) or at the centre (evaluation), since they differ in size.
+        image_shape: height, width and channels of an image to train on; height and width are equal.
+        crops: cut images to train on at random, since they differ in size.
         workers: processes that decode; 0 uses threads of this process.
+        eval_size: side of images to evaluate on in pixels; 0 takes that of `image_shape`.
+        crop_share: share of the shorter side that images to evaluate on keep.
+        interpolation: "bilinear" or "bicubic".
     """
 
     constants = ()
 
-    def __init__(self, records: Records, image_shape: tuple[int, int, int], *, crops: bool, workers: int = 0):
+    def __init__(
+        self,
+        records: Records,
+        image_shape: tuple[int, int, int],
+        *,
+        crops: bool,
+        workers: int = 0,
+        eval_size: int = 0,
+        crop_share: float = 1.0,
+        interpolation: str = "bilinear",
+    ):
         self.size, self.crops = len(records), crops
         self._records, self._shape, self._workers = records, image_shape, workers
+        self._eval_size, self._crop_share = eval_size or image_shape[0], crop_share
+        self._interpolation = interpolation
 
     @staticmethod
     def fetch(constants: tuple[()], batch: ImagesAndLabels) -> ImagesAndLabels:
@@ -170,13 +193,13 @@ class StreamFeed:
         self, batch_size: int, seed: int, first_step: int, part: tuple[int, int] = WHOLE
     ) -> Generator[ImagesAndLabels, None, None]:
         steps, rows, (index, count) = steps_per_epoch(self.size, batch_size), rows_of(part, batch_size), part
-        (size, _, channels), crops = self._shape, self.crops
+        (size, _, channels), crops, interpolation = self._shape, self.crops, self._interpolation
 
         def example(record: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.int32]:
             if crops:
-                image = decoded(record, random_resized_crop, size, channels, rng)
+                image = decoded(record, random_resized_crop, size, channels, rng, interpolation)
             else:
-                image = resize(decoded(record, decode, channels), size)
+                image = decoded(record, evaluation_view, size, channels, 1.0, interpolation)
             return image, np.int32(record["label"])
 
         # a batch is `count` shares in a row; slices keep the positions in the whole, which random crops depend on
@@ -193,17 +216,17 @@ class StreamFeed:
 
     def evaluation(self, batch_size: int, part: tuple[int, int] = WHOLE) -> Iterator[tuple[Batch, np.ndarray]]:
         rows, (index, count) = rows_of(part, batch_size), part
-        (size, _, channels), crops = self._shape, self.crops
+        size, channels = self._eval_size, self._shape[-1]
+        how = (size, channels, self._crop_share, self._interpolation)
 
         def example(record: dict[str, Any]) -> tuple[np.ndarray, np.int32]:
-            if crops:
-                image = decoded(record, centre_crop, size, channels)
-            else:
-                image = resize(decoded(record, decode, channels), size)
-            return image, np.int32(record["label"])
+            return decoded(record, evaluation_view, *how), np.int32(record["label"])
 
         shares = self._examples().map(example).batch(rows.stop - rows.start)[index::count]
-        nothing = np.zeros((0, *self._shape), np.uint8), np.zeros(0, np.int32)  # for a share that is all padding
+        nothing = (
+            np.zeros((0, size, size, channels), np.uint8),
+            np.zeros(0, np.int32),
+        )  # for a share that is all padding
         with _closing(self._read(shares)) as batches:
             for start in range(0, self.size, batch_size):
                 images, labels = next(batches, nothing)

@@ -185,12 +185,14 @@ def _program(setup: Setup, variables: dict[str, Any], step: int) -> Program:
         config.options,
         config.factored,
         variables,
-        image_shape=setup.dataset.image_shape,
+        image_shape=setup.dataset.eval_shape,
         class_names=setup.dataset.class_names,
         mean=mean,
         std=std,
     )
-    return dataclasses.replace(program, facts={**program.facts, "data": setup.dataset.name, "step": step})
+    data = setup.dataset
+    view = {"crop_share": data.crop_share, "interpolation": data.interpolation}
+    return dataclasses.replace(program, facts={**program.facts, **view, "data": data.name, "step": step})
 
 
 def _test_images(setup: Setup, number: int) -> UInt8[np.ndarray, "n h w c"]:

@@ -162,7 +162,10 @@ def own_statistics(run: Path, kept: Data, chosen: Data) -> Statistics | None:
 
 
 def with_statistics(config: RunConfig, source: RunConfig) -> RunConfig:
-    """Return a configuration with the mean and deviation of another one, unless it has its own."""
-    if config.recipe.data.mean:
-        return config
-    return replace_fields(config, {"mean": source.recipe.data.mean, "std": source.recipe.data.std})
+    """Return a configuration with what another one knows of its data set, unless it has its own.
+
+    That is the mean and deviation, and the share of the shorter side that evaluated images keep.
+    """
+    own, theirs = config.recipe.data, source.recipe.data
+    known = {} if own.mean else {"mean": theirs.mean, "std": theirs.std}
+    return replace_fields(config, {**known, "crop_share": own.crop_share or theirs.crop_share})

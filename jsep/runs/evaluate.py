@@ -46,7 +46,7 @@ class Evaluation:
 def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup, int, dict[str, Any]]:
     """Open a run with the variables of a checkpoint.
 
-    Images are normalised as in the training of the run, on whatever data set.
+    Images are prepared as in the training of the run, on whatever data set.
 
     Args:
         run: the run folder.
@@ -62,7 +62,9 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
     if ("mean" in changes) != ("std" in changes):
         raise UserError("`mean` and `std` belong together: give both, or leave both out")
     kept, step, variables, _ = open_trained(run, checkpoint)
-    anew = {"train_split": "", "eval_split": ""} if "data" in changes else {}  # those of another data set
+    anew: dict[str, Any] = {"train_split": "", "eval_split": ""} if "data" in changes else {}  # those of another set
+    if "image_size" in changes:
+        anew["eval_size"] = 0  # that of another size
     config = replace_fields(kept, {**anew, **changes})
     if not config.recipe.data.mean and (own := own_statistics(run, kept.recipe.data, config.recipe.data)):
         config = replace_fields(config, {"mean": own[0], "std": own[1]})

@@ -93,7 +93,8 @@ def train(
 def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
     """Refuse to resume with settings that would make it another run."""
     ours, theirs = flat_fields(config), flat_fields(kept)
-    for field in ("model", "batch_size", "seed", "normalize", "image_size", "mean", "std", "skip_unreadable"):
+    shown = ("normalize", "image_size", "eval_size", "crop_share", "interpolation", "mean", "std", "skip_unreadable")
+    for field in ("model", "batch_size", "seed", *shown):
         if ours[field] != theirs[field]:
             raise UserError(f"`{field}`={ours[field]}: {out} was started with {theirs[field]}; leave it out")
 

@@ -12,11 +12,13 @@ from jsep.costs import CostTable, count
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load_choice, make_feed
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
+from jsep.layers.dice import follows_image_size
 from jsep.models import create_model
 from jsep.models.factored import factored
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.recipe import Data, Recipe, RunConfig
 from jsep.train.step import Statistics, frozen_norms
+from jsep.trees import differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Setup:
     """The objects that training and evaluation have in common.
 
     Attributes:
-        config: the configuration that they were made from, with the mean and deviation that images are normalised by.
+        config: the configuration that they were made from, with the mean and deviation that images are normalised by,
+            and the share of the shorter side that evaluated images keep.
         dataset: the data set.
         model: the network, whose batch norms share statistics over the devices.
         devices: the devices that share every batch.
@@ -83,9 +86,11 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
         raise UserError(f"`normalize`=imagenet needs colour images; those of {dataset.name} have one channel")
     model = factored(network.clone(num_classes=len(dataset.class_names)), config.factored)
     mean, std = statistics_of(choice, dataset)
-    known = dataclasses.replace(recipe, data=dataclasses.replace(choice, mean=mean, std=std))
+    known = dataclasses.replace(choice, mean=mean, std=std, crop_share=dataset.crop_share)
+    if dataset.eval_shape != dataset.image_shape:
+        _check_evaluation(model, dataset, config.model)
     return Setup(
-        config=dataclasses.replace(config, recipe=known),
+        config=dataclasses.replace(config, recipe=dataclasses.replace(recipe, data=known)),
         dataset=dataset,
         model=model,
         devices=devices,
@@ -93,6 +98,18 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
         testing=make_feed(dataset.test, dataset, choice.workers),
         costs=count(model, dataset.image_shape),  # raises UserError if the network cannot take these images
     )
+
+
+def _check_evaluation(model: nn.Module, dataset: Dataset, name: str) -> None:
+    """Check that a network that is trained on images of one size can be evaluated on those of another."""
+    count(model, dataset.eval_shape)  # raises UserError if the network cannot take these images
+    images = (jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in (dataset.image_shape, dataset.eval_shape))
+    trained, tested = (jax.eval_shape(model.init, jax.random.key(0), image) for image in images)
+    if wrong := differences(trained, tested, follows_image_size):
+        raise UserError(
+            f"`eval_size`={dataset.eval_size}: the shape of {wrong[0]} of {name} depends on the size of its images, "
+            f"which are trained at {dataset.image_shape[0]} pixels: leave it out"
+        )
 
 
 def check_training(setup: Setup) -> None:

@@ -15,10 +15,16 @@ class Recipe:
     data: Data = dataclasses.field(default_factory=Data)
 
 
-@pytest.mark.parametrize("field", ["image_size", "workers"])
+@pytest.mark.parametrize("field", ["image_size", "eval_size", "workers"])
 def test_sizes_below_zero_are_refused(field):
     with pytest.raises(UserError, match=f"`{field}`=-1: it must be at least 0"):
         dataclasses.replace(Data(), **{field: -1})
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.01])
+def test_a_share_lies_between_0_and_1(share):
+    with pytest.raises(UserError, match=f"`crop_share`={share}: it must be between 0 and 1"):
+        Data(crop_share=share)
 
 
 def test_flags_are_flat_and_the_name_is_data():

@@ -114,7 +114,7 @@ def test_a_picture_of_any_mode_is_decoded_as_a_viewer_shows_it(mode):
     assert np.abs(grey[..., 0] - luma(shown)).max() <= error + 0.6
     for channels in (1, 3):
         crop = decode.random_resized_crop(encoded, 5, channels, np.random.default_rng(0))
-        assert crop.shape == decode.centre_crop(encoded, 5, channels).shape == (5, 5, channels)
+        assert crop.shape == decode.evaluation_view(encoded, 5, channels).shape == (5, 5, channels)
 
 
 def test_sixteen_bits_are_rounded():
@@ -147,7 +147,7 @@ def test_pictures_are_turned_as_exif_says(orientation, encoding):
     encoded = saved(np.ascontiguousarray(STORED[orientation]), encoding, exif=exif(orientation))
     upright = saved(COLOURS)
     np.testing.assert_array_equal(decode.decode(encoded, 3), COLOURS)
-    np.testing.assert_array_equal(decode.centre_crop(encoded, 5, 3), decode.centre_crop(upright, 5, 3))
+    np.testing.assert_array_equal(decode.evaluation_view(encoded, 5, 3), decode.evaluation_view(upright, 5, 3))
     turned, whole = (decode.random_resized_crop(e, 5, 3, np.random.default_rng(3)) for e in (encoded, upright))
     assert np.abs(turned.astype(int) - whole).max() <= 1
 
@@ -184,7 +184,7 @@ FLIPPED[20_000] ^= 1
 def test_what_is_no_whole_picture_is_unreadable(encoded, words):
     for decoder in (
         lambda: decode.decode(encoded, 3),
-        lambda: decode.centre_crop(encoded, 8, 3),
+        lambda: decode.evaluation_view(encoded, 8, 3),
         lambda: decode.random_resized_crop(encoded, 8, 3, np.random.default_rng(0)),
     ):
         with pytest.raises(Unreadable, match=words) as error:
@@ -226,7 +226,7 @@ def test_a_random_crop_is_cut_out_and_scaled_then(channels):
         left, top, w, h = decode._window(width, height, np.random.default_rng(seed))
         wanted = image.crop((left, top, left + w, top + h)).resize((64, 64), Image.Resampling.BILINEAR)
         found = decode.random_resized_crop(saved(image), 64, channels, np.random.default_rng(seed))
-        np.testing.assert_array_equal(decode._picture(found), wanted)
+        assert np.abs(found.astype(int) - decode._array(wanted)).max() <= 1  # cykooz-resizer's rounding
 
 
 def test_the_central_square_lies_where_torchvision_has_it():
@@ -247,7 +247,7 @@ def test_the_central_square_lies_where_torchvision_has_it():
 def test_the_central_square_is_cut_from_those_pixels():
     rows, columns = np.mgrid[:227, :231].astype(np.uint8)
     image = np.stack([rows, columns, 0 * rows], -1)
-    found = decode._centre(Image.fromarray(image), 227, 224)
+    found = decode._centre(Image.fromarray(image), 227, 224, "bilinear")
     np.testing.assert_array_equal(found, image[2:226, 4:228])
 
 
@@ -261,7 +261,7 @@ def test_the_evaluation_crop_is_torchvisions(channels):
         for shape in ((side, 500), (500, side)):
             image = decode._picture(np.ascontiguousarray(noise[: shape[0], : shape[1]]))
             wanted = np.asarray(theirs(image)).reshape(224, 224, channels)
-            found = decode.centre_crop(saved(image, "BMP"), 224, channels)
+            found = decode.evaluation_view(saved(image, "BMP"), 224, channels)
             assert np.abs(found.astype(int) - wanted).max() <= 1, shape
 
 
@@ -276,7 +276,7 @@ def test_random_crops_and_resizing_are_torchvisions():
         left, top, w, h = decode._window(width, height, np.random.default_rng(1))
         wanted = transforms.functional.resized_crop(Image.fromarray(image), top, left, h, w, [size, size])
         found = decode.random_resized_crop(saved(image), size, 3, np.random.default_rng(1))
-        np.testing.assert_array_equal(found, wanted)
+        assert np.abs(found.astype(int) - np.asarray(wanted)).max() <= 1
 
 
 def test_windows_lie_in_the_image_and_keep_to_area_and_aspect():

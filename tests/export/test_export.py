@@ -182,8 +182,14 @@ def test_a_run_is_written_with_its_facts(run):
     assert 0 < report.difference < 1e-5
     facts = json.loads((run / "model.stablehlo.json").read_text())
     assert facts["class_names"] == list("0123456789")
-    assert facts["image_shape"] == [28, 28, 1]
+    assert (facts["image_shape"], facts["crop_share"], facts["interpolation"]) == ([28, 28, 1], 1.0, "bilinear")
     assert (facts["model"], facts["options"], facts["data"]) == ("both_cnn", "width=0.02", "mnist5k")
+
+
+def test_a_file_says_how_its_images_are_cut_and_scaled(run, tmp_path):
+    report = export_run(run, "safetensors", tmp_path / "model", images=1, crop_share=0.9, interpolation="bicubic")
+    facts = json.loads((tmp_path / "model.json").read_text())
+    assert (report.test_images, facts["crop_share"], facts["interpolation"]) == (1, 0.9, "bicubic")
 
 
 def test_safetensors_hold_the_trained_arrays_and_what_network_they_belong_to(run, trained):

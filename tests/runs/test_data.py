@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from conftest import CLASSES
-from jsep.data import load, load_choice
+from jsep.data import Split, load, load_choice
 from jsep.errors import UserError
 from jsep.runs.adopt import save_weights
 from jsep.runs.begin import begin, open_teacher
 from jsep.runs.config import replace_fields
-from jsep.runs.data import DataRecord, check_classes, check_same_data
+from jsep.runs.data import DataRecord, check_classes, check_same_data, with_statistics
 from jsep.runs.evaluate import evaluate_run, load_run
 from jsep.runs.folder import RunFolder
 from jsep.runs.training import train
@@ -60,7 +60,7 @@ def test_a_run_keeps_the_identity_and_the_statistics_of_its_data(run, tiny_tfds)
     record = DataRecord.read(run)
     assert record == DataRecord("tiny", CLASSES, 48, 20, (8, 8, 3), data.fingerprint)
     kept = RunFolder.open(run).config().recipe.data
-    assert (kept.mean, kept.std) == (data.mean, data.std)
+    assert (kept.mean, kept.std, kept.crop_share) == (data.mean, data.std, 1.0)
 
 
 def test_a_moved_set_is_the_same_and_a_stream_too(run, tiny_tfds, tmp_path):
@@ -94,6 +94,67 @@ def test_other_statistics_are_refused_on_resuming(run):
     config = replace_fields(RunFolder.open(run).config(), {"mean": (0.5,) * 3, "std": (0.5,) * 3, "epochs": 2})
     with pytest.raises(UserError, match=r"`mean`=.* was started with .*leave it out"):
         train(config, run, resume=True, console=QUIET)
+
+
+@pytest.fixture(scope="module")
+def pooled_run(tiny_tfds, drawn, tmp_path_factory) -> Path:
+    """A run of a network that takes images of any size, evaluated in its own way."""
+    fields = {"data": str(tiny_tfds), "eval_size": 12, "crop_share": 0.75, "interpolation": "bicubic"}
+    setup = prepare(
+        replace_fields(
+            RunConfig("densenet40_k12", {"depth": 7, "growth": 2}), {**fields, "batch_size": 16, "devices": 1}
+        )
+    )
+    out = tmp_path_factory.mktemp("runs") / "pooled"
+    save_weights(setup.config, drawn(setup.model, (1, 8, 8, 3)), out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, ((12, 12, 3), 0.75, "bicubic")),
+        ({"image_size": 16, "crop_share": 1.0, "interpolation": "bilinear"}, ((16, 16, 3), 1.0, "bilinear")),
+        pytest.param({"image_size": 16, "eval_size": 20}, ((20, 20, 3), 0.75, "bicubic"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_keeps_how_its_images_are_evaluated(changes, kept, pooled_run):
+    data = load_run(pooled_run, **changes)[0].dataset
+    assert (data.eval_shape, data.crop_share, data.interpolation) == kept
+    assert isinstance(data.test, Split)
+    assert data.test.images.shape[1:] == data.eval_shape
+
+
+@pytest.mark.slow
+def test_images_are_evaluated_at_another_size_than_they_are_trained_at(pooled_run):
+    assert evaluate_run(pooled_run).images == 20
+
+
+@pytest.mark.parametrize("changes", [{"eval_size": 16}, {"crop_share": 0.5}, {"interpolation": "bilinear"}])
+def test_a_run_is_resumed_with_the_same_images_to_evaluate_on(changes, pooled_run):
+    ((name, value),) = changes.items()
+    config = replace_fields(RunFolder.open(pooled_run).config(), changes)
+    with pytest.raises(UserError, match=rf"`{name}`={value}: .* was started with .*; leave it out"):
+        train(config, pooled_run, resume=True, console=QUIET)
+
+
+def test_a_size_of_the_evaluation_that_the_network_cannot_take_is_refused(tiny_tfds):
+    fields = {"data": str(tiny_tfds), "eval_size": 16, "devices": 1}
+    with pytest.raises(UserError, match=r"`eval_size`=16: the shape of .*/kernel of separable_cnn depends on the size"):
+        prepare(replace_fields(RunConfig("separable_cnn", {"width": 0.02}), fields))
+
+
+def test_a_run_that_says_nothing_about_its_evaluation_is_evaluated_as_before(run, tmp_path):
+    old = RunFolder.open(shutil.copytree(run, tmp_path / "old"))
+    values = json.loads((old.path / "config.json").read_text())
+    for field in ("eval_size", "crop_share", "interpolation"):
+        del values[field]
+    (old.path / "config.json").write_text(json.dumps(values))
+    before, now = (load_run(path)[0].dataset.test for path in (old.path, run))
+    assert isinstance(before, Split)
+    assert isinstance(now, Split)
+    assert (before.images == now.images).all()
+    assert with_statistics(old.config(), RunFolder.open(run).config()) == RunFolder.open(run).config()
 
 
 def test_a_run_is_evaluated_with_its_own_statistics(run, old_run, other, tiny_tfds):
