@@ -19,7 +19,7 @@ BASE = Recipe(schedule=Schedule(epochs=10, lr=0.4))  # epochs of ten steps
 
 def optimizer_of(steps_per_epoch=10, **changes):
     recipe = replace_fields(BASE, changes)
-    return make_optimizer(recipe.optimizer, learning_rate(recipe.schedule, steps_per_epoch))
+    return make_optimizer(recipe.optimizer, recipe.schedule, steps_per_epoch)
 
 
 @pytest.mark.parametrize(
