@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from jsep.cli.console import console
+from jsep.cli.console import console, new_table, print_table
 from jsep.cli.flags import parse
+from jsep.results import Result, mean_std
 from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
+from jsep.runs.several import seed_folder, train_seeds
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
 from jsep.train.hosts import CHILD, Hosts, is_first, supervise
@@ -37,6 +39,9 @@ class Train:
     """Run folder."""
     resume: bool = False
     """Continue the run in --out, whose settings become the defaults of all flags."""
+    seeds: tuple[int, ...] = ()
+    """Train once with each of these seeds instead of --seed, in the folders seed0, seed1, ... of --out.
+    The mean and the standard deviation of their accuracies are printed."""
     recipe: OmitArgPrefixes[Recipe] = dataclasses.field(default_factory=Recipe)
     hosts: OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
 
@@ -47,6 +52,7 @@ class Earlier:
 
     out: Path = Train.out
     resume: bool = Train.resume
+    seeds: tuple[int, ...] = Train.seeds
     init: Path | None = None
     data: str | None = None
     normalize: str | None = None
@@ -65,6 +71,10 @@ def run(argv: Sequence[str]) -> int:
         typed.hosts.join()
         console.quiet = not is_first()
     config = dataclasses.replace(base, model=typed.model, options=typed.options, recipe=typed.recipe, init=typed.init)
+    if typed.seeds:
+        results = train_seeds(config, typed.seeds, typed.out, resume=typed.resume, console=console)
+        _print_seeds(results, typed.out)
+        return 0
     result = train(config, typed.out, resume=typed.resume, console=console)
     console.print(
         f"{result.model}: accuracy {result.accuracy:.2%} "
@@ -74,12 +84,27 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
+def _print_seeds(results: Sequence[Result], out: Path) -> None:
+    """Print the accuracies of several seeds as a table, with their mean and standard deviation."""
+    table = new_table(numbers=("seed", "accuracy", "best accuracy", "best epoch"))
+    for result in results:
+        table.add_row(str(result.seed), f"{result.accuracy:.2%}", f"{result.best_accuracy:.2%}", str(result.best_epoch))
+    print_table(table)
+    figures = ("accuracy", "best_accuracy")
+    last, best = (mean_std([getattr(result, figure) for result in results]) for figure in figures)
+    console.print(
+        f"{results[0].model}: accuracy {last[0]:.2%} ± {last[1]:.2%} (best {best[0]:.2%} ± {best[1]:.2%}), "
+        f"mean and standard deviation of {len(results)} seeds. The runs are in {out}"
+    )
+
+
 def _base(argv: Sequence[str]) -> RunConfig:
     """Return the configuration that gives the defaults of the flags."""
     known: Any = parse(Earlier, "train", argv, return_unknown_args=True, add_help=False)
     earlier, _ = known
     if earlier.resume:
-        return RunFolder.open(earlier.out).config()
+        first = seed_folder(earlier.out, earlier.seeds[0]) if earlier.seeds else earlier.out
+        return RunFolder.open(first).config()
     if earlier.init and earlier.init.is_dir():
         undone = {"train_split": "", "eval_split": ""} if earlier.data else {}
         undone |= {"mean": (), "std": ()} if earlier.normalize else {}

@@ -1,6 +1,7 @@
 """Decoding the pictures of records, naming those that cannot be decoded, and leaving them out."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data.decode import Unreadable, decode
-from jsep.data.records import CHUNK, Part, Records
+from jsep.data.records import CHUNK, Part, Records, spread
 from jsep.errors import UserError
 
 
@@ -33,6 +34,10 @@ class Subset:
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return several records, which is much faster than one at a time."""
         return self._part.__getitems__(self._numbers[list(indices)].tolist())
+
+    def labels(self, most: int = sys.maxsize) -> list[int]:
+        """Return the labels of at most `most` records, at equal distances."""
+        return np.asarray(self._part.labels())[self._numbers][list(spread(len(self), most))].tolist()
 
 
 def readable(part: Part, channels: int) -> Records:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from jsep.data import Dataset
+from jsep.data import Dataset, Split
 from jsep.errors import UserError
 from jsep.files import local_path
 from jsep.layers.dice import follows_image_size
@@ -19,6 +19,7 @@ from jsep.runs.data import check_classes, own_statistics
 from jsep.runs.log import import_wandb
 from jsep.runs.trained import open_trained
 from jsep.train import RunConfig
+from jsep.train.metrics import balanced_weights
 from jsep.train.optimizer import make_optimizer
 from jsep.train.schedules import learning_rate
 from jsep.train.select import HEAD, check_frozen, classes_of
@@ -37,6 +38,7 @@ class Start(NamedTuple):
         state: the state before the first step.
         teacher: a trained network to learn from, if any.
         teaching: the teacher's variables.
+        class_weights: weights of the classes in the loss, if any.
     """
 
     rate: optax.Schedule
@@ -44,6 +46,7 @@ class Start(NamedTuple):
     state: TrainState
     teacher: Teacher | None
     teaching: dict[str, Any] | None
+    class_weights: np.ndarray | None
 
 
 def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
@@ -51,7 +54,7 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
 
     Args:
         setup: the data, the network and the devices.
-        console: for a note if the classifier of `init` does not fit.
+        console: for notes on the classifier of `init` and the weights of the classes.
         anew: whether the run has no checkpoint yet, so that it starts with the weights of `init`.
 
     Returns:
@@ -65,14 +68,30 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
     if recipe.wandb:
         import_wandb()
     rate = learning_rate(recipe.schedule, setup.steps_per_epoch)
-    optimizer = make_optimizer(recipe.optimizer, rate)
+    optimizer = make_optimizer(recipe.optimizer, recipe.schedule, setup.steps_per_epoch)
     averaged = recipe.optimizer.ema > 0
     state = create_state(setup.model, optimizer, setup.dataset.image_shape, recipe.seed, averaged)
     check_frozen(state.params, recipe.optimizer.freeze)
+    if recipe.schedule.head_lr and HEAD not in state.params:
+        raise UserError(f"`head_lr`: {config.model} has no layer that is called {HEAD}; leave it out")
     if config.init and anew:
         state = state_of(begin_with(config.init, state.variables, console), optimizer, averaged)
     teacher, teaching = open_teacher(config, setup.dataset) if recipe.objective.teacher else (None, None)
-    return Start(rate, optimizer, state, teacher, teaching)
+    return Start(rate, optimizer, state, teacher, teaching, _class_weights(setup, console))
+
+
+def _class_weights(setup: Setup, console: Console) -> np.ndarray | None:
+    """Return the weights of the classes that the recipe asks for, and print the least and the greatest."""
+    if setup.config.recipe.objective.class_weights == "none":
+        return None
+    part, names = setup.dataset.train, setup.dataset.class_names
+    labels = part.labels if isinstance(part, Split) else part.labels()
+    weights = balanced_weights(np.asarray(labels), len(names))
+    least, greatest = int(np.argmin(weights)), int(np.argmax(weights))
+    console.print(
+        f"Class weights: {weights[least]:.3g} ({names[least]}) to {weights[greatest]:.3g} ({names[greatest]})."
+    )
+    return weights
 
 
 def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[str, Any]:

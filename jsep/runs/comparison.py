@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from jsep.data import Dataset, load_choice
@@ -13,12 +12,10 @@ from jsep.errors import UserError, require, require_types, typed
 from jsep.files import local_path
 from jsep.models import model_info, parse_options
 from jsep.report import write_report
-from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, read_rows, write_rows
-from jsep.runs.config import flat_fields
-from jsep.runs.data import check_same_data, with_statistics
+from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, write_rows
 from jsep.runs.folder import RunFolder
-from jsep.runs.rows import best_of, curve_of
-from jsep.runs.training import train
+from jsep.runs.rows import curve_of
+from jsep.runs.several import check_folders, train_once
 from jsep.train import Recipe, RunConfig
 from jsep.train.setup import check_training, prepare
 
@@ -86,10 +83,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     out = local_path(out)
     runs = [(text, config) for text, configs in experiment.runs().items() for config in configs]
     folders = [out / f"{'-'.join(text.split())}-seed{config.recipe.seed}" for text, config in runs]
-    if RunFolder.exists(out):
-        raise UserError(f"{out} is the folder of a single run: choose another `out`")
-    if not resume and any(map(RunFolder.exists, folders)):
-        raise UserError(f"{out} already holds runs: keep them with --resume, or choose another `out`")
+    check_folders(out, folders, resume)
     dataset = _checked_data(experiment)
     published = [{"model": text, **figures} for text in experiment.models if (figures := _published(text))]
     results: list[Result] = []
@@ -97,9 +91,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     page = out / "report.html"
     for number, ((text, config), folder) in enumerate(zip(runs, folders, strict=True), start=1):
         console.print(f"[bold]{text}[/], seed {config.recipe.seed} (run {number} of {len(runs)})")
-        result = _finished(config, folder, dataset)
-        result = result or train(config, folder, resume=resume, console=console, dataset=dataset)
-        jax.clear_caches()  # the programs of about forty runs would exceed the memory maps that Linux allows a process
+        result = train_once(config, folder, dataset, resume=resume, console=console)
         results.append(dataclasses.replace(result, model=text))
         points = curve_of(config, RunFolder.open(folder).metrics())
         curves.extend(dataclasses.replace(point, model=text) for point in points)
@@ -122,28 +114,3 @@ def _checked_data(experiment: Comparison) -> Dataset:
 def _published(text: str) -> Mapping[str, str]:
     """Return the published figures of a network; they do not hold for a network with options."""
     return {} if " " in text else model_info(text).published
-
-
-def _finished(config: RunConfig, folder: Path, dataset: Dataset) -> Result | None:
-    """Return the result of a finished run, or None. Raises `UserError` if it has other settings or other data."""
-    if not RunFolder.exists(folder):
-        return None
-    before = RunFolder.open(folder).config()
-    kept, wanted = flat_fields(before), flat_fields(with_statistics(config, before))
-    if fields := [name for name, value in wanted.items() if kept[name] != value]:
-        raise UserError(
-            f"{folder} was started with other settings ({', '.join(fields)}): choose another `out`, or delete it"
-        )
-    check_same_data(folder, dataset)
-    if not (folder / RESULTS_CSV).exists():
-        return None
-    return _result(RunFolder.open(folder))
-
-
-def _result(folder: RunFolder) -> Result:
-    """Return the result of a finished run."""
-    rows = read_rows(folder.results_path, Result)
-    if len(rows) != 1:
-        raise UserError(f"{folder.results_path} must hold the row of one run: delete it to have it written again")
-    best = best_of(folder.metrics())  # in 0.1.0, the row named the first of equal epochs
-    return dataclasses.replace(rows[0], best_accuracy=best["val_accuracy"], best_epoch=best["epoch"])

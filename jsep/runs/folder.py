@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -122,9 +123,13 @@ class RunFolder:
         Raises:
             UserError: the file is missing or cannot be read, has no line, or a line is not one that a training writes.
         """
-        if not (lines := list(self._lines(EPOCH))):
+        if not (lines := self.metrics_until()):
             raise UserError(f"{self.metrics_path} has no epoch: restore it from a copy, or train in another `out`")
         return lines
+
+    def metrics_until(self, step: int = sys.maxsize) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl up to a step; there may be none. Raises `UserError` as `metrics` does."""
+        return [line for line in self._lines(EPOCH) if line["step"] <= step]
 
     def _lines(self, fields: Mapping[str, type]) -> Iterator[dict[str, Any]]:
         """Yield the lines of metrics.jsonl, each with at least these fields."""

@@ -12,7 +12,7 @@ import jax
 from jsep.models import format_options
 from jsep.results import CurvePoint, Result
 from jsep.runs.checkpoint import rank
-from jsep.train import RunConfig
+from jsep.train import RunConfig, Schedule
 from jsep.train.loop import Position
 from jsep.train.setup import Setup
 
@@ -25,15 +25,15 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         metrics: the lines of its metrics.jsonl, at least one.
         position: the seconds that it took.
     """
-    config, recipe, epochs = setup.config, setup.config.recipe, setup.config.recipe.schedule.epochs
+    config, recipe = setup.config, setup.config.recipe
     last, best = metrics[-1], best_of(metrics)
-    images = epochs * setup.steps_per_epoch * recipe.batch_size
+    images = last["epoch"] * setup.steps_per_epoch * recipe.batch_size
     return Result(
         model=config.model,
         seed=recipe.seed,
         dataset=setup.dataset.name,
         options=format_options(config.options),
-        epochs=epochs,
+        epochs=last["epoch"],
         batch_size=recipe.batch_size,
         accuracy=last["val_accuracy"],
         loss=last["val_loss"],
@@ -60,6 +60,26 @@ def best_of(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     6
     """
     return max(metrics, key=lambda line: rank(line["val_accuracy"], line["step"]))
+
+
+def stale_since(metrics: Sequence[Mapping[str, Any]], schedule: Schedule) -> int | None:
+    """Return the epoch since which the monitored figure is no better, once the patience of a schedule is exhausted.
+
+    An equal figure is no better.
+
+    >>> lines = [{"epoch": epoch, "val_accuracy": accuracy} for epoch, accuracy in ((1, 0.5), (2, 0.6), (3, 0.6))]
+    >>> stale_since(lines, Schedule(patience=2)), stale_since(lines, Schedule(patience=1))
+    (None, 2)
+
+    Args:
+        metrics: the lines of metrics.jsonl so far.
+        schedule: the schedule of the recipe.
+    """
+    if not schedule.patience or not metrics:
+        return None
+    sign = 1 if schedule.monitor == "accuracy" else -1
+    best = max(metrics, key=lambda line: sign * line[f"val_{schedule.monitor}"])["epoch"]  # the first of equal ones
+    return best if metrics[-1]["epoch"] - best >= schedule.patience else None
 
 
 def curve_of(config: RunConfig, metrics: Sequence[Mapping[str, Any]]) -> list[CurvePoint]:

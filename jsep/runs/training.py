@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import optax
@@ -22,13 +23,14 @@ from jsep.runs.data import DataRecord, check_same_data, with_statistics
 from jsep.runs.folder import RunFolder
 from jsep.runs.log import MetricsLog
 from jsep.runs.progress import Progress
-from jsep.runs.rows import result_of
+from jsep.runs.rows import result_of, stale_since
 from jsep.runs.trained import load_variables
 from jsep.train import RunConfig
 from jsep.train.evaluate import make_evaluation
 from jsep.train.hosts import is_first, share, wait
 from jsep.train.loop import Position, run_loop
 from jsep.train.parallel import AXIS
+from jsep.train.select import delays
 from jsep.train.setup import Setup, prepare
 from jsep.train.state import TrainState, state_of
 from jsep.train.step import make_train_step
@@ -109,7 +111,8 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     log = MetricsLog(folder, position.step, config)
     constants = devices.replicate((setup.training.constants, start.teaching))
     batches = setup.training.training(recipe.batch_size, recipe.seed, position.step, share())
-    step = make_train_step(
+    make_step = functools.partial(
+        make_train_step,
         setup.model,
         start.optimizer,
         setup.training.fetch,
@@ -118,20 +121,29 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
         axis_name=AXIS,
         steps_per_epoch=epoch_steps,
         teacher=start.teacher,
+        class_weights=start.class_weights,
     )
+    # the epochs that need a step of their own: the next one, and those in which something is no longer frozen
+    now, last = position.step // epoch_steps, recipe.schedule.epochs
+    begins = [now, *(epoch for epoch in delays(recipe.optimizer.freeze) if now < epoch < last)]
     progress = Progress(console, total, position.step, recipe.batch_size)
-    recorder = _Recorder(setup, start.rate, checkpoints, log, progress)
+    recorder = _Recorder(setup, start.rate, checkpoints, log, progress, folder.metrics_until(position.step))
     evaluate = make_evaluation(setup)
     with progress, contextlib.closing(log), contextlib.closing(batches), ctrl_c() as stopping:
         folder.save(config)  # now that everything is known to fit together
         DataRecord.of(setup.dataset).save(folder.path)
         started = time.perf_counter()
         first = next(batches)
-        compiled = devices.train_step(step, state, constants, first)
+        steps = {epoch: devices.train_step(make_step(epoch=epoch), state, constants, first) for epoch in begins}
         position.compile_seconds += time.perf_counter() - started
+
+        def run_step(state: TrainState, batch: Any) -> Any:
+            epoch = max(begin for begin in begins if begin <= position.step // epoch_steps)
+            return steps[epoch](state, constants, batch)
+
         try:
             state = run_loop(
-                lambda state, batch: compiled(state, constants, batch),
+                run_step,
                 evaluate,
                 state,
                 itertools.chain([first], batches),
@@ -139,7 +151,7 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
                 recorder,
                 steps=total,
                 steps_per_epoch=epoch_steps,
-                stopping=stopping,
+                stopping=lambda: stopping() or recorder.stale_since() is not None,
             )
         except Diverged as error:
             raise Diverged(f"{error}; {_last_good(checkpoints, folder)}. {CAUSES}") from error
@@ -149,7 +161,10 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
                 f"Resume with: jsep train --resume --out {folder.path}"
             ) from None
     if position.step < total:
-        _stop(recorder, position, state, folder)
+        if (since := recorder.stale_since()) is None:
+            _stop(recorder, position, state, folder)
+        figure = recipe.schedule.monitor
+        console.print(f"Stopped early at epoch {recorder.lines[-1]['epoch']}: no better {figure} since epoch {since}.")
     wait("the first process has written the last epoch")
     checkpoints.wait()
     result = result_of(setup, folder.metrics(), position)
@@ -170,8 +185,15 @@ def _restored(
     epochs = setup.config.recipe.schedule.epochs
     if newest > total:
         raise UserError(f"`epochs`={epochs}: {folder.path} is already at epoch {newest / epoch_steps:g}")
-    if newest == total and with_statistics(folder.config(), setup.config) != setup.config:
-        raise UserError(f"{folder.path} is finished after {epochs} epochs: raise `epochs` to continue it")
+    if with_statistics(folder.config(), setup.config) != setup.config:
+        if newest == total:
+            raise UserError(f"{folder.path} is finished after {epochs} epochs: raise `epochs` to continue it")
+        schedule, lines = setup.config.recipe.schedule, folder.metrics_until(newest)
+        if since := stale_since(lines, schedule):
+            raise UserError(
+                f"`patience`={schedule.patience}: {folder.path} is at epoch {lines[-1]['epoch']}, with no better "
+                f"{schedule.monitor} since epoch {since}: raise `patience` to continue it"
+            )
     if newest == 0:  # weights from elsewhere, without an optimizer state
         _, variables = load_variables(folder.path, "last")
         state = state_of(variables, start.optimizer, setup.config.recipe.optimizer.ema > 0)
@@ -189,6 +211,7 @@ class _Recorder:
     checkpoints: Checkpoints
     log: MetricsLog
     progress: Progress
+    lines: list[dict[str, Any]]
 
     def look(self, position: Position, loss: float) -> None:
         self.progress.advance(position.step, loss)
@@ -206,8 +229,13 @@ class _Recorder:
             "seconds": position.seconds,
         }
         self.log.write(line)
+        self.lines.append(line)
         self.progress.epoch(self.setup.config.recipe.schedule.epochs, line)
         self.save(position, state, tested["accuracy"])
+
+    def stale_since(self) -> int | None:
+        """Return the epoch since which there is no better figure, if the recipe's patience is exhausted."""
+        return stale_since(self.lines, self.setup.config.recipe.schedule)
 
     def save(self, position: Position, state: TrainState, accuracy: float) -> None:
         record = {"seconds": position.seconds, "compile_seconds": position.compile_seconds}

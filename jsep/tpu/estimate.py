@@ -25,7 +25,6 @@ from jsep.tpu.program import Share, shares
 from jsep.train import Optimizer, Recipe
 from jsep.train.optimizer import make_optimizer
 from jsep.train.parallel import AXIS, lower_train_step
-from jsep.train.schedules import learning_rate
 from jsep.train.state import create_state
 from jsep.train.step import make_train_step
 
@@ -176,7 +175,7 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         )
     images = target.batch // number
     recipe = Recipe(optimizer=Optimizer(target.optimizer), batch_size=target.batch, dtype=target.dtype)
-    optimizer = make_optimizer(recipe.optimizer, learning_rate(recipe.schedule, STEPS_PER_EPOCH))
+    optimizer = make_optimizer(recipe.optimizer, recipe.schedule, STEPS_PER_EPOCH)
     channels = shape[-1]
     step = make_train_step(
         network,

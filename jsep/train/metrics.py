@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
@@ -51,6 +52,43 @@ def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -
     known = (labels >= 0) & (labels < classes)
     targets = optax.smooth_labels(jax.nn.one_hot(labels, classes, dtype=jnp.float32), smoothing)
     return jnp.where(known[:, None], targets, jnp.nan)
+
+
+def balanced_weights(labels: Int[np.ndarray, " n"], classes: int) -> Float[np.ndarray, " k"]:
+    """Return weights of the classes by which each of them has the same share of the loss: n / (k n_c).
+
+    They are scikit-learn's class_weight="balanced". Classes without an example get 0 and do not count in k.
+
+    >>> balanced_weights(np.array([0, 0, 0, 2]), classes=3).tolist()
+    [0.6666666865348816, 0.0, 2.0]
+
+    Args:
+        labels: the class of each training example.
+        classes: number of classes.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts > 0, weights, 0).astype(np.float32)
+
+
+def weighted(
+    targets: Float[Array, "n k"], weights: Float[np.ndarray, " k"], smoothing: float
+) -> tuple[Float[Array, "n k"], Float[Array, " n"]]:
+    """Scale targets by weights of their classes.
+
+    Divided by the mean weight of an example, they give the loss of PyTorch's CrossEntropyLoss(weight): what smoothing
+    spreads over all classes is scaled too, and the divisor comes from the targets before smoothing.
+
+    Args:
+        targets: class probabilities, see `targets_of`; they may be mixed.
+        weights: the weights of the classes.
+        smoothing: the smoothing of the targets.
+
+    Returns:
+        The scaled targets, and the weight of each example.
+    """
+    scaled = targets * weights[None]
+    return scaled, (jnp.sum(scaled, -1) - smoothing * weights.mean()) / (1 - smoothing)
 
 
 def cross_entropy(logits: Float[Array, "n k"], targets: Float[Array, "n k"]) -> Float[Array, " n"]:

@@ -12,6 +12,7 @@ import tyro
 
 from jsep.data import Augmentation, Data
 from jsep.errors import require, require_types
+from jsep.train.select import thaw
 
 OptimizerName = Literal["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"]
 
@@ -39,7 +40,8 @@ class Optimizer:
     ema: float = 0.0
     """Decay of a moving average of the weights, such as 0.999, which is evaluated instead; 0 for none."""
     freeze: tuple[str, ...] = ()
-    """Wildcards of parameters to freeze, together with their batch statistics, such as 'stem*' 'stage[12]_*'."""
+    """Wildcards of parameters to freeze, together with their batch statistics, such as 'stem*' 'stage[12]_*'.
+    backbone is everything but the classifier. A colon and a number of epochs ends it after them, such as backbone:3."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -49,6 +51,8 @@ class Optimizer:
         require(self.clip >= 0, "clip", self.clip, "at least 0")
         require(self.accumulate >= 1, "accumulate", self.accumulate, "at least 1")
         require(0 <= self.ema < 1, "ema", self.ema, "at least 0 and less than 1")
+        for entry in self.freeze:
+            thaw(entry)  # raises UserError if it cannot be read
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Schedule:
     """Decay of the learning rate after the warm-up; saw_tooth is the schedule of DiCENet's authors."""
     lr: float = 1e-3
     """Peak learning rate."""
+    head_lr: float = 0.0
+    """Peak learning rate of the classifier; 0 for that of all other layers. The schedule has the same shape."""
     epochs: int = 15
     """Passes over the training images."""
     warmup_epochs: float = 0.0
@@ -71,17 +77,23 @@ class Schedule:
     """step and exponential: factor of the learning rate."""
     decay_epochs: float = 1.0
     """exponential: epochs between two multiplications by --decay."""
+    patience: int = 0
+    """Stop early, after this many epochs without a better --monitor; 0 for never."""
+    monitor: Literal["accuracy", "loss"] = "accuracy"
+    """The figure of the test images that --patience waits for. The best checkpoint is that of the highest accuracy."""
 
     def __post_init__(self) -> None:
         require_types(self)
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(self.lr > 0, "lr", self.lr, "greater than 0")
+        require(self.head_lr >= 0, "head_lr", self.head_lr, "at least 0")
         require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "at least 0")
         below = f"less than the {self.epochs} epochs of the run"
         require(self.warmup_epochs < self.epochs, "warmup_epochs", self.warmup_epochs, below)
         require(all(0 < m < 1 for m in self.milestones), "milestones", self.milestones, "all between 0 and 1")
         require(0 < self.decay <= 1, "decay", self.decay, "greater than 0 and at most 1")
         require(self.decay_epochs > 0, "decay_epochs", self.decay_epochs, "greater than 0")
+        require(self.patience >= 0, "patience", self.patience, "at least 0")
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,8 @@ class Objective:
 
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the classes in the training loss: balanced gives classes with few training images more of it."""
     mixup: float = 0.0
     """Blend neighbouring images of a batch in proportions drawn from Beta(MIXUP, MIXUP); 0 for none."""
     cutmix: float = 0.0

@@ -17,6 +17,7 @@ from jsep.models import create_model
 from jsep.models.factored import factored
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.recipe import Data, Recipe, RunConfig
+from jsep.train.select import still_frozen
 from jsep.train.step import Statistics, frozen_norms
 from jsep.trees import differences
 
@@ -127,7 +128,7 @@ def check_training(setup: Setup) -> None:
         def train(image: Array) -> Any:
             variables = model.init(jax.random.key(0), image)
             rngs = {"dropout": jax.random.key(0)}
-            with frozen_norms(recipe.optimizer.freeze):
+            with frozen_norms(still_frozen(recipe.optimizer.freeze, recipe.schedule.epochs - 1)):
                 return model.apply(variables, image, train=True, mutable=["batch_stats"], rngs=rngs)
 
         jax.eval_shape(jax.vmap(train, axis_name=AXIS), image)

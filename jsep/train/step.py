@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -19,9 +20,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jsep import ops
 from jsep.data import augment, mix, normalize
 from jsep.layers import BatchNorm, path_of, watch
-from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of
+from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of, weighted
 from jsep.train.recipe import Recipe
-from jsep.train.select import classes_of, matches
+from jsep.train.select import classes_of, matches, matching, still_frozen
 from jsep.train.state import TrainState
 
 # mean and standard deviation of each channel, for values from 0 to 1
@@ -68,6 +69,8 @@ def make_train_step(
     axis_name: str,
     steps_per_epoch: int,
     teacher: Teacher | None = None,
+    epoch: int = 0,
+    class_weights: Float[np.ndarray, " k"] | None = None,
 ) -> TrainStep:
     """Return a function that does one training step on a device's share of the batch.
 
@@ -80,12 +83,15 @@ def make_train_step(
         axis_name: name of the mapped axis of devices.
         steps_per_epoch: steps after which the metrics of an epoch start from zero again.
         teacher: a trained network to learn from, if any.
+        epoch: the epoch that the step is for, counted from 0; what `freeze` names may be frozen for some epochs only.
+        class_weights: weights of the classes in the loss, whose mean becomes a weighted one; None for no weights.
 
     Returns:
         A function from a state, the pair of the feed's constants and the teacher's variables, and a share of the batch
         to the next state and the mean loss of the whole batch, in nats.
     """
     chosen, objective = recipe.optimizer, recipe.objective
+    freeze = still_frozen(chosen.freeze, epoch)
     fill = tuple(round(255 * level) for level in statistics[0])  # erased rectangles get the mean colour
 
     def gradient(state: TrainState, teaching: Any, key: PRNGKeyArray, part: Any, batch_stats: Any) -> Any:
@@ -93,7 +99,10 @@ def make_train_step(
         images, targets, labels = part
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
-            with frozen_norms(chosen.freeze):
+            # no gradient is computed for what is frozen, nor for what only leads to it
+            fixed = matching(params, freeze)
+            params = jax.tree.map(lambda p, still: lax.stop_gradient(p) if still else p, params, fixed)
+            with frozen_norms(freeze):
                 logits, updates = model.apply(
                     {"params": params, "batch_stats": batch_stats},
                     normalize(images, *statistics),
@@ -140,6 +149,9 @@ def make_train_step(
         targets = targets_of(labels, classes_of(state.params), objective.label_smoothing)
         shares = {"mixup": objective.mixup, "cutmix": objective.cutmix}
         images, targets = mix(mix_key, images.astype(jnp.float32), targets, positions, **shares)
+        if class_weights is not None:
+            targets, own = weighted(targets, class_weights, objective.label_smoothing)
+            targets = targets / lax.pmean(jnp.mean(own), axis_name)  # the mean of the losses is the weighted mean
         whole = (images, targets, labels)
         if chosen.accumulate > 1:
             grad, (batch_stats, found) = accumulated(state, teaching, dropout_key, whole)

@@ -12,7 +12,7 @@ import pytest
 
 from jsep.errors import UserError
 from jsep.results import Result
-from jsep.runs import comparison
+from jsep.runs import several
 from jsep.runs.comparison import Comparison
 from jsep.runs.config import flat_fields, load_config, replace_fields, save_config
 from jsep.runs.folder import RunFolder
@@ -142,7 +142,7 @@ def test_edited_results_are_refused_in_one_sentence(tmp_path, content):
     folder = RunFolder.create(tmp_path, RunConfig())
     folder.results_path.write_bytes(content.replace(b"%s", header))
     with pytest.raises(UserError, match=r"^[^\n]*results\.csv[^\n]*$"):
-        comparison._result(folder)
+        several._result(folder)
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"step"'])
@@ -161,11 +161,20 @@ def test_a_change_of_no_field_is_refused():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("label_smoothing", 1.0), ("warmup_epochs", 15.0), ("seed", -1)],
+    [
+        *(("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("label_smoothing", 1.0), ("warmup_epochs", 15.0)),
+        *(("seed", -1), ("head_lr", -1.0), ("patience", -1)),
+    ],
 )
 def test_impossible_values_name_their_parameter(field, value):
     with pytest.raises(UserError, match=f"`{field}`={value}: it must be"):
         replace_fields(Recipe(), {field: value})
+
+
+@pytest.mark.parametrize("entry", ["stem:", "stem:0", "stem:-1", "stem:1.5", "stem:two", "stem:1:2"])
+def test_a_number_of_epochs_that_cannot_be_read_is_refused(entry):
+    with pytest.raises(UserError, match=f"`freeze`={entry}: a whole number of epochs, at least 1, must follow"):
+        replace_fields(Recipe(), {"freeze": (entry,)})
 
 
 def test_a_comparison_is_every_network_with_every_seed():

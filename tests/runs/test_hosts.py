@@ -97,6 +97,15 @@ def test_when_one_dies_the_others_stop_and_all_go_on_to_the_same_bits(tmp_path, 
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@pytest.mark.slow
+def test_processes_stop_early_together(tmp_path, tiny_tfds):
+    out = tmp_path / "run"
+    said = finish(start(2, *words(tiny_tfds, out, "--lr", "1e-12", "--patience", "1")))
+    assert [code for code, _, _ in said] == [0, 0], said
+    assert "Stopped early at epoch 2: no better accuracy since epoch 1." in said[0][1]
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -16,10 +16,12 @@ import pytest
 from rich.console import Console
 
 from conftest import CLASSES
-from jsep.data import Augmentation, StreamFeed, catalog, load_choice
+from jsep.data import Augmentation, Split, StreamFeed, catalog, load_choice
+from jsep.data.pictures import Subset
 from jsep.errors import Diverged, Interrupted, NotWritten, UserError
 from jsep.files import write_atomically
 from jsep.results import Result, read_rows
+from jsep.runs import begin as runs_begin
 from jsep.runs import folder, training
 from jsep.runs.begin import begin, open_teacher
 from jsep.runs.checkpoint import Checkpoints
@@ -29,6 +31,7 @@ from jsep.runs.evaluate import evaluate_run
 from jsep.runs.folder import RunFolder
 from jsep.runs.log import MetricsLog
 from jsep.runs.progress import Progress
+from jsep.runs.several import train_seeds
 from jsep.runs.trained import load_variables
 from jsep.runs.training import train
 from jsep.train import RunConfig, loop
@@ -370,3 +373,130 @@ def test_every_flag_of_augmentation_reaches_the_step(config, jpeg_tfds):
     # images of many sizes are cropped while they are decoded, and not again
     streamed = changed(asked, data=str(jpeg_tfds), image_size=8, stream=True)
     assert prepare(streamed).recipe.augment == Augmentation(**flags)
+
+
+def stopped_at_five(config, out, monkeypatch):
+    """Train until Ctrl-C after five steps, in the middle of the second epoch."""
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 1)
+        patch.setattr(training, "Progress", StopsAtFive)
+        with pytest.raises(Interrupted, match="step 5"):
+            train(config, out, console=QUIET)
+
+
+@pytest.mark.slow
+def test_what_is_frozen_for_some_epochs_is_trained_after_them_and_resuming_is_exact(config, tmp_path, monkeypatch):
+    config = changed(
+        config, schedule="cosine", freeze=("backbone:1", "block1*:2", "stem"), keep=3, ema=0.5, head_lr=0.01
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole, console=QUIET)
+    stopped_at_five(config, stopped, monkeypatch)
+    train(config, stopped, resume=True, console=QUIET)
+    assert same_bits(final_state(config, stopped), final_state(config, whole))
+
+    checkpoints = Checkpoints(whole)
+    states = [checkpoints.on_host(step) for step in (3, 6, 9)]
+    checkpoints.close()
+    for layer, last_frozen in (("block2_layer1_norm1", 0), ("block1_layer1_norm1", 1)):
+        for kind, leaf in (("params", "scale"), ("batch_stats", "mean")):
+            before = np.full_like(states[0][kind][layer][leaf], kind == "params")
+            moved = [not np.array_equal(state[kind][layer][leaf], before) for state in states]
+            assert moved == [epoch > last_frozen for epoch in range(3)], (layer, kind)
+    with pytest.raises(UserError, match="another network, optimizer or `ema`"):
+        train(changed(config, freeze=("backbone:2",), epochs=4), whole, resume=True, console=QUIET)
+
+
+@pytest.mark.slow
+def test_a_run_stops_early_and_goes_on_with_more_patience(config, tmp_path):
+    still = changed(config, lr=1e-12, epochs=20, patience=2)  # an accuracy that stays as it is
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    train(changed(still, patience=3), whole, console=QUIET)
+    for resume in (False, True):
+        console = Console(file=io.StringIO(), width=200)
+        result = train(still, out, resume=resume, console=console)
+        assert "Stopped early at epoch 3: no better accuracy since epoch 1." in console.file.getvalue()
+        assert (result.epochs, result.best_epoch) == (3, 3)
+        assert read_rows(out / "results.csv", Result) == [result]
+        assert [line["epoch"] for line in RunFolder.open(out).metrics()] == [1, 2, 3]
+    for changes in ({"epochs": 30}, {"patience": 1}):
+        sentence = r"`patience`=.*run is at epoch 3, with no better accuracy since epoch 1: raise `patience`"
+        with pytest.raises(UserError, match=sentence):
+            train(changed(still, **changes), out, resume=True, console=QUIET)
+    assert train(changed(still, patience=3), out, resume=True, console=QUIET).epochs == 4
+    assert same_bits(final_state(still, out), final_state(still, whole))
+
+
+def test_patience_may_wait_for_the_loss(config, tmp_path, monkeypatch):
+    """The loss falls until epoch 2, while the accuracy is best in epoch 1."""
+    figures = iter([(0.5, 0.9), (0.4, 0.8), (0.4, 0.8), (0.6, 0.8), (0.1, 0.8)])
+    monkeypatch.setattr(
+        training,
+        "make_evaluation",
+        lambda setup: lambda variables: dict(zip(("loss", "accuracy"), next(figures), strict=True)),
+    )
+    console = Console(file=io.StringIO(), width=200)
+    result = train(changed(config, epochs=9, patience=2, monitor="loss"), tmp_path / "run", console=console)
+    assert "Stopped early at epoch 4: no better loss since epoch 2." in console.file.getvalue()
+    assert (result.epochs, result.best_epoch, result.loss) == (4, 1, 0.6)
+
+
+class Seen(Exception):
+    """Ends a training that is about to compile its step."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_weights_of_unbalanced_classes_reach_the_step(config, tmp_path, monkeypatch, stream):
+    def step(*_, class_weights, **__):
+        raise Seen(*class_weights.tolist())
+
+    balanced = changed(config, class_weights="balanced", stream=stream)
+    dataset = load_choice(balanced.recipe.data)
+    part = dataset.train
+    labels = np.asarray(part.labels if isinstance(part, Split) else part.labels())
+    kept = np.concatenate([np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:8]])
+    few = Split(part.images[kept], part.labels[kept]) if isinstance(part, Split) else Subset(part, kept)
+    monkeypatch.setattr(training, "make_train_step", step)
+    console = Console(file=io.StringIO(), width=200)
+    with pytest.raises(Seen) as seen:
+        train(balanced, tmp_path / "run", console=console, dataset=dataclasses.replace(dataset, train=few))
+    assert seen.value.args == pytest.approx((32 / 48, 32 / 16))
+    assert "Class weights: 0.667 (dark) to 2 (bright)." in console.file.getvalue()
+
+
+def test_a_network_without_a_classifier_of_that_name_has_no_rate_for_it(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs_begin, "HEAD", "fc")
+    with pytest.raises(UserError, match="`head_lr`: densenet40_k12 has no layer that is called fc; leave it out"):
+        train(changed(config, head_lr=0.1), tmp_path / "run", console=QUIET)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 0), ()])
+def test_several_seeds_are_two_at_least_and_differ(config, tmp_path, seeds):
+    with pytest.raises(UserError, match=r"`seeds`=.*: it must be at least two different numbers"):
+        train_seeds(config, seeds, tmp_path, console=QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_several_seeds_are_trained_once_each_and_go_on_where_they_stopped(config, tmp_path, monkeypatch):
+    short = changed(config, epochs=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "CHECK_EVERY", 1)
+        patch.setattr(training, "Progress", StopsAtFive)
+        with pytest.raises(Interrupted, match=r"or all seeds with: jsep train --resume --seeds 3 1 --out .*runs"):
+            train_seeds(short, (3, 1), tmp_path / "runs", console=QUIET)
+    with pytest.raises(UserError, match="already holds runs: keep them with --resume"):
+        train_seeds(short, (3, 1), tmp_path / "runs", console=QUIET)
+    results = train_seeds(short, (3, 1), tmp_path / "runs", resume=True, console=QUIET)
+    assert [result.seed for result in results] == [3, 1]
+    assert read_rows(tmp_path / "runs" / "results.csv", Result) == results
+    assert results[1].loss == pytest.approx(train(changed(short, seed=1), tmp_path / "one", console=QUIET).loss)
+    assert results[0].loss != results[1].loss
+    console = Console(file=io.StringIO(), width=200)
+    again = train_seeds(short, (3, 1, 0), tmp_path / "runs", resume=True, console=console)
+    assert again[:2] == results
+    assert console.file.getvalue().count("epoch 2/2") == 1  # that of the new seed
+    with pytest.raises(UserError, match=r"other settings \(lr\)"):
+        train_seeds(changed(short, lr=0.5), (3, 1), tmp_path / "runs", resume=True, console=QUIET)
+    with pytest.raises(UserError, match="is the folder of a single run"):
+        train_seeds(short, (3, 1), tmp_path / "one", console=QUIET)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of
+from jsep.train.metrics import Sums, balanced_weights, cross_entropy, distillation, sums, targets_of, weighted
 
 LOGITS = jnp.log(jnp.asarray([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
 LABELS = jnp.asarray([0, 2])
@@ -25,6 +25,22 @@ def test_label_smoothing_is_used():
     # 0.3 spread over three classes: targets 0.8, 0.1, 0.1
     expected = -(0.8 * np.log(0.7) + 0.1 * np.log(0.2) + 0.1 * np.log(0.1))
     np.testing.assert_allclose(cross_entropy(LOGITS, targets_of(LABELS, 3, 0.3))[0], expected, rtol=1e-6)
+
+
+def test_balanced_weights_are_scikit_learns():
+    """As compute_class_weight("balanced", classes=[0, 1, 2], y=labels) gives them."""
+    labels = np.array([0, 0, 0, 0, 1, 2, 2])
+    np.testing.assert_allclose(balanced_weights(labels, 3), [7 / 12, 7 / 3, 7 / 6], rtol=1e-6)
+    np.testing.assert_allclose(balanced_weights(labels, 5), [7 / 12, 7 / 3, 7 / 6, 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_weight_of_a_mixed_example_is_mixed(smoothing):
+    weights = np.array([1.0, 2.0, 4.0], np.float32)
+    one, other = (targets_of(jnp.asarray([label]), 3, smoothing) for label in (0, 2))
+    scaled, own = weighted(0.25 * one + 0.75 * other, weights, smoothing)
+    np.testing.assert_allclose(own, [0.25 * 1 + 0.75 * 4], rtol=1e-6)
+    np.testing.assert_allclose(scaled, weights * np.asarray(0.25 * one + 0.75 * other), rtol=1e-6)
 
 
 def test_masked_examples_count_nowhere():

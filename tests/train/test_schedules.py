@@ -1,9 +1,11 @@
 """Learning rates against hand-computed ones, and optimizers that use every field."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -19,7 +21,7 @@ BASE = Recipe(schedule=Schedule(epochs=10, lr=0.4))  # epochs of ten steps
 
 def optimizer_of(steps_per_epoch=10, **changes):
     recipe = replace_fields(BASE, changes)
-    return make_optimizer(recipe.optimizer, learning_rate(recipe.schedule, steps_per_epoch))
+    return make_optimizer(recipe.optimizer, recipe.schedule, steps_per_epoch)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +175,65 @@ def test_frozen_parameters_stay():
     assert found["depthwise"]["kernel"].all()
     with pytest.raises(UserError, match=r"`freeze`=stm: no parameter matches it.*stem"):
         check_frozen(TREE, ["stem", "stm"])
+
+
+HEADED: Any = {"stem": {"kernel": jnp.full((2, 2), 2.0)}, "classifier": {"kernel": jnp.full((2, 2), 3.0)}}
+OPTIMIZERS = ["adam", "adamw", "sgd", "rmsprop", "rmsprop_tf", "lars"]
+
+
+def walk(params: Any, gradients: Sequence[float], **changes) -> list[Any]:
+    """Return the updates of each step, under gradients of which all values are equal; an epoch has two steps."""
+    transform = optimizer_of(2, **{"lr": 0.1, "weight_decay": 0.01, **changes})
+    state, found = transform.init(params), []
+    for gradient in gradients:
+        grads = jax.tree.map(lambda x, g=gradient: jnp.full_like(x, g), params)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = transform.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        found.append(jax.device_get(updates))
+    return found
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_classifier_has_a_rate_of_its_own(optimizer):
+    plain, head, high = (
+        walk(HEADED, GRADIENTS[:1], optimizer=optimizer, clip=0.5, **more)[0]
+        for more in ({}, {"head_lr": 0.4}, {"lr": 0.4})
+    )
+    np.testing.assert_array_equal(head["stem"]["kernel"], plain["stem"]["kernel"])
+    np.testing.assert_allclose(head["classifier"]["kernel"], high["classifier"]["kernel"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_is_frozen_for_some_epochs_begins_as_if_it_were_new(optimizer):
+    """Its moments are fresh, its rate is that of the whole run, and the other parameters notice nothing."""
+    recipe = {"optimizer": optimizer, "schedule": "constant"}
+    whole = walk(HEADED, GRADIENTS, **recipe)
+    later = walk(HEADED, GRADIENTS, freeze=("stem:1",), **recipe)
+    new = walk(HEADED, GRADIENTS[2:], **recipe)
+    for step in range(4):
+        np.testing.assert_allclose(later[step]["classifier"]["kernel"], whole[step]["classifier"]["kernel"], rtol=1e-6)
+    for step in (0, 1):
+        assert not later[step]["stem"]["kernel"].any()
+    for step in (2, 3):
+        np.testing.assert_allclose(later[step]["stem"]["kernel"], new[step - 2]["stem"]["kernel"], rtol=1e-5)
+
+
+def test_the_rate_goes_on_while_something_is_frozen():
+    fields = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "cosine"}
+    whole, later = (walk(HEADED, [1.0] * 4, freeze=freeze, **fields) for freeze in ((), ("backbone:1",)))
+    assert [step["stem"]["kernel"].any() for step in later] == [False, False, True, True]
+    for step in (2, 3):
+        np.testing.assert_array_equal(later[step]["stem"]["kernel"], whole[step]["stem"]["kernel"])
+    assert whole[0]["stem"]["kernel"][0, 0] < whole[2]["stem"]["kernel"][0, 0]
+
+
+def test_what_several_wildcards_freeze_is_frozen_as_long_as_any_of_them_says():
+    moved = [
+        {name for name, leaves in step.items() if any(x.any() for x in leaves.values())}
+        for step in walk(TREE, [1.0] * 6, freeze=("s*:1", "stem", "norm:2", "norm/bias:1", "depth*:1"), optimizer="sgd")
+    ]
+    assert moved == [set(), set(), {"depthwise"}, {"depthwise"}, {"depthwise", "norm"}, {"depthwise", "norm"}]
 
 
 def test_lars_scales_kernels_by_their_trust_ratio():

@@ -141,6 +141,7 @@ def test_more_devices_than_there_are():
         ({"batch_size": 4, "accumulate": 4}, False),
         ({"batch_size": 4, "accumulate": 2}, True),
         ({"batch_size": 1, "freeze": ("norm",)}, True),
+        ({"batch_size": 1, "freeze": ("norm:3",)}, False),
     ],
 )
 def test_a_batch_norm_of_one_value_is_refused_before_training(changes, fits):
@@ -168,12 +169,25 @@ class Normed(nn.Module):
         return nn.Dense(2, name="classifier")(BatchNorm(axis_name=AXIS, name="norm")(x, train=train))
 
 
-def small(model, steps: int = 1, teaching=None, teacher=None, **changes):
+ALTERNATING = np.arange(8, dtype=np.int32) % 2
+SHARES = np.array([0, 0, 0, 0, 0, 1, 0, 1], np.int32)  # labels of which two devices have different numbers
+
+
+def small(
+    model, steps=1, teaching=None, teacher=None, number=1, labels=ALTERNATING, epoch=0, class_weights=None, **changes
+):
     """Return the states before and after each step on a batch of eight 2x2 images."""
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
-    devices, optimizer = Devices(1), optax.sgd(0.5)
-    batch = (images, np.arange(8, dtype=np.int32) % 2)
-    recipe, options = replace_fields(Recipe(), changes), {"axis_name": AXIS, "steps_per_epoch": 9, "teacher": teacher}
+    devices, optimizer = Devices(number), optax.sgd(0.5)
+    batch = (images, labels)
+    options = {
+        "axis_name": AXIS,
+        "steps_per_epoch": 9,
+        "teacher": teacher,
+        "epoch": epoch,
+        "class_weights": class_weights,
+    }
+    recipe = replace_fields(Recipe(), changes)
     step = make_train_step(model, optimizer, lambda _, given: given, ((0.0,), (1.0,)), recipe, **options)
     state = create_state(model, optimizer, (2, 2, 1), 0, averaged="ema" in changes)
     states, constants = [jax.device_get(state)], devices.replicate(((), teaching))
@@ -208,6 +222,39 @@ def test_frozen_statistics_stay():
     assert furthest(first.batch_stats, last.batch_stats) == 0
     first, last = small(Normed())
     assert furthest(first.batch_stats, last.batch_stats) > 0
+
+
+@pytest.mark.parametrize(("epoch", "frozen"), [(0, True), (1, True), (2, False)])
+def test_statistics_and_gradients_are_frozen_for_some_epochs(epoch, frozen):
+    first, last = small(Normed(), epoch=epoch, freeze=("backbone:2",))
+    assert (furthest(first.batch_stats, last.batch_stats) == 0) == frozen
+    assert (furthest(first.params["hidden"], last.params["hidden"]) == 0) == frozen
+    assert furthest(first.params["classifier"], last.params["classifier"]) > 0
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    "changes", [{}, {"label_smoothing": 0.3}, {"accumulate": 2}, {"label_smoothing": 0.3, "accumulate": 4}]
+)
+def test_the_loss_with_class_weights_is_pytorchs(number, changes):
+    torch = pytest.importorskip("torch", reason="the reference is PyTorch")
+    weights, labels = np.array([0.4, 3.0], np.float32), SHARES
+    first, last = small(Plain(), number=number, labels=labels, class_weights=weights, **changes)
+    images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
+    logits = torch.tensor(np.asarray(Plain().apply({"params": first.params}, images / np.float32(255))))
+    loss = torch.nn.CrossEntropyLoss(torch.tensor(weights), label_smoothing=changes.get("label_smoothing", 0.0))
+    theirs = loss(logits.requires_grad_(), torch.tensor(labels).long())
+    theirs.backward()
+    assert float(last.epoch_sums.loss) / 8 == pytest.approx(theirs.item(), rel=1e-5)
+    step = last.params["classifier"]["bias"] - first.params["classifier"]["bias"]
+    np.testing.assert_allclose(step, -0.5 * logits.grad.sum(0).numpy(), rtol=1e-4)
+
+
+def test_the_weighted_mean_is_that_of_the_whole_batch_also_if_images_are_mixed():
+    given = {"labels": SHARES, "class_weights": np.array([0.4, 3.0], np.float32), "mixup": 0.5, "label_smoothing": 0.2}
+    (_, one), (_, two) = (small(Plain(), number=number, **given) for number in (1, 2))
+    assert furthest(one.params, two.params) < 1e-5
+    assert furthest(one.epoch_sums, two.epoch_sums) < 1e-5
 
 
 def test_a_frozen_batch_norm_trains_as_it_evaluates():
