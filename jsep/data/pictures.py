@@ -1,16 +1,18 @@
 """Decoding the pictures of records, naming those that cannot be decoded, and leaving them out."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data.decode import Unreadable, decode
-from jsep.data.records import CHUNK, Part, Records
+from jsep.data.records import CHUNK, DiskPart, Records
 from jsep.errors import UserError
+
+T = TypeVar("T")
 
 
 class Subset:
@@ -35,7 +37,14 @@ class Subset:
         return self._part.__getitems__(self._numbers[list(indices)].tolist())
 
 
-def readable(part: Part, channels: int) -> Records:
+def each(records: Records, work: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """Apply a function to every record, by one thread for each processor, and yield what it returns in order."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(records), CHUNK):
+            yield from threads.map(work, records.__getitems__(range(start, min(start + CHUNK, len(records)))))
+
+
+def readable(part: DiskPart, channels: int) -> Records:
     """Try to decode every picture of a part, and return the records of those that can be decoded.
 
     It takes as long as an epoch of decoding, by one thread for each processor. In return what remains is an ordinary
@@ -56,10 +65,7 @@ def readable(part: Part, channels: int) -> Records:
             return False
         return True
 
-    found: list[bool] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for start in range(0, len(part), CHUNK):
-            found.extend(threads.map(sound, part.__getitems__(range(start, min(start + CHUNK, len(part))))))
+    found = list(each(part, sound))
     if not any(found):
         raise UserError(
             f"No picture of split {part.split!r} of {part.folder} can be decoded: copy or prepare the data set again"
@@ -83,7 +89,18 @@ def decoded(
     try:
         return decoder(record["image"], *arguments)
     except Unreadable as error:
-        raise UserError(
-            f"The picture in {record['place']} cannot be decoded ({error}): repair it and prepare the data set again, "
-            "or leave such pictures out with `skip_unreadable`"
-        ) from error
+        raise undecodable([(record["place"], str(error))]) from error
+
+
+def undecodable(broken: Sequence[tuple[str, str]]) -> UserError:
+    """Return the error of pictures that cannot be decoded, each given by its place and the reason.
+
+    >>> str(undecodable([("a.png", "it is empty"), ("b.png", "broken data stream")]))[:63]
+    'The picture in a.png cannot be decoded (it is empty), nor can 1'
+    """
+    (place, reason), *others = broken
+    also = f", nor can {len(others):,} others, such as that in {others[0][0]}" if others else ""
+    return UserError(
+        f"The picture in {place} cannot be decoded ({reason}){also}: repair the data set, or leave such pictures out "
+        "with `skip_unreadable`"
+    )
