@@ -20,7 +20,8 @@ from jaxtyping import Int, UInt8
 
 from jsep.data.choice import Data
 from jsep.data.decode import Unreadable, decode, resize
-from jsep.data.folders import open_folder
+from jsep.data.folders import none_held_out, open_folder
+from jsep.data.listing import few
 from jsep.data.pictures import decoded, each, readable, undecodable
 from jsep.data.prepare import prepare
 from jsep.data.prepared import Prepared, open_prepared
@@ -155,6 +156,7 @@ def load_choice(choice: Data) -> Dataset:
             field for field in ("stream", "train_split", "eval_split", "skip_unreadable") if getattr(choice, field)
         ]:
             raise UserError(f"{EMBEDDED} is part of jsep, in two parts and always in memory: leave `{wrong[0]}` out")
+        none_held_out(name, choice)
         return _resized(_embedded(), choice.image_size)
     if _is_path(name):
         path = local_path(name)
@@ -245,6 +247,7 @@ def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
     """Load a prepared TFDS directory, or stream it if it is large."""
     prepared = open_prepared(folder, entry, choice.train_split, choice.eval_split)
     name = entry.tfds_name if entry.tfds_name in CATALOG else prepared.name
+    none_held_out(name, choice)
     return _load(dataclasses.replace(prepared, name=name), choice, entry.image_size, _note(name))
 
 
@@ -257,8 +260,10 @@ def _load(prepared: Prepared, choice: Data, image_size: int = 0, note: str = "")
     if not size and ragged:
         raise UserError(f"The images of {name} differ in size: give an `image_size`, such as 224")
     shape = (size or height or 0, size or width or 0, channels)
-    train, test = (readable(part, channels) for part in parts) if choice.skip_unreadable else parts
-    note = " ".join(filter(None, (note, _left_out(name, parts, (train, test)))))
+    train, test = parts
+    if choice.skip_unreadable:
+        (train, *lost), (test, *others) = (readable(part, channels) for part in parts)
+        note = " ".join(filter(None, (note, _left_out(name, parts, (*lost, *others)))))
     facts: dict[str, Any] = {"note": note, "fingerprint": prepared.fingerprint, "shared": prepared.shared}
     if not (choice.stream or is_streamed(len(train) + len(test), shape)):
         return dataclasses.replace(_in_memory(name, _read(train, shape), _read(test, shape), names), **facts)
@@ -275,14 +280,14 @@ def _load(prepared: Prepared, choice: Data, image_size: int = 0, note: str = "")
     return Dataset(name, train, test, names, shape, mean, std, ragged=ragged, **facts)
 
 
-def _left_out(name: str, parts: Sequence[Records], kept: Sequence[Records]) -> str:
-    """Tell how many pictures of the training and the test part are left out, and return a remark for the figures."""
-    train, test = (len(part) - len(rest) for part, rest in zip(parts, kept, strict=True))
+def _left_out(name: str, parts: Sequence[Records], lost: Sequence[Sequence[str]]) -> str:
+    """Tell which pictures of the training and the test part are left out, and return a remark for the figures."""
+    train, test = map(len, lost)
     if not train + test:
         return ""
     warnings.warn(
         f"Pictures of {name} that cannot be decoded are left out: {train:,} of {len(parts[0]):,} to train on, "
-        f"{test:,} of {len(parts[1]):,} to evaluate on",
+        f"{test:,} of {len(parts[1]):,} to evaluate on ({few([*lost[0], *lost[1]])})",
         stacklevel=2,
     )
     return f"{name} without its broken pictures ({train + test:,}): its figures do not compare with published ones."

@@ -139,6 +139,12 @@ def _evaluated(parts: Iterable[str]) -> str | None:
     return named("validation", parts) or named("test", parts)
 
 
+def none_held_out(name: str, choice: Data) -> None:
+    """Tell somebody who chose what to hold out of a data set that it has a part to evaluate on already."""
+    if (choice.holdout, choice.split_seed) != (Data.holdout, Data.split_seed):
+        warnings.warn(f"{name} has a part to evaluate on, so none is held out", stacklevel=2)
+
+
 def _classes(root: Path, part: Path | Classes) -> Classes:
     return listed(root, part) if isinstance(part, Path) else part
 
@@ -148,8 +154,7 @@ def _with_held_out(path: Path, parts: Parts, choice: Data) -> Parts:
     whole = named(choice.train_split or "train", parts) or (ALL if ALL in parts else None)
     own = named(choice.eval_split, parts) if choice.eval_split else None
     if whole is None or _evaluated(parts) or own not in (None, whole):
-        if (choice.holdout, choice.split_seed) != (Data.holdout, Data.split_seed) and whole is not None:
-            warnings.warn(f"{path} has a part to evaluate on, so that none is held out", stacklevel=2)
+        none_held_out(str(path), choice)
         return parts
     classes = _classes(path, parts[whole])
     kept, held = _held_out(classes, choice.holdout, choice.split_seed)
@@ -181,7 +186,7 @@ def _class_names(
         names.sort(key=int)
     empty = sorted(label for label, files in trained.items() if not files)
     if len(names) < 2:
-        found = f"a single class with pictures, {names[0]}" if names else "no pictures"
+        found = f"a single class with pictures, {names[0]}," if names else "no pictures"
         raise UserError(f"{path} has {found} in its part {first!r}: give a folder with one folder for each class")
     if empty:
         warnings.warn(f"Without pictures, and no classes of {path}: {few(empty)}", stacklevel=2)

@@ -82,7 +82,7 @@ def listed(root: Path, folder: Path) -> Classes:
     """
     inside, loose, started, told = _folders(folder), _loose(folder), time.monotonic(), False
     if not inside:
-        what = f"{loose:,} pictures but no class folders" if loose else "neither pictures nor folders of them"
+        what = f"{_counted(loose, 'picture')} but no class folders" if loose else "neither pictures nor folders of them"
         raise UserError(
             f"{folder} holds {what}: put each picture into a folder named after its class, or give a .csv with the "
             "columns path and label (of ImageNet's validation images, the classes are in its development kit)"
@@ -104,8 +104,8 @@ def listed(root: Path, folder: Path) -> Classes:
                 told = True
                 number = sum(map(len, classes.values()))
                 warnings.warn(f"Listing the pictures of {folder} takes a while: {number:,} so far", stacklevel=2)
-    left = [f"{others.total():,} files that are no pictures ({few(sorted(others))})"] if others else []
-    left += [f"{loose:,} pictures outside class folders"] if loose else []
+    left = [f"{_counted(others.total(), 'file')} other than pictures ({few(sorted(others))})"] if others else []
+    left += [f"{_counted(loose, 'picture')} outside class folders"] if loose else []
     if left:
         warnings.warn(f"Left out of {folder}: {' and '.join(left)}", stacklevel=2)
     return classes
@@ -186,7 +186,7 @@ def csv_parts(path: Path) -> Parts:
     except csv.Error as error:
         raise UserError(f"Line {lines.line_num} of {path} cannot be read ({error}): correct it") from error
     if repeated:
-        warnings.warn(f"{repeated:,} lines of {path} repeat others, and are left out", stacklevel=2)
+        warnings.warn(f"Left out of {path}: {_counted(repeated, 'line')} like earlier ones", stacklevel=2)
     if not parts:
         raise UserError(f"{path} lists no pictures: give their paths and labels")
     return parts
@@ -206,6 +206,11 @@ def _columns(path: Path, headings: Sequence[str]) -> dict[str, int]:
                 f"{path} has no column of {what}s among its headings ({given[:160]}): call one {' or '.join(words)}"
             )
     return places
+
+
+def _counted(number: int, word: str) -> str:
+    """Return a number of things as text, such as 1 file or 2,000 files."""
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def few(words: Sequence[str]) -> str:

@@ -44,8 +44,8 @@ def each(records: Records, work: Callable[[dict[str, Any]], T]) -> Iterator[T]:
             yield from threads.map(work, records.__getitems__(range(start, min(start + CHUNK, len(records)))))
 
 
-def readable(part: DiskPart, channels: int) -> Records:
-    """Try to decode every picture of a part, and return the records of those that can be decoded.
+def readable(part: DiskPart, channels: int) -> tuple[Records, list[str]]:
+    """Try to decode every picture of a part.
 
     It takes as long as an epoch of decoding, by one thread for each processor. In return what remains is an ordinary
     part of a data set: batches do not depend on workers or hosts, and resuming is exact.
@@ -54,23 +54,27 @@ def readable(part: DiskPart, channels: int) -> Records:
         part: the part.
         channels: 1 or 3, as the pictures will be decoded.
 
+    Returns:
+        The records of those that can be decoded, and the places of the others.
+
     Raises:
         UserError: none can be decoded.
     """
 
-    def sound(record: dict[str, Any]) -> bool:
+    def damaged(record: dict[str, Any]) -> str:
         try:
             decode(record["image"], channels)
         except Unreadable:
-            return False
-        return True
+            return record["place"]
+        return ""
 
-    found = list(each(part, sound))
-    if not any(found):
+    found = list(each(part, damaged))
+    lost = list(filter(None, found))
+    if len(lost) == len(found):
         raise UserError(
             f"No picture of split {part.split!r} of {part.folder} can be decoded: copy or prepare the data set again"
         )
-    return part if all(found) else Subset(part, np.flatnonzero(found))
+    return Subset(part, np.flatnonzero([not place for place in found])) if lost else part, lost
 
 
 def decoded(
@@ -95,11 +99,13 @@ def decoded(
 def undecodable(broken: Sequence[tuple[str, str]]) -> UserError:
     """Return the error of pictures that cannot be decoded, each given by its place and the reason.
 
-    >>> str(undecodable([("a.png", "it is empty"), ("b.png", "broken data stream")]))[:63]
-    'The picture in a.png cannot be decoded (it is empty), nor can 1'
+    >>> str(undecodable([("a.png", "it is empty"), ("b.png", "broken data stream")]))[:72]
+    'The picture in a.png cannot be decoded (it is empty), nor can that in b.'
     """
     (place, reason), *others = broken
     also = f", nor can {len(others):,} others, such as that in {others[0][0]}" if others else ""
+    if len(others) == 1:
+        also = f", nor can that in {others[0][0]}"
     return UserError(
         f"The picture in {place} cannot be decoded ({reason}){also}: repair the data set, or leave such pictures out "
         "with `skip_unreadable`"
