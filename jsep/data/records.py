@@ -17,7 +17,7 @@ from jsep.errors import UserError, first_line
 
 LABELS_AT_OPENING = 10_000  # most labels of a stream's part that are read at opening; the others are checked in passing
 LARGEST_LABEL = 1_000_000  # where classes have no names, a larger label is an identifier rather than a class
-CHUNK = 1024  # records that are read at a time, since looking up single ones is slow
+CHUNK = 64  # records that are read at a time, since looking up single ones is slow
 SAMPLED = 64  # records of each part that the fingerprint is made from
 
 
@@ -27,6 +27,16 @@ class Records(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> dict[str, Any]: ...
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]: ...
+    def labels(self, most: int = ...) -> list[int]: ...
+
+
+class DiskPart(Records, Protocol):
+    """One part of a data set on disk, whose records also have their `place`: words for messages."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def split(self) -> str: ...
     def labels(self, most: int = ...) -> list[int]: ...
 
 

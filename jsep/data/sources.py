@@ -113,7 +113,8 @@ def find_entry(name: str) -> CatalogEntry:
     entry = CATALOG.get(name)
     if entry is None:
         raise UserError(
-            f"There is no data set {name!r}; {nearest(name, CATALOG)} (or give the path of a prepared TFDS directory)"
+            f"There is no data set {name!r}; {nearest(name, CATALOG)} (or give a path: of a folder of images, "
+            "a .csv or a prepared TFDS directory)"
         )
     return entry
 

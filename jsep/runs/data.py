@@ -13,6 +13,8 @@ from jsep.train.hosts import is_first
 from jsep.train.setup import statistics_of
 from jsep.train.step import Statistics
 
+_TRAINED_ON = ("name", "image_size", "train_split", "holdout", "split_seed")  # fields that decide on the images
+
 
 @dataclasses.dataclass(frozen=True)
 class DataRecord:
@@ -149,7 +151,7 @@ def own_statistics(run: Path, kept: Data, chosen: Data) -> Statistics | None:
         UserError: they are needed, and that data set is not there.
     """
     home = dataclasses.replace(kept, image_size=kept.image_size or chosen.image_size)
-    same = all(getattr(home, field) == getattr(chosen, field) for field in ("name", "image_size", "train_split"))
+    same = all(getattr(home, field) == getattr(chosen, field) for field in _TRAINED_ON)
     if kept.mean or kept.normalize != "dataset" or same:
         return None
     try:

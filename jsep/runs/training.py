@@ -92,11 +92,16 @@ def train(
             raise NotWritten(f"{error}: {saved}; make room, or make the folder writable, then{again}") from error
 
 
+_FIXED = (  # fields that a resumed run must not change
+    *("model", "batch_size", "seed", "normalize", "mean", "std", "image_size", "eval_size", "crop_share"),
+    *("interpolation", "skip_unreadable", "holdout", "split_seed"),
+)
+
+
 def _check_same(kept: RunConfig, config: RunConfig, out: Path) -> None:
     """Refuse to resume with settings that would make it another run."""
     ours, theirs = flat_fields(config), flat_fields(kept)
-    shown = ("normalize", "image_size", "eval_size", "crop_share", "interpolation", "mean", "std", "skip_unreadable")
-    for field in ("model", "batch_size", "seed", *shown):
+    for field in _FIXED:
         if ours[field] != theirs[field]:
             raise UserError(f"`{field}`={ours[field]}: {out} was started with {theirs[field]}; leave it out")
 

@@ -227,7 +227,7 @@ def test_caltech256_without_its_archive_says_where_to_put_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("cifr10", "did you mean cifar10"), ("./nothing", "not a prepared TFDS directory")],
+    [("cifr10", "did you mean cifar10"), ("./nothing", "`data`=./nothing: there is no such file or folder")],
 )
 def test_wrong_names(name, sentence):
     with pytest.raises(UserError, match=sentence):

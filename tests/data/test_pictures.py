@@ -163,7 +163,9 @@ def test_a_broken_picture_among_those_that_statistics_are_made_of_is_named(broke
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_broken_pictures_are_left_out_and_counted(broken, stream):
-    sentence = r"^Pictures of pictured that .* left out: 1 of 12 to train on, 1 of 6 to evaluate on$"
+    sentence = (
+        r"^Pictures of pictured that .* left out: 1 of 12 to train on, 1 of 6 to evaluate on \(record .*, rec.*\)$"
+    )
     with pytest.warns(UserWarning, match=sentence) as said:
         data = load(broken, image_size=8, stream=stream, skip_unreadable=True)
     assert len(said) == 1
