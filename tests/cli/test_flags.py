@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from sample_rows import result
 
 from jsep.cli import main
+from jsep.cli import train as cli_train
 from jsep.cli.flags import parse
 from jsep.cli.train import Train, _base
 from jsep.errors import UserError
@@ -54,3 +56,25 @@ def test_what_a_run_to_begin_with_gives(tmp_path):
     assert [recipe.data.mean for recipe in (kept, other, anew)] == [(0.5,), (0.5,), ()]
     assert [recipe.data.train_split for recipe in (kept, other, anew)] == ["train[:90%]", "", "train[:90%]"]
     assert {recipe.schedule.lr for recipe in (kept, other, anew)} == {0.25}
+
+
+def test_several_seeds_are_shown_with_their_mean_and_take_the_settings_of_the_first(capsys, tmp_path, monkeypatch):
+    asked = []
+
+    def train_seeds(config, seeds, out, *, resume, console):
+        asked.append((config.recipe.schedule.lr, seeds, out, resume))
+        return [result("both_cnn", seed, accuracy=0.5 + seed / 10, best_accuracy=0.9) for seed in seeds]
+
+    monkeypatch.setattr(cli_train, "train_seeds", train_seeds)
+    RunFolder.create(tmp_path / "seed4", replace_fields(RunConfig("both_cnn"), {"lr": 0.25}))
+    assert main.main(["train", "--resume", "--seeds", "4", "2", "--out", str(tmp_path)]) == 0
+    assert asked == [(0.25, (4, 2), tmp_path, True)]
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in said[:3]] == [
+        ["seed", "accuracy", "best", "accuracy", "best", "epoch"],
+        ["4", "90.00%", "90.00%", "1"],
+        ["2", "70.00%", "90.00%", "1"],
+    ]
+    assert said[3].startswith(
+        "both_cnn: accuracy 80.00% ± 14.14% (best 90.00% ± 0.00%), mean and standard deviation of 2"
+    )
