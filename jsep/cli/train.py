@@ -11,7 +11,9 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from jsep.cli.console import console
 from jsep.cli.flags import parse
 from jsep.runs.config import replace_fields
+from jsep.models import list_models
 from jsep.runs.folder import RunFolder
+from jsep.runs.trained import trained_config
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
 from jsep.train.hosts import CHILD, Hosts, is_first, supervise
@@ -30,8 +32,9 @@ class Train:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the network, such as width=0.25; `jsep show MODEL` lists them."""
     init: Path | None = None
-    """Run folder or .safetensors file to take the initial weights from.
+    """Run folder, published weights such as timm/resnet50.a1_in1k, or file of weights to begin with.
     The settings of that run become the defaults of all flags, and its mean and deviation are kept.
+    Of other weights, these are the network, its options, and how images are prepared for it.
     If its number of classes differs, the classifier starts from fresh weights."""
     out: Path = Path("runs/run")
     """Run folder."""
@@ -57,14 +60,14 @@ def run(argv: Sequence[str]) -> int:
     base = RunConfig()
     if not {"-h", "--help"} & set(argv):
         base = _base(argv)
-    default = Train(base.model, base.options, base.init, recipe=base.recipe)
-    typed = parse(Train, "train", argv, default=default)
+    typed = parse(Train, "train", argv, default=Train(base.model, {}, base.init, recipe=base.recipe))
+    options = {**(base.options if typed.model == base.model else {}), **typed.options}
     if typed.hosts.several:
         if CHILD not in os.environ:
             return supervise(["train", *argv], typed.out)
         typed.hosts.join()
         console.quiet = not is_first()
-    config = dataclasses.replace(base, model=typed.model, options=typed.options, recipe=typed.recipe, init=typed.init)
+    config = dataclasses.replace(base, model=typed.model, options=options, recipe=typed.recipe, init=typed.init)
     result = train(config, typed.out, resume=typed.resume, console=console)
     console.print(
         f"{result.model}: accuracy {result.accuracy:.2%} "
@@ -80,8 +83,9 @@ def _base(argv: Sequence[str]) -> RunConfig:
     earlier, _ = known
     if earlier.resume:
         return RunFolder.open(earlier.out).config()
-    if earlier.init and earlier.init.is_dir():
-        undone = {"train_split": "", "eval_split": ""} if earlier.data else {}
-        undone |= {"mean": (), "std": ()} if earlier.normalize else {}
-        return replace_fields(RunFolder.open(earlier.init).config(), undone)
-    return RunConfig()
+    if not earlier.init:
+        return RunConfig()
+    undone = {"train_split": "", "eval_split": ""} if earlier.data else {}
+    undone |= {"mean": (), "std": ()} if earlier.normalize else {}
+    named = next((word for word in argv if word in list_models()), "")
+    return replace_fields(trained_config(earlier.init, named), undone)
