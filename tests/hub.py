@@ -31,17 +31,19 @@ class Hub:
     @contextlib.contextmanager
     def serving(self) -> Iterator["Hub"]:
         """Serve the repositories for as long as the context lasts."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
         try:
             yield self
         finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop serving, as if the network were gone."""
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -51,11 +53,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
 
-    def do_HEAD(self) -> None:  # noqa: N802 (the name is http.server's)
+    def do_HEAD(self) -> None:
         """Answer with the headers of a file."""
         self._answer(body=False)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """Answer with a file."""
         self._answer(body=True)
 

@@ -10,8 +10,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jsep.cli.console import console
 from jsep.cli.flags import parse
-from jsep.runs.config import replace_fields
 from jsep.models import list_models
+from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
 from jsep.runs.trained import trained_config
 from jsep.runs.training import train

@@ -47,10 +47,10 @@ _FED = {
 
 # timm's networks that are near one of ours and not equal to it, and what they have that ours does not
 _DIFFERENT = {
-    "mobilenetv1_100h": "blocks of MobileNet V3 at its end",
+    "mobilenetv1_100h": "a 1x1 convolution in front of its classifier",
     "mobilenetv2_1?0d": "more blocks in each stage",
     "mobilenetv3_large_150d": "more blocks in each stage",
-    "mobilenetv3_rw": "ReLU6 and other biases",
+    "mobilenetv3_rw": "no shortcut in its first block and no bias in its head",
     "tf_mobilenetv3_*_minimal_100": "ReLU and no squeeze and excitation",
     "mixnet_x*l": "more blocks in each stage",
     "resnet*[cdst]": "a stem of three 3x3 convolutions, or shortcuts with pools",
@@ -58,13 +58,13 @@ _DIFFERENT = {
     "ecaresnet*": "a stem of three 3x3 convolutions, and shortcuts with pools",
     "resnet*_gn": "group norms",
     "resnet*_clip*": "a pool with attention and a stem of three 3x3 convolutions",
-    "legacy_seresnet*": "the strides and names of Caffe",
+    "legacy_seresnet*": "the strides of Caffe's ResNet",
     "xception*": "the layers of DeepLab (Chollet's network is called legacy_xception)",
     "inception_v4": "other blocks than Inception V3",
     "densenet*": "the stem and the pools for 224x224 images, where jsep's is for 32x32 ones",
     "vgg*": "dense layers for 224x224 images, where jsep's is for 32x32 ones",
 }
-_WEIGHTS = "`jsep models --weights` lists what it has"
+_WEIGHTS = "jsep models --weights lists what it has"
 # arguments of timm that leave the logits alone
 _HARMLESS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate", "drop_block_rate", "img_size", "aux_logits"}
 

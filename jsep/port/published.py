@@ -5,17 +5,19 @@ The hub's files come through huggingface_hub: its cache, offline mode and mirror
 # torch is an extra, and not where types are checked
 # pyright: reportMissingImports=false
 
-import fnmatch
+import difflib
 import hashlib
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jsep.errors import UserError, first_line, nearest
-from jsep.models import list_models, model_info
+from jsep.models import model_info
 from jsep.models.registry import Fed
 from jsep.port.architectures import Origin, origin_of, read_config, registered_name
+from jsep.port.read import SUFFIXES
+from jsep.port.tags import known_weights
 
 TIMM, TORCHVISION, HUB = "timm/", "torchvision/", "hf-hub:"  # what the names begin with
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # files of a repository of the hub
@@ -46,10 +48,10 @@ def find_published(source: Path) -> Published | None:
     Raises:
         UserError: there are no such weights, they cannot be downloaded, or are damaged, or jsep has no such network.
     """
-    if os.path.isfile(source):  # unlike Path.is_file, also for names that are too long
-        return Published(source, None)
-    if os.path.isdir(source):
+    if os.path.isdir(source):  # unlike Path.is_dir, also for names that are too long
         return _in_folder(source) if read_config(source / CONFIG) else None
+    if os.path.isfile(source) or source.suffix in (".safetensors", *SUFFIXES):  # one that is missing is no run
+        return Published(source, None)
     name = source.as_posix()
     if name.startswith(TORCHVISION):
         return _from_torchvision(name)
@@ -86,17 +88,17 @@ def _downloaded(name: str, repository: str, file: str, revision: str) -> Path:
             "mirror, or give a folder with its config.json and model.safetensors"
         ) from error
     except errors.GatedRepoError as error:
-        raise UserError(f"{name} is only for those who agreed to its terms: do so on its page, then hf auth login") from error
+        raise UserError(f"{name} is only for those who agreed to its terms: do so on its page, then log in") from error
     except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"The hub has no weights called {name}; `jsep models --weights` lists the networks, and the page of a "
-            "network on the hub its tags"
-        ) from error
+        known = [found.name for found in known_weights() if found.name.startswith(TIMM)]
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "jsep models --weights lists known ones"
+        raise UserError(f"The hub has no weights called {name}, or they are private; {hint}") from error
     except errors.RevisionNotFoundError as error:
         raise UserError(f"{name}: its repository has no such revision; leave @ out for the newest") from error
     except errors.EntryNotFoundError as error:
-        also = " and weights in pickles are not read" if file == WEIGHTS else ""
-        raise UserError(f"{name} has no {file}{also and ','}{also}: choose weights published as safetensors by timm") from error
+        pickled = ", and pickled weights are not read" if file == WEIGHTS else ""
+        raise UserError(f"{name} has no {file}{pickled}: choose weights in the layout of timm") from error
     except errors.HFValidationError as error:
         raise UserError(f"{name} is no name on the hub ({first_line(error)}): write it as timm/NAME.TAG") from error
     except Exception as error:  # what the client of HTTP, the file system and the cache raise
@@ -140,14 +142,14 @@ def _from_torchvision(name: str) -> Published:
     view = weights.transforms()
     fed = model_info(model).fed.get("torchvision") or Fed(tuple(view.mean), tuple(view.std))
     (crop,), (scaled,) = view.crop_size, view.resize_size
-    classes = tuple(weights.meta["categories"])
-    return Published(
-        file, Origin(network, True, fed, crop, crop, crop / scaled, view.interpolation.value, len(classes), classes)
-    )
+    facts: dict[str, Any] = {"fed": fed, "image_size": crop, "crop_share": crop / scaled}
+    facts |= {"interpolation": view.interpolation.value, "class_names": tuple(weights.meta["categories"])}
+    return Published(file, Origin(network, True, **facts))
 
 
 def _check_hash(file: Path, digest: str) -> None:
     """Refuse a file whose SHA-256 does not begin as it should."""
     with file.open("rb") as content:
-        if not hashlib.file_digest(content, "sha256").hexdigest().startswith(digest):
-            raise UserError(f"{file} is damaged, since its SHA-256 is not the published one: delete it and load it again")
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if not found.startswith(digest):
+        raise UserError(f"{file} is damaged: its SHA-256 is not the published one; delete it, then try again")

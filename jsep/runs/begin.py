@@ -75,7 +75,7 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
     return Start(rate, optimizer, state, teacher, teaching)
 
 
-def begin_with(source: Path, fresh: dict[str, Any], console: Console, model: str = "") -> dict[str, Any]:
+def begin_with(source: Path, fresh: dict[str, Any], console: Console, model: str) -> dict[str, Any]:
     """Return the variables of a run or of other weights, to begin a training with.
 
     Args:

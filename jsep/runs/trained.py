@@ -68,12 +68,14 @@ def open_trained(source: Path, checkpoint: str = "best", model: str = "") -> Tra
     return Trained(foreign.config, 0, on_host(foreign.ported.variables), foreign.weights.origin.class_names)
 
 
+def is_run(source: Path) -> bool:
+    """Return whether a source is a run folder, rather than weights from elsewhere; the hub has a config.json, too."""
+    return RunFolder.exists(source) and not read_config(RunFolder(source).config_path)
+
+
 def trained_config(source: Path, model: str = "") -> RunConfig:
     """Return the configuration of a trained network, without the weights of a run. See `open_trained`."""
-    folder = RunFolder(source)
-    if RunFolder.exists(source) and not read_config(folder.config_path):
-        return folder.config()
-    return open_trained(source, model=model).config
+    return RunFolder(source).config() if is_run(source) else open_trained(source, model=model).config
 
 
 def _own(source: Path, arrays: Mapping[str, Any], facts: Mapping[str, str], model: str) -> Trained:
