@@ -89,14 +89,15 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console, model: str
     """
     theirs, _, given, _ = open_trained(source, model=model)
     wrong = differences(fresh, given, follows_image_size)
-    if anew := [name for name in wrong if f"/{HEAD}/" in name]:
-        console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
+    anew = [name for name in wrong if f"/{HEAD}/" in name]
     if other := [name for name in wrong if name not in anew]:
         named = f", {theirs.model}, which" if theirs.model != model else ", one that"
         raise UserError(
             f"`init`={source}: it belongs to another network{named} differs in {', '.join(other[:3])}"
             f"{' and more' if len(other) > 3 else ''}: give the same network and options, and data of as many channels"
         )
+    if anew:
+        console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
     kept = flatten(given)
     return unflatten(on_host({name: own if name in anew else kept[name] for name, own in flatten(fresh).items()}))
 

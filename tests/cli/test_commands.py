@@ -104,7 +104,7 @@ def test_show(capsys):
         (["train", "--lr", "inf"], "--lr inf: it must be a finite number"),
         (
             ["eval"],
-            "Missing from jsep eval: RUN Run folder, published weights such as timm/resnet50.a1_in1k, or file of weights. ",
+            "Missing from jsep eval: RUN Run folder, published weights such as timm/resnet50.a1_in1k, or file",
         ),
         (["data", "prepar"], "Unrecognized options: prepar; see jsep data --help"),
     ],

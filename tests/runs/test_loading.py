@@ -23,25 +23,22 @@ PUBLISHED = [
     ("mobilenetv3_small_050.lamb_in1k", {"width": 0.5, "epsilon": 1e-5}),
     ("resnet18.a1_in1k", {}),
     pytest.param("mobilenetv3_large_100.ra_in1k", {"epsilon": 1e-5}, marks=slow),
-    pytest.param("tf_mobilenetv3_large_100.in1k", {"padding": "SAME", "epsilon": 1e-3}, marks=slow),
+    pytest.param("tf_mobilenetv3_small_100.in1k", {"padding": "SAME", "epsilon": 1e-3}, marks=slow),
     pytest.param("mobilenetv1_100.ra4_e3600_r224_in1k", {"act": "relu6"}, marks=slow),
-    pytest.param("mobilenetv1_125.ra4_e3600_r224_in1k", {"act": "relu6", "width": 1.25}, marks=slow),
     pytest.param("mobilenetv2_100.ra_in1k", {}, marks=slow),
     pytest.param("resnet50.tv2_in1k", {}, marks=slow),
     pytest.param("seresnet50.a1_in1k", {"se_bias": True}, marks=slow),
-    pytest.param("mixnet_m.ft_in1k", {}, marks=slow),
     pytest.param("tf_mixnet_s.in1k", {"padding": "SAME", "epsilon": 1e-3}, marks=slow),
     pytest.param("inception_v3.tf_in1k", {}, marks=slow),
-    pytest.param("legacy_xception.tf_in1k", {}, marks=slow),
 ]
-LEAST = {"inception_v3": 96, "legacy_xception": 96}  # sides that every stage can take
 
 
 def distance(theirs, loaded, side, mean, std):
     """Return how far our logits are from those of PyTorch's network on the same pixels, relative to its largest."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     model, variables, view = loaded
-    ours = np.asarray(ops.jit_inference(model.apply)(variables, view.normalize(pixels)))
+    with ops.portable_operations():  # which compile soonest
+        ours = np.asarray(ops.jit_inference(model.apply)(variables, view.normalize(pixels)))
     images = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()).float() / 255
     with torch.no_grad():
         wanted = theirs((images - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(std).reshape(3, 1, 1)).numpy()
@@ -53,7 +50,7 @@ def test_weights_that_timm_saved_give_its_logits(hub, name, options):
     from timm.data import resolve_data_config
     from timm.models._hub import save_for_hf
 
-    side = LEAST.get(name.partition(".")[0], 64)
+    side = 96 if name.startswith("inception") else 64  # the least that every stage can take
     theirs = build(f"timm:{name}", 1000, side)
     save_for_hf(theirs, hub.folder / "timm" / name, safe_serialization=True)
     loaded = jsep.load(f"timm/{name}")
