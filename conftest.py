@@ -160,6 +160,21 @@ def resnet8_state():
     return make
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A hub on loopback without repositories, and an empty cache, for huggingface_hub in this process."""
+    constants = pytest.importorskip("huggingface_hub.constants", reason="fetches from the hub")
+    from hub import Hub
+
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
+    with Hub(tmp_path / "hub").serving() as served:
+        address = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield served
+
+
 @pytest.fixture(scope="session")
 def drawn():
     """Draw a module's variables, statistics included, with no number at its default and nothing compiled."""

@@ -42,7 +42,7 @@ def decompose(
     layers.csv and layers.png show the error and cost of each layer.
 
     Args:
-        run: The run folder of the trained network.
+        run: Run folder of the trained network, published weights such as timm/resnet50.a1_in1k, or file of weights.
         method: svd, data, comp and als give depthwise separable convolutions.
             svd fits them to the weights only, and data to the responses of each channel.
             comp adds compensation between channels, and als is alternating least squares.

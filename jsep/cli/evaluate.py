@@ -34,7 +34,7 @@ def evaluate(
     """Evaluate a checkpoint of a run on every test image once, prepared as in its training.
 
     Args:
-        run: The run folder.
+        run: Run folder, published weights such as timm/resnet50.a1_in1k, or file of weights.
         checkpoint: Checkpoint to evaluate: best, last, or a step.
         data: Data set with the same classes; the run's own by default.
         data_dir: Where TFDS keeps its data sets.

@@ -34,9 +34,9 @@ def export(
     the classes and the image size are written beside the file as JSON.
 
     Args:
-        run: The run folder.
+        run: Run folder, published weights such as timm/resnet50.a1_in1k, or file of weights.
         to: Format: stablehlo (by jax.export), onnx or tflite (each needs its extra), or safetensors.
-        out: File to write; model.FORMAT in the run folder by default.
+        out: File to write; by default model.FORMAT in the run folder, or NAME.FORMAT here for other weights.
         checkpoint: Checkpoint to export: best, last, or a step.
         images: Number of test images to compare on, beside 16 random ones.
         batch: Number of images that the file takes at once; any number by default, one in TFLite.

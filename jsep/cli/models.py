@@ -16,16 +16,22 @@ def run(argv: Sequence[str]) -> None:
     parse(models, "models", argv)
 
 
-def models(pattern: Annotated[Positional[str], arg(metavar="[PATTERN]")] = "*", table: bool = False) -> None:
+def models(
+    pattern: Annotated[Positional[str], arg(metavar="[PATTERN]")] = "*", table: bool = False, weights: bool = False
+) -> None:
     """List the networks that match a wildcard.
 
     Args:
         pattern: A shell wildcard, such as '*separable*'.
         table: Print Markdown, with the published figures and the PyTorch references.
+        weights: List the published weights of the networks instead, by the names that jsep train --init, jsep eval and
+            other commands take.
     """
     names = list_models(pattern)
     if not names:
         raise UserError(f"No network matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
+    if weights:
+        return _print_weights(pattern)
     infos = [model_info(name) for name in names]
     if table:
         print(markdown(infos), end="")
@@ -33,6 +39,18 @@ def models(pattern: Annotated[Positional[str], arg(metavar="[PATTERN]")] = "*", 
     listing = new_table("model", "input", numbers=("parameters", "MACs"), then=("facts", "what it is"))
     for info in infos:
         listing.add_row(info.name, *_counts(info), info.certainty, info.summary)
+    print_table(listing)
+
+
+def _print_weights(pattern: str) -> None:
+    from jsep.port.tags import known_weights
+
+    found = list(known_weights(pattern))
+    if not found:
+        raise UserError(f"jsep knows of no published weights for {pattern}; jsep models --weights lists all")
+    listing = new_table("model", "options", "weights")
+    for one in found:
+        listing.add_row(one.model, format_options(one.options), one.name)
     print_table(listing)
 
 

@@ -10,10 +10,12 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jsep.cli.console import console, new_table, print_table
 from jsep.cli.flags import parse
+from jsep.models import list_models
 from jsep.results import Result, mean_std
 from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
 from jsep.runs.several import seed_folder, train_seeds
+from jsep.runs.trained import trained_config
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
 from jsep.train.hosts import CHILD, Hosts, is_first, supervise
@@ -32,8 +34,9 @@ class Train:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the network, such as width=0.25; `jsep show MODEL` lists them."""
     init: Path | None = None
-    """Run folder or .safetensors file to take the initial weights from.
+    """Run folder, published weights such as timm/resnet50.a1_in1k, or file of weights to begin with.
     The settings of that run become the defaults of all flags, and its mean and deviation are kept.
+    Of other weights, these are the network, its options, and how images are prepared for it.
     If its number of classes differs, the classifier starts from fresh weights."""
     out: Path = Path("runs/run")
     """Run folder."""
@@ -63,14 +66,14 @@ def run(argv: Sequence[str]) -> int:
     base = RunConfig()
     if not {"-h", "--help"} & set(argv):
         base = _base(argv)
-    default = Train(base.model, base.options, base.init, recipe=base.recipe)
-    typed = parse(Train, "train", argv, default=default)
+    typed = parse(Train, "train", argv, default=Train(base.model, {}, base.init, recipe=base.recipe))
+    options = {**(base.options if typed.model == base.model else {}), **typed.options}
     if typed.hosts.several:
         if CHILD not in os.environ:
             return supervise(["train", *argv], typed.out)
         typed.hosts.join()
         console.quiet = not is_first()
-    config = dataclasses.replace(base, model=typed.model, options=typed.options, recipe=typed.recipe, init=typed.init)
+    config = dataclasses.replace(base, model=typed.model, options=options, recipe=typed.recipe, init=typed.init)
     if typed.seeds:
         results = train_seeds(config, typed.seeds, typed.out, resume=typed.resume, console=console)
         _print_seeds(results, typed.out)
@@ -105,8 +108,9 @@ def _base(argv: Sequence[str]) -> RunConfig:
     if earlier.resume:
         first = seed_folder(earlier.out, earlier.seeds[0]) if earlier.seeds else earlier.out
         return RunFolder.open(first).config()
-    if earlier.init and earlier.init.is_dir():
-        undone = {"train_split": "", "eval_split": ""} if earlier.data else {}
-        undone |= {"mean": (), "std": ()} if earlier.normalize else {}
-        return replace_fields(RunFolder.open(earlier.init).config(), undone)
-    return RunConfig()
+    if not earlier.init:
+        return RunConfig()
+    undone = {"train_split": "", "eval_split": ""} if earlier.data else {}
+    undone |= {"mean": (), "std": ()} if earlier.normalize else {}
+    named = next((word for word in argv if word in list_models()), "")
+    return replace_fields(trained_config(earlier.init, named), undone)

@@ -19,6 +19,7 @@ from jsep.export import to_onnx, to_safetensors, to_stablehlo, to_tflite
 from jsep.export.program import Logits, Program, make_program
 from jsep.files import local_path
 from jsep.runs.evaluate import load_run
+from jsep.runs.trained import is_run
 from jsep.train.setup import Setup
 from jsep.trees import flatten
 
@@ -94,9 +95,10 @@ def export_run(
     """Export the network of a run to a file, run the file, and compare the logits.
 
     Args:
-        run: the run folder.
+        run: a run folder, or other weights, see `jsep.runs.trained.open_trained`.
         to: the format, one of `FORMATS`.
-        out: the file to write; None means model.FORMAT in the run folder. The facts are written beside it as JSON.
+        out: the file to write; None means model.FORMAT in the run folder, and NAME.FORMAT here for other weights. The
+            facts are written beside it as JSON.
         checkpoint: "best", "last" or a training step.
         images: number of test images to compare on, spread over the whole test part.
         batch: number of images that the file takes at once; None means any number, or one in TFLite.
@@ -114,7 +116,7 @@ def export_run(
     require(images >= 1, "images", images, "at least 1")
     require(batch is None or batch >= 1, "batch", batch, "at least 1")
     _check_packages(to)
-    out = local_path(out or run / f"model.{to}")
+    out = local_path(out or (run / f"model.{to}" if is_run(run) else f"{run.name}.{to}"))
     setup, step, variables = load_run(run, checkpoint, **changes)
     program = _program(setup, variables, step)
     part = out.with_name(f"{out.name}.part")

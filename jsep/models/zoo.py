@@ -43,7 +43,8 @@ _mobilenet_v1 = partial(register, family="jsep.models.mobilenet_v1:MobileNetV1",
 _mobilenet_v1("mobilenet_v1", summary="MobileNet V1 at full width.", params=4_231_976, macs=568_740_352,
     published={"ImageNet top-1, %": "70.6", "MACs": "569 M", "parameters": "4.2 M"},
     references={"pytorchcv:mobilenet_w1": {}, "timm:mobilenetv1_100": {"act": "relu6"},
-                "timm:mobilenetv1_100/tf": {"act": "relu6"} | TENSORFLOW})
+                "timm:mobilenetv1_100/tf": {"act": "relu6"} | TENSORFLOW,
+                "timm:mobilenetv1_125": {"act": "relu6", "width": 1.25}})
 _mobilenet_v1("mobilenet_v1_075", summary="MobileNet V1 at three quarters of the width.",
     options={"width": 0.75}, params=2_585_560, macs=325_400_448,
     published={"ImageNet top-1, %": "68.4", "MACs": "325 M", "parameters": "2.6 M"},

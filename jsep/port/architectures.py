@@ -45,6 +45,30 @@ _FED = {
 }
 
 
+# timm's networks that are near one of ours and not equal to it, and what they have that ours does not
+_DIFFERENT = {
+    "mobilenetv1_100h": "a 1x1 convolution in front of its classifier",
+    "mobilenetv2_1?0d": "more blocks in each stage",
+    "mobilenetv3_large_150d": "more blocks in each stage",
+    "mobilenetv3_rw": "no shortcut in its first block and no bias in its head",
+    "tf_mobilenetv3_*_minimal_100": "ReLU and no squeeze and excitation",
+    "mixnet_x*l": "more blocks in each stage",
+    "resnet*[cdst]": "a stem of three 3x3 convolutions, or shortcuts with pools",
+    "seresnet*[cdst]": "a stem of three 3x3 convolutions, or shortcuts with pools",
+    "ecaresnet*": "a stem of three 3x3 convolutions, and shortcuts with pools",
+    "resnet*_gn": "group norms",
+    "resnet*_clip*": "a pool with attention and a stem of three 3x3 convolutions",
+    "legacy_seresnet*": "the strides of Caffe's ResNet",
+    "xception*": "the layers of DeepLab (Chollet's network is called legacy_xception)",
+    "inception_v4": "other blocks than Inception V3",
+    "densenet*": "the stem and the pools for 224x224 images, where jsep's is for 32x32 ones",
+    "vgg*": "dense layers for 224x224 images, where jsep's is for 32x32 ones",
+}
+_WEIGHTS = "jsep models --weights lists what it has"
+# arguments of timm that leave the logits alone
+_HARMLESS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate", "drop_block_rate", "img_size", "aux_logits"}
+
+
 @functools.cache
 def _known() -> dict[str, list[Architecture]]:
     """Return the architectures by name; packages may share a name."""
@@ -64,12 +88,49 @@ class Origin(NamedTuple):
         certain: whether the contents of the file say so, not only its name.
         fed: what the network was fed, if the file says so.
         image_size: side of the images in pixels, if the file says so; or 0.
+        eval_size: side of the images at evaluation, where it is another one; or 0.
+        crop_share: share of the shorter side that the centre crop of the evaluation keeps; or 0.
+        interpolation: "bilinear" or "bicubic", if the file says so.
+        num_classes: number of logits, if the file says so; or 0.
+        class_names: names of the classes by label, if the file says so.
     """
 
     architecture: str = ""
     certain: bool = False
     fed: Fed | None = None
     image_size: int = 0
+    eval_size: int = 0
+    crop_share: float = 0.0
+    interpolation: str = ""
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
+
+
+def registered_name(origin: Origin, source: object, named: str = "") -> str:
+    """Return our name of the network that weights say they are of.
+
+    Args:
+        origin: what the file says.
+        source: the file or the published name, for messages.
+        named: our name for files that do not say it; empty for none.
+
+    Raises:
+        UserError: nobody says it, or the network is none of ours.
+    """
+    name = origin.architecture.partition(".")[0]
+    if name and (origin.certain or not named):
+        if found := _known().get(name):
+            return found[0].model
+        if reason := next((why for pattern, why in _DIFFERENT.items() if fnmatch.fnmatchcase(name, pattern)), ""):
+            raise UserError(f"{source} is a {name}, which jsep does not have, since it has {reason}; {_WEIGHTS}")
+        if not named:
+            raise UserError(f"{source} is a {name}, which jsep does not have; {_WEIGHTS}")
+    if not named:
+        raise UserError(
+            f"{source} does not say which network its weights are of: give the network in front of the flags of jsep "
+            f"train, or make a run of it by jsep port NETWORK {source}"
+        )
+    return named
 
 
 def find_architecture(origin: Origin, model: str) -> list[Architecture]:
@@ -99,13 +160,8 @@ def origin_of(path: Path, content: Mapping[Any, Any]) -> Origin:
         path: the file.
         content: its entries, or its metadata.
     """
-    beside = _config(path.with_name("config.json"))
-    trained = beside.get("pretrained_cfg")
-    trained = trained if isinstance(trained, Mapping) else beside
-    size = trained.get("input_size")
-    said: dict[str, Any] = {"fed": _fed(trained.get("mean"), trained.get("std"))}
-    side = size[-1] if isinstance(size, list) and size else 0
-    said["image_size"] = side if isinstance(side, int) and side > 1 else 0
+    beside = read_config(path.with_name("config.json"))
+    said = _stated(beside, path.with_name("config.json"))
     arguments = [content.get(key) for key in ("args", "hyper_parameters", "config")]
     holders = (content, *(vars(one) if hasattr(one, "__dict__") else one for one in arguments), beside)
     for holder in (one for one in holders if isinstance(one, Mapping)):
@@ -115,12 +171,58 @@ def origin_of(path: Path, content: Mapping[Any, Any]) -> Origin:
     return Origin(_in_text(path.stem), False, **said)
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def read_config(path: Path) -> Mapping[str, Any]:
+    """Return a config.json in the layout of timm on Hugging Face's hub; an empty one if there is none of this kind."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):  # there is none, or none of this kind
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and "architecture" in found else {}
+
+
+def _stated(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what a config.json says of a network, as fields of an `Origin`.
+
+    Raises:
+        UserError: it asks for what jsep does not have.
+    """
+    trained = config.get("pretrained_cfg")
+    trained = trained if isinstance(trained, Mapping) else config
+    given = config.get("model_args")
+    arguments = {key: value for key, value in given.items() if key not in _HARMLESS} if isinstance(given, dict) else {}
+    arguments |= {key: config[key] for key in ("global_pool",) if key in config}
+    arguments |= {key: trained[key] for key in ("crop_mode", "interpolation") if key in trained}
+    allowed = {"global_pool": ("avg", "fast"), "crop_mode": ("center",), "interpolation": ("bilinear", "bicubic")}
+    for key, value in arguments.items():
+        if value not in allowed.get(key, ()):
+            raise UserError(f"{path}: {key} is {value!r}, which jsep's networks do not have: choose other weights")
+    size, tested = _side(trained.get("input_size")), _side(trained.get("test_input_size"))
+    classes = config.get("num_classes", trained.get("num_classes"))
+    classes = classes if isinstance(classes, int) and classes > 0 else 0
+    share = trained.get("test_crop_pct") or trained.get("crop_pct")
+    return {
+        "fed": _fed(trained.get("mean"), trained.get("std")),
+        "image_size": size,
+        "eval_size": tested if tested != size else 0,
+        "crop_share": float(share) if isinstance(share, float | int) and 0 < share <= 1 else 0.0,
+        "interpolation": trained.get("interpolation", ""),
+        "num_classes": classes,
+        "class_names": _labels(config.get("label_names", trained.get("label_names")), classes),
+    }
+
+
+def _side(size: Any) -> int:
+    """Return the side of images in pixels from their shape (c, h, w); or 0."""
+    side = size[-1] if isinstance(size, list) and size else 0
+    return side if isinstance(side, int) and side > 1 else 0
+
+
+def _labels(names: Any, classes: int) -> tuple[str, ...]:
+    """Return the names of the classes from a list, or from a dictionary by label, if each class has one."""
+    if isinstance(names, dict):
+        names = [names.get(str(label)) for label in range(classes)]
+    whole = isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+    return tuple(names) if whole else ()
 
 
 def _fed(mean: Any, std: Any) -> Fed | None:

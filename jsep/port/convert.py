@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsep import ops
 from jsep.errors import UserError, typed
 from jsep.layers.dice import follows_image_size
 from jsep.models import create_model, format_options, model_info
@@ -182,7 +183,8 @@ def convert(
         The variables that were found, and a line for each array that is missing, left over or of another shape.
     """
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    wanted = flatten(jax.eval_shape(model.init, jax.random.key(0), x))
+    with ops.portable_operations():  # which are traced soonest
+        wanted = flatten(jax.eval_shape(model.init, jax.random.key(0), x))
     left = {key for key in state if not key.endswith("num_batches_tracked")}
     found, wrong = {}, []
     for path, leaf in wanted.items():

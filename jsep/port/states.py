@@ -118,6 +118,7 @@ def _without_prefix(arrays: Mapping[str, Any]) -> dict[str, Any]:
     found = {ANYWHERE.sub("", key): value for key, value in arrays.items() if "." in key or np.shape(value)}
     while firsts := {key.partition(".")[0] for key in found}:
         dropped = firsts if len(firsts) == 1 else firsts & set(PREFIXES)
+        dropped = {first for first in dropped if not AVERAGE.search(first)}  # which `_sets` looks for
         kept = {key: key.partition(".")[2] if key.partition(".")[0] in dropped else key for key in found}
         # a layer and its array are left of every name, and two names do not become one
         if (

@@ -7,16 +7,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jsep.errors import UserError, require
+from jsep.errors import UserError
 from jsep.files import local_path
-from jsep.models import ModelInfo, format_options, model_info
-from jsep.models.registry import FED_IMAGENET, Fed
-from jsep.port import TOLERANCE, Difference, compare_with_weights, port_state, read_weights
-from jsep.port.architectures import Origin, find_architecture
-from jsep.port.convert import Ported
+from jsep.models import format_options
+from jsep.port import TOLERANCE, Difference, compare_with_weights
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.folder import RunFolder
-from jsep.train import Data, Recipe, RunConfig
+from jsep.runs.foreign import Foreign, open_foreign
+from jsep.train import RunConfig
 from jsep.trees import flatten, on_host, save_arrays
 
 
@@ -90,30 +88,20 @@ def adopt_file(
     Raises:
         UserError: the file cannot be read or belongs to another network, or `out` already holds a run.
     """
-    if normalize and (mean or std):
-        raise UserError("`normalize` and `mean` say the same in two ways: leave one out")
     out = local_path(out)
-    weights = read_weights(file, average=average)
-    origin, info = weights.origin, model_info(model)
-    ported = port_state(model, weights.state, options, architectures=find_architecture(origin, model), source=file)
-    side, _, channels = ported.image_shape
-    require(len(mean) in (0, channels), "mean", mean, f"one value for each of the {channels} channels")
-    stated = normalize or mean or std
-    fed = None if stated else origin.fed or _published(info, ported)
-    fed = fed and _for_channels(fed, channels)
-    imagenet = info.normalization == "imagenet"
-    if not data and channels not in (1, 3):
-        raise UserError(f"The weights are for images of {channels} channels: give a data set of such images as `data`")
-    colour = "imagenet2012" if imagenet else info.normalization
-    choice = Data(
-        data or (colour if channels == 3 else Data().name),
-        image_size=image_size or origin.image_size or (side if imagenet else 0),
-        normalize=normalize or "dataset",
-        mean=fed.mean if fed else mean,
-        std=fed.std if fed else std,
+    found = open_foreign(
+        file,
+        model,
+        options=options,
+        data=data,
+        normalize=normalize,
+        mean=mean,
+        std=std,
+        image_size=image_size,
+        average=average,
     )
-    config = RunConfig(model, ported.options, Recipe(data=choice))
-    differences = compare_with_weights(model, ported, weights.state) if check_images else {}
+    config, ported = found.config, found.ported
+    differences = compare_with_weights(model, ported, found.weights.state) if check_images else {}
     for reference, rows in differences.items():
         worst = max(rows, key=lambda row: row.relative)
         if not worst.relative <= TOLERANCE:
@@ -123,48 +111,17 @@ def adopt_file(
             )
     save_weights(config, ported.variables, out)
     save_arrays(out / "weights.safetensors", ported.variables)
-    notes = (*weights.notes, *_notes(ported, origin), *_unknown(ported, choice, stated, origin))
+    notes = (*_settled(found), *found.notes)
     return Adopted(config, flatten(on_host(ported.variables)), notes, differences)
 
 
-def _published(info: ModelInfo, ported: Ported) -> Fed | None:
-    """Return what published weights by these names were fed, as far as that is known."""
-    if ported.architecture and ported.architecture.fed:
-        return ported.architecture.fed
-    for package, fed in info.fed.items():
-        if package in ported.layout.source:
-            return fed
-    return FED_IMAGENET if info.normalization == "imagenet" else None
-
-
-def _for_channels(fed: Fed, channels: int) -> Fed | None:
-    """Return a mean and deviation for another number of channels; None if those of the channels differ."""
-    if len(fed.mean) == channels:
-        return fed
-    if len(set(fed.mean)) > 1 or len(set(fed.std)) > 1:
-        return None
-    return Fed(fed.mean[:1] * channels, fed.std[:1] * channels)
-
-
-def _notes(ported: Ported, origin: Origin) -> Iterator[str]:
+def _settled(found: Foreign) -> Iterator[str]:
     """Yield sentences on what the origin of the weights has settled."""
+    ported, origin, data = found.ported, found.weights.origin, found.config.recipe.data
     if origin.certain and not ported.architecture:
         yield f"The file says that its weights are of {origin.architecture}, a name that settles no option of jsep."
     if ported.settled:
         whose = ported.architecture.name if ported.architecture else ported.layout.source
         yield f"Set as in {whose}: {format_options(ported.settled)}."
-    if ported.unused:
-        head = ported.unused[0].partition(".")[0]
-        yield f"{len(ported.unused)} arrays of {head}, which only training needs, were left out."
-
-
-def _unknown(ported: Ported, choice: Data, stated: object, origin: Origin) -> Iterator[str]:
-    """Yield sentences on what a file of weights cannot show."""
-    if ported.unknown:
-        taken = format_options(ported.unknown)
-        yield f"The weights do not show these options, which are taken as published: {taken} (`options`)."
-    if not stated:
-        by = f"mean {choice.mean} and deviation {choice.std}" if choice.mean else "the statistics of the data set"
-        size = f", at {choice.image_size} pixels" if choice.image_size else ""
-        source = "as the file says" if origin.fed else "which is taken as published, since the file does not say it"
-        yield f"Images are normalised by {by}{size}, {source} (`mean`, `std`, `image_size`)."
+    if origin.fed and data.mean == origin.fed.mean:
+        yield f"Images are normalised by mean {data.mean} and deviation {data.std}, as the file says (`mean`, `std`)."

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from jsep.data import Dataset, Split
 from jsep.errors import UserError
-from jsep.files import local_path
 from jsep.layers.dice import follows_image_size
 from jsep.models.factored import create_factored
 from jsep.runs.data import check_classes, own_statistics
@@ -26,7 +25,7 @@ from jsep.train.select import HEAD, check_frozen, classes_of
 from jsep.train.setup import Setup, check_training, statistics_of
 from jsep.train.state import TrainState, create_state, state_of
 from jsep.train.step import Teacher
-from jsep.trees import as_weights, differences, flatten, load_arrays, on_host, unflatten
+from jsep.trees import differences, flatten, on_host, unflatten
 
 
 class Start(NamedTuple):
@@ -75,7 +74,8 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
     if recipe.schedule.head_lr and HEAD not in state.params:
         raise UserError(f"`head_lr`: {config.model} has no layer that is called {HEAD}; leave it out")
     if config.init and anew:
-        state = state_of(begin_with(config.init, state.variables, console), optimizer, averaged)
+        given = begin_with(config.init, state.variables, console, config.model)
+        state = state_of(given, optimizer, averaged)
     teacher, teaching = open_teacher(config, setup.dataset) if recipe.objective.teacher else (None, None)
     return Start(rate, optimizer, state, teacher, teaching, _class_weights(setup, console))
 
@@ -94,37 +94,31 @@ def _class_weights(setup: Setup, console: Console) -> np.ndarray | None:
     return weights
 
 
-def begin_with(source: Path, fresh: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Return the variables of a run or of a .safetensors file.
+def begin_with(source: Path, fresh: dict[str, Any], console: Console, model: str) -> dict[str, Any]:
+    """Return the variables of a run or of other weights, to begin a training with.
 
     Args:
-        source: a run folder or a .safetensors file.
+        source: a run folder, published weights or a file, see `open_trained`.
         fresh: newly initialised variables. Their classifier is kept if that of the source has other classes.
         console: for a note if that is the case.
+        model: registered name of the network.
 
     Raises:
         UserError: the source does not exist, belongs to another network, or holds anything but finite numbers.
     """
-    source = local_path(source)
-    if source.suffix == ".safetensors":
-        arrays, _ = load_arrays(source)
-        given: dict[str, Any] = as_weights(arrays, f"`init`={source}")
-    elif source.is_dir():
-        given = open_trained(source).variables
-    else:
-        raise UserError(
-            f"`init`={source}: it is neither a run folder nor a .safetensors file; `jsep port` makes both of .pth"
-        )
+    theirs, _, given, _ = open_trained(source, model=model)
     wrong = differences(fresh, given, follows_image_size)
-    if anew := [name for name in wrong if f"/{HEAD}/" in name]:
-        console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
+    anew = [name for name in wrong if f"/{HEAD}/" in name]
     if other := [name for name in wrong if name not in anew]:
+        named = f", {theirs.model}, which" if theirs.model != model else ", one that"
         raise UserError(
-            f"`init`={source}: it belongs to another network, one that differs in {', '.join(other[:3])}"
+            f"`init`={source}: it belongs to another network{named} differs in {', '.join(other[:3])}"
             f"{' and more' if len(other) > 3 else ''}: give the same network and options, and data of as many channels"
         )
-    theirs = flatten(given)
-    return unflatten(on_host({name: own if name in anew else theirs[name] for name, own in flatten(fresh).items()}))
+    if anew:
+        console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
+    kept = flatten(given)
+    return unflatten(on_host({name: own if name in anew else kept[name] for name, own in flatten(fresh).items()}))
 
 
 def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:

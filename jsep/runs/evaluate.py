@@ -49,7 +49,7 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
     Images are prepared as in the training of the run, on whatever data set.
 
     Args:
-        run: the run folder.
+        run: a run folder, or other weights, see `open_trained`.
         checkpoint: "best", "last" or a step.
         **changes: fields of its configuration to replace, such as data="cifar10"; see `jsep.runs.config.flat_fields`.
 

@@ -1,14 +1,23 @@
 """Opening trained networks: whatever uses one gets it here, wherever its weights come from."""
 
+import json
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jsep.data import Data
 from jsep.errors import UserError
+from jsep.files import local_path
+from jsep.models import parse_options
+from jsep.port.architectures import Origin, read_config, registered_name
+from jsep.port.published import find_published
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.data import DataRecord
 from jsep.runs.folder import RunFolder
-from jsep.train import RunConfig
-from jsep.trees import not_finite, on_host
+from jsep.runs.foreign import open_foreign
+from jsep.train import Recipe, RunConfig
+from jsep.trees import as_weights, load_arrays, not_finite, on_host, unflatten
 
 
 class Trained(NamedTuple):
@@ -27,19 +36,64 @@ class Trained(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def open_trained(source: Path, checkpoint: str = "best") -> Trained:
+def open_trained(source: Path, checkpoint: str = "best", model: str = "") -> Trained:
     """Open a trained network.
 
+    What is to be said of weights from elsewhere, such as that an auxiliary head was left out, is a warning.
+
     Args:
-        source: a run folder.
-        checkpoint: "best", "last" or a step.
+        source: a run folder; published weights by name, such as timm/resnet50.a1_in1k; a file of weights; or a folder
+            with the files of a repository of Hugging Face's hub. See `jsep.port.published.find_published`.
+        checkpoint: "best", "last" or a step of a run.
+        model: registered name of the network, for files that do not say it.
 
     Raises:
-        UserError: there is no such run or checkpoint, it is corrupt, or holds NaN or infinity.
+        UserError: there is no such run or checkpoint, it is corrupt, or holds NaN or infinity; or there are no such
+            weights, or jsep does not have their network.
     """
-    folder = RunFolder.open(source)
-    record = DataRecord.read(source)
-    return Trained(folder.config(), *load_variables(source, checkpoint), record.classes if record else ())
+    source = local_path(source)
+    if (found := find_published(source)) is None:
+        folder = RunFolder.open(source)
+        record = DataRecord.read(source)
+        return Trained(folder.config(), *load_variables(source, checkpoint), record.classes if record else ())
+    if checkpoint != "best":
+        raise UserError(f"`checkpoint`={checkpoint}: {source} is no run, and has one set of weights; leave it out")
+    if found.path.suffix == ".safetensors":
+        arrays, facts = load_arrays(found.path)
+        if any(name.startswith("params/") for name in arrays):
+            return _own(source, arrays, facts, model)
+    foreign = open_foreign(found.path, named=model, origin=found.origin)
+    for note in foreign.notes:
+        warnings.warn(note, stacklevel=2)
+    return Trained(foreign.config, 0, on_host(foreign.ported.variables), foreign.weights.origin.class_names)
+
+
+def is_run(source: Path) -> bool:
+    """Return whether a source is a run folder, rather than weights from elsewhere; the hub has a config.json, too."""
+    return RunFolder.exists(source) and not read_config(RunFolder(source).config_path)
+
+
+def trained_config(source: Path, model: str = "") -> RunConfig:
+    """Return the configuration of a trained network, without the weights of a run. See `open_trained`."""
+    return RunFolder(source).config() if is_run(source) else open_trained(source, model=model).config
+
+
+def _own(source: Path, arrays: Mapping[str, Any], facts: Mapping[str, str], model: str) -> Trained:
+    """Return the network in a file of `jsep export --to safetensors`, whose metadata say how it is built."""
+    variables = {"batch_stats": {}, **unflatten(as_weights(arrays, source))}
+    if "model" not in facts:  # a file of `jsep port`, or of somebody else
+        return Trained(RunConfig(registered_name(Origin(), source, model)), 0, variables, ())
+    try:
+        height, *_ = json.loads(facts["image_shape"])
+        mean, std = (tuple(json.loads(facts[key])) for key in ("mean", "std"))
+        view: dict[str, Any] = {"interpolation": facts.get("interpolation", Data.interpolation)}
+        view |= {"crop_share": float(facts.get("crop_share", Data.crop_share)), "image_size": height}
+        data = Data(facts["data"], mean=mean, std=std, **view)
+        options, factored = parse_options(facts["options"].split()), tuple(facts["factored"].split())
+        config = RunConfig(facts["model"], options, Recipe(data=data), factored)
+        return Trained(config, int(facts["step"]), variables, tuple(json.loads(facts["class_names"])))
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{source} was not written by jsep export, or is damaged ({error}): export it again") from error
 
 
 def load_variables(run: Path, checkpoint: str = "best") -> tuple[int, dict[str, Any]]:

@@ -110,7 +110,7 @@ class Objective:
     """Paste a box of the neighbouring image, its area drawn from Beta(CUTMIX, CUTMIX); 0 for none.
     Together with --mixup, either is applied with a probability of one half."""
     teacher: Path | None = None
-    """Run folder of a trained network to learn from as well (knowledge distillation)."""
+    """Trained network to learn from as well (knowledge distillation): a run folder, or published weights."""
     teacher_weight: float = 0.5
     """Weight of the teacher in the loss, from 0 to 1."""
     temperature: float = 4.0
@@ -180,7 +180,7 @@ class RunConfig:
         options: options of the network, such as {"width": 0.25}.
         recipe: the data and the training.
         factored: convolutions that cheaper ones replace, in text form, see `jsep.models.factored.Factor`.
-        init: run folder or .safetensors file with the weights to start from; None means fresh weights.
+        init: run folder, published weights or file of weights to start from; None means fresh weights.
     """
 
     model: str = "separable_cnn"

@@ -31,7 +31,7 @@ SIZES = {32: 16, 224: 64, 299: 96}  # published size: smallest size that every s
 REFERENCES = [(name, reference) for name in list_models() for reference in model_info(name).references]
 # the same network as another of these, of another width or size
 LATER = {f"timm:tf_{name}" for name in ("mixnet_m", "mixnet_l", "mobilenetv3_large_075", "mobilenetv3_small_075")}
-LATER |= {f"timm:mobilenetv3_{name}" for name in ("large_100", "small_075", "small_100")}
+LATER |= {f"timm:mobilenetv3_{name}" for name in ("large_100", "small_075", "small_100")} | {"timm:mobilenetv1_125"}
 REFERENCES = [pytest.param(*row, marks=pytest.mark.slow) if row[1] in LATER else row for row in REFERENCES]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+import jax
 import numpy as np
 import pytest
 
@@ -42,6 +43,9 @@ def test_weights_are_found(content):
         {"model": PLAIN, "model_ema": {**under("module.", AVERAGE), **COUNT}},
         {"state_dict": {**under("model."), **under("ema_model.module.", AVERAGE)}},
         {**under("online_model."), **under("ema_model.", AVERAGE), "step": np.array(1)},
+        {**PLAIN, **under("ema.", AVERAGE)},
+        {**under("model."), **under("ema.", AVERAGE)},
+        {"net": under("_orig_mod."), "ema": {"module": AVERAGE, "updates": 7}},
     ],
 )
 def test_of_weights_and_averages_the_weights_are_taken_unless_the_averages_are_asked_for(content):
@@ -53,7 +57,9 @@ def test_of_weights_and_averages_the_weights_are_taken_unless_the_averages_are_a
     assert "averaged" in averaged.notes[0]
 
 
-@pytest.mark.parametrize("content", [{"model_ema": AVERAGE}, {**under("module.", AVERAGE), **COUNT}])
+@pytest.mark.parametrize(
+    "content", [{"model_ema": AVERAGE}, {**under("module.", AVERAGE), **COUNT}, under("ema.", AVERAGE)]
+)
 def test_averages_alone_are_taken_and_named(content):
     found = find_state(content, "w")
     assert found.arrays == AVERAGE
@@ -89,6 +95,36 @@ def test_files_of_torch_hold_more_than_tensors(tmp_path, resnet8_state, name):
     assert found.origin.architecture == "resnet20"
     assert found.state.keys() == state.keys()
     assert all(np.array_equal(found.state[key], value) for key, value in state.items())
+
+
+FORMS = {
+    "plain": lambda state: state,
+    "module": lambda state: under("module.", state),
+    "compiled": lambda state: under("_orig_mod.", state),
+    "lightning": lambda state: {"state_dict": under("model.", state), "epoch": 3},
+    "average": lambda state: {"model_ema": under("module.", state)},
+    "ema": lambda state: under("ema.", state),
+    "net": lambda state: {"net": under("module._orig_mod.", state), "acc": 91.5},
+    "counted": lambda state: state | {"bn1.num_batches_tracked": np.array(7)},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_state_dict_gives_the_same_network(tmp_path, resnet8_state, form):
+    torch = pytest.importorskip("torch", reason="writes the file")
+
+    def tensors(content):
+        if isinstance(content, dict):
+            return {key: tensors(value) for key, value in content.items()}
+        return torch.from_numpy(content) if isinstance(content, np.ndarray) else content
+
+    state = resnet8_state(2)
+    torch.save(tensors(FORMS[form](state)), tmp_path / "w.pth")
+    found = read_weights(tmp_path / "w.pth")
+    assert bool(found.notes) == (form in ("average", "ema"))  # it is said that they are averages
+    variables = from_torch("resnet20", found.state, depth=8, shortcut="pad_split")
+    wanted = from_torch("resnet20", state, depth=8, shortcut="pad_split")
+    jax.tree.map(np.testing.assert_array_equal, variables, wanted)
 
 
 def test_tensors_of_half_precision_become_float32(resnet8_state):

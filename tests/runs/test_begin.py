@@ -36,7 +36,7 @@ def saved(tree, path):
 
 def begun(source, fresh):
     said = io.StringIO()
-    return begin_with(source, fresh, Console(file=said, width=200)), said.getvalue()
+    return begin_with(source, fresh, Console(file=said, width=200), "resnet20"), said.getvalue()
 
 
 def test_a_file_gives_all_its_weights(tmp_path):
