@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from jsep.cli.console import console
+from jsep.cli.console import console, print_next
 from jsep.cli.flags import parse
 from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
@@ -71,6 +71,7 @@ def run(argv: Sequence[str]) -> int:
         f"(best {result.best_accuracy:.2%}, epoch {result.best_epoch}), "
         f"{result.train_seconds:.1f} s of training. The run is in {typed.out}"
     )
+    print_next("eval", typed.out)
     return 0
 
 

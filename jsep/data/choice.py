@@ -19,6 +19,13 @@ class Data:
     """Where TFDS keeps its data sets; $TFDS_DATA_DIR or ~/tensorflow_datasets by default."""
     image_size: int = 0
     """Side in pixels that images are scaled and cut to; 0 keeps the data set's own size."""
+    eval_size: int = 0
+    """Side in pixels of images at evaluation; 0 takes --image-size."""
+    crop_share: float = 0.0
+    """Share of the shorter side that the centre crop of the evaluation keeps, such as 0.875.
+    0 is 7/8 for streamed images of different sizes, and 1 otherwise."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Interpolation of resized images."""
     train_split: str = ""
     """Part to train on, such as train+extra or 'train[:90%]'; train by default."""
     eval_split: str = ""

@@ -71,6 +71,24 @@ def centre_crop(encoded: bytes, size: int, channels: int) -> UInt8[np.ndarray, "
         return _centre(_converted(_turned(picture, _orientation(picture)), channels), round(size / KEPT), size)
 
 
+def evaluation_view(
+    encoded: bytes, size: int, channels: int, crop_share: float = 0.0, interpolation: str = "bilinear"
+) -> UInt8[np.ndarray, "s s c"]:
+    """Decode a picture and return its central square, as a network sees it in the evaluation.
+
+    Args:
+        encoded: a file of any format that Pillow reads.
+        size: side of the square in pixels.
+        channels: 1 or 3, see `decode`.
+        crop_share: share of the shorter side that the square keeps; 0 stands for 7/8.
+        interpolation: "bilinear".
+
+    Raises:
+        Unreadable: see `decode`.
+    """
+    return resize(decode(encoded, channels), size) if crop_share == 1 else centre_crop(encoded, size, channels)
+
+
 def random_resized_crop(
     encoded: bytes, size: int, channels: int, rng: np.random.Generator, *, draft: bool = True
 ) -> UInt8[np.ndarray, "s s c"]:
