@@ -69,7 +69,7 @@ def shortened(text: str, most: int) -> str:
     """Return a text on one line, with its middle cut out if it is wider than `most` letters.
 
     >>> shortened("a very long name of a class", 15)
-    'a very … class'
+    'a very …a class'
     """
     text = " ".join(text.split())
     if width(text) <= most:

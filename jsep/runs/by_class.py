@@ -87,7 +87,6 @@ def evaluate_by_class(
     told = f"{setup.config.model} on {setup.dataset.name}"
     paths = {name: folder / name for name in ("per_class.csv", "confusion.csv", "confusion.png", "mistakes.png")}
     with writing(folder):
-        write_rows(paths["per_class.csv"], rows)
         write_atomically(paths["confusion.csv"], _table(matrix, names))
         title = f"{told}: accuracy {means['accuracy']:.2%} of {len(found.labels):,} images"
         save_confusion(paths["confusion.png"], matrix, names, title)
@@ -108,6 +107,7 @@ def evaluate_by_class(
             save_sheet(paths["mistakes.png"], pictures, title)
         else:
             paths.pop("mistakes.png").unlink(missing_ok=True)  # that of an earlier evaluation
+        write_rows(paths["per_class.csv"], rows)  # the last one, so that it says that the others are there
     return means, ByClass(tuple(rows), mistakes, tuple(paths.values()))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jsep import ops
-from jsep.data import Data, load_choice, normalize
+from jsep.data import CATALOG, Data, load_choice, normalize
 from jsep.data.catalog import is_streamed
 from jsep.data.decode import Unreadable, decode, evaluation_view
 from jsep.data.imagenet import readable_names
@@ -144,10 +144,13 @@ def open_predictor(source: Path, checkpoint: str = "best") -> Predictor:
 def _crop_share(choice: Data, record: DataRecord | None) -> float:
     """Return the crop share of the evaluation; where the configuration leaves it open, by whether images are streamed.
 
-    A stream that does not say so holds pictures of different sizes: the usual reason for one.
+    A stream usually holds pictures of different sizes, of which 7/8 are kept.
     """
-    large = record is not None and is_streamed(record.train + record.test, record.image_shape)
-    return choice.crop_share or (0.0 if choice.stream or large else 1.0)
+    entry = CATALOG.get(choice.name)
+    images, shape = (entry.images, entry.shape) if entry else (0, ())
+    if record:
+        images, shape = record.train + record.test, record.image_shape
+    return choice.crop_share or (0.0 if choice.stream or is_streamed(images, shape) else 1.0)
 
 
 @typed
