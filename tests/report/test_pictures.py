@@ -20,7 +20,15 @@ def size(path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("classes", "name"), [(1, "a"), (2, "猫 {}"), (12, "{\\$} [b]"), (31, LONG), (121, "a\nb"), (1000, "{}")]
+    ("classes", "name"),
+    [
+        (1, "a"),
+        (2, "猫 {}"),
+        (12, "{\\$} [b]"),
+        (31, LONG),
+        (121, "a\nb"),
+        pytest.param(1000, "{}", marks=pytest.mark.slow),
+    ],
 )
 def test_a_confusion_matrix_of_any_size_fits_on_a_page(tmp_path, classes, name):
     matrix = np.diag(RNG.integers(1, 100_000, classes))
@@ -34,7 +42,9 @@ def test_a_class_without_images_and_a_matrix_without_any(tmp_path):
         save_confusion(tmp_path / "c.png", matrix, ("a", "b"), "Few")
 
 
-@pytest.mark.parametrize(("number", "rows"), [(1, 1), (7, 2), (70, MOST // COLUMNS)])
+@pytest.mark.parametrize(
+    ("number", "rows"), [(1, 1), (7, 2), pytest.param(70, MOST // COLUMNS, marks=pytest.mark.slow)]
+)
 def test_a_contact_sheet_has_rows_of_six(tmp_path, number, rows):
     images = [RNG.integers(0, 256, (5, 9, 3 - 2 * (i % 2)), np.uint8) for i in range(number)]
     sheet = [Captioned(image, (LONG, "котёнок 猫"), (None, True, False)[i % 3]) for i, image in enumerate(images)]
