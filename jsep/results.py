@@ -5,7 +5,7 @@ import io
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import MISSING, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -42,6 +42,7 @@ class Result:
         jax: version of JAX.
         python: version of Python.
         date: day on which the run finished, as YYYY-MM-DD.
+        top5: top-5 accuracy after the last epoch, from 0 to 1; NaN in files of earlier versions.
     """
 
     model: str
@@ -65,6 +66,7 @@ class Result:
     jax: str
     python: str
     date: str
+    top5: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class CurvePoint:
         val_loss: mean cross-entropy of the validation images after the epoch, in nats.
         val_accuracy: accuracy on the validation images after the epoch, from 0 to 1.
         seconds: seconds of training from the start of the run to the end of the epoch.
+        val_top5: top-5 accuracy on the validation images after the epoch, from 0 to 1; NaN in files of earlier
+            versions.
     """
 
     model: str
@@ -90,6 +94,7 @@ class CurvePoint:
     val_loss: float
     val_accuracy: float
     seconds: float
+    val_top5: float = math.nan
 
 
 Row = TypeVar("Row", Result, CurvePoint)
@@ -119,7 +124,8 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
 
     Args:
         path: the file.
-        cls: the dataclass of a row. Cells are converted to the types of its fields; other columns are ignored.
+        cls: the dataclass of a row. Cells are converted to the types of its fields; other columns are ignored, and
+            those of fields with a default value may be missing.
 
     Raises:
         UserError: the file cannot be read, lacks a column, or holds a cell of the wrong type.
@@ -134,8 +140,8 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason}): give a folder that `jsep compare` has filled") from error
 
-    types = get_type_hints(cls)
-    if missing := [name for name in types if name not in header]:
+    types, optional = get_type_hints(cls), optional_fields(cls)
+    if missing := [name for name in types if name not in header and name not in optional]:
         raise UserError(f"{path} lacks the column {', '.join(missing)}: run `jsep compare` again to rewrite it")
 
     def parse(line: int, name: str, cell: str) -> Any:
@@ -154,8 +160,13 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
             raise UserError(
                 f"{path}, line {line}: the row and the header differ in length; correct it or run `jsep compare` again"
             )
-        rows.append(cls(**{name: parse(line, name, record[name]) for name in types}))
+        rows.append(cls(**{name: parse(line, name, record[name]) for name in types if name in record}))
     return rows
+
+
+def optional_fields(cls: type[Row]) -> dict[str, Any]:
+    """Return the fields of a row that files of earlier versions lack, with their default values."""
+    return {field.name: field.default for field in fields(cls) if field.default is not MISSING}
 
 
 def by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:

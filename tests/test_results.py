@@ -41,6 +41,19 @@ def test_columns_may_be_reordered_and_added(tmp_path):
     assert read_rows(path, CurvePoint) == points()
 
 
+@pytest.mark.parametrize(("rows", "column"), [([result(top5=0.9)], "top5"), (points(), "val_top5")])
+def test_a_file_without_the_top5_accuracy_still_opens(tmp_path, rows, column):
+    path = tmp_path / "rows.csv"
+    write_rows(path, rows)
+    lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines))
+    found = read_rows(path, type(rows[0]))
+    assert all(math.isnan(getattr(row, column)) for row in found)
+    assert [dataclasses.replace(row, **{column: 0}) for row in found] == [
+        dataclasses.replace(row, **{column: 0}) for row in rows
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [

@@ -1,6 +1,9 @@
 """The console of all commands, and tables that are aligned and never truncated."""
 
+import math
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -35,3 +38,17 @@ def print_table(table: Table) -> None:
 def size(shape: Sequence[int]) -> str:
     """Return a shape as text, such as 32x32x3."""
     return "x".join(map(str, shape))
+
+
+def percent(value: float) -> str:
+    """Return a share from 0 to 1 as text, such as 48.2 %; NaN as a dash."""
+    return "-" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def print_next(*words: str | Path) -> None:
+    """Print the command that most people type next.
+
+    Args:
+        *words: the words after jsep. Those in capitals stand for what a person fills in.
+    """
+    console.print(f"Next: jsep {shlex.join(map(str, words))}", markup=False)

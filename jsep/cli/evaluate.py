@@ -1,14 +1,23 @@
-"""`jsep eval`: the accuracy and loss of a checkpoint."""
+"""`jsep eval`: the accuracy and loss of a checkpoint, and how well it does on each class."""
 
-from collections.abc import Sequence
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+from rich.text import Text
 from tyro.conf import Positional, arg
 
-from jsep.cli.console import console
+from jsep.cli.console import console, new_table, percent, print_next, print_table
 from jsep.cli.flags import given, parse
-from jsep.runs.evaluate import evaluate_run
+from jsep.errors import UserError
+from jsep.runs.by_class import ByClass
+from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
+from jsep.train.metrics import TOP
+
+SHOWN = 30  # most classes in the table
 
 
 def run(argv: Sequence[str]) -> None:
@@ -30,6 +39,8 @@ def evaluate(
     std: tuple[float, ...] | None = None,
     batch_size: int | None = None,
     skip_unreadable: bool = False,
+    per_class: bool = False,
+    out: Path | None = None,
 ) -> None:
     """Evaluate a checkpoint of a run on every test image once, prepared as in its training.
 
@@ -47,13 +58,54 @@ def evaluate(
         std: Standard deviation of each channel to normalise by, likewise.
         batch_size: Images per step; the run's own batch size by default.
         skip_unreadable: Leave out pictures that cannot be decoded.
+        per_class: Also print precision, recall and F1 of each class, the worst first, and write them to per_class.csv,
+            the confusion matrix to confusion.csv and confusion.png, and the worst mistakes to mistakes.png.
+        out: Folder of those files; eval in the run folder by default.
     """
     split = given(data=data, data_dir=data_dir, eval_split=eval_split, skip_unreadable=skip_unreadable or None)
     view = given(image_size=image_size, eval_size=eval_size, crop_share=crop_share, interpolation=interpolation)
-    found = evaluate_run(run, checkpoint, **split, **view, **given(mean=mean, std=std, batch_size=batch_size))
+    changes = {**split, **view, **given(mean=mean, std=std, batch_size=batch_size)}
+    if out and not per_class:
+        raise UserError("`out` is the folder of the files that `per_class` writes: give both, or leave both out")
+    by_class = None
+    if per_class:
+        found, by_class = evaluate_run_by_class(run, checkpoint, out, **changes)
+    else:
+        found = evaluate_run(run, checkpoint, **changes)
+    top5 = f"top-5 {found.top5:.2%}, " if found.classes > TOP else ""
     console.print(
         f"{found.model} at step {found.step} on the {found.images:,} test images of {found.data}: "
-        f"accuracy {found.accuracy:.2%}, loss {found.loss:.4f} ({found.seconds:.1f} s)"
+        f"accuracy {found.accuracy:.2%}, {top5}loss {found.loss:.4f} ({found.seconds:.1f} s)"
     )
     if found.note:
         console.print(found.note)
+    if by_class:
+        _print_classes(by_class)
+        print_next("predict", run, "PICTURES")
+    else:
+        print_next("eval", run, "--per-class")
+
+
+def _print_classes(by_class: ByClass) -> None:
+    """Print the scores of each class, the worst first, their means, and the paths of the files."""
+    rows = sorted(by_class.rows, key=lambda row: (math.isnan(row.f1), row.f1))
+    table = new_table("class", numbers=("precision", "recall", "F1", "images"))
+
+    def add(name: str, precision: float, recall: float, f1: float, images: int) -> None:
+        table.add_row(Text(name), percent(precision), percent(recall), percent(f1), f"{images:,}")
+
+    for row in rows[:SHOWN]:
+        add(*dataclasses.astuple(row))
+    seen = [row for row in rows if row.support]
+
+    def mean(values: Iterable[float]) -> float:
+        return statistics.fmean(0 if math.isnan(value) else value for value in values)
+
+    means = (mean(getattr(row, name) for row in seen) for name in ("precision", "recall", "f1"))
+    add("mean of all classes", *means, images=sum(row.support for row in rows))
+    console.print()
+    print_table(table)
+    if len(rows) > SHOWN:
+        console.print(f"The other {len(rows) - SHOWN:,} classes have a larger F1; all are in {by_class.files[0]}")
+    written = ", ".join(file.name for file in by_class.files)
+    console.print(f"\n{by_class.mistakes:,} mistakes. In {by_class.files[0].parent}: {written}", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import jax
 from tyro.conf import Positional, arg
 
-from jsep.cli.console import console
+from jsep.cli.console import console, print_next
 from jsep.cli.flags import given, parse
 from jsep.export import export_run
 
@@ -55,3 +55,5 @@ def export(
         f"Compared with JAX on {report.test_images} test and {report.random_images} random images: logits differ by at "
         f"most {report.difference:.1e} of the largest, and {report.same} of {shown} images get the same class"
     )
+    if to != "safetensors":
+        print_next("predict", report.path, "PICTURES")

@@ -16,7 +16,8 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep models [PATTERN]         list the networks with their parameters, multiply-accumulates and sources
   jsep show MODEL               print the layers of one network
   jsep train [MODEL]            train a network into a run folder; --resume continues
-  jsep eval RUN                 print the accuracy and loss of a run's checkpoint
+  jsep eval RUN                 print the accuracy and loss of a run's checkpoint; --per-class looks closer
+  jsep predict SOURCE PICTURES  print the most probable classes of pictures; --json and --sheet write files
   jsep compare [EXPERIMENT]     train the networks of an experiment and write a report
   jsep bench [MODEL]            time a network against plain Flax and PyTorch
   jsep decompose RUN            replace the dense convolutions of a trained run by cheaper ones
@@ -35,6 +36,7 @@ COMMANDS = {
     "show": "show",
     "train": "train",
     "eval": "evaluate",
+    "predict": "predict",
     "compare": "compare",
     "bench": "bench",
     "decompose": "decompose",

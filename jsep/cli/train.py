@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from jsep.cli.console import console, new_table, print_table
+from jsep.cli.console import console, new_table, print_next, print_table
 from jsep.cli.flags import parse
 from jsep.models import list_models
 from jsep.results import Result, mean_std
@@ -84,6 +84,7 @@ def run(argv: Sequence[str]) -> int:
         f"(best {result.best_accuracy:.2%}, epoch {result.best_epoch}), "
         f"{result.train_seconds:.1f} s of training. The run is in {typed.out}"
     )
+    print_next("eval", typed.out)
     return 0
 
 

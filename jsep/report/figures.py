@@ -1,11 +1,11 @@
-"""The six figures of a comparison: two kinds of curves, three kinds of bars, and accuracy against parameters.
+"""The figures of a comparison: curves, bars, and accuracy against parameters.
 
-The first five follow the published comparison (github.com/MU-PING/Depthwise-separable-CNN): validation loss and
-accuracy over epochs, parameters, training time, and FLOPs per batch.
+Five follow the published comparison (github.com/MU-PING/Depthwise-separable-CNN): validation loss and accuracy over
+epochs, parameters, training time, and FLOPs per batch.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -63,16 +63,16 @@ class Picture:
     Attributes:
         alt: its content in words, for readers who cannot see it.
         caption: the text below it.
-        svg: path of the SVG file, which has a PNG file of the same name beside it.
+        file: an SVG or PNG file.
     """
 
     alt: str
     caption: str
-    svg: Path
+    file: Path
 
 
 def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[CurvePoint]) -> list[Picture]:
-    """Draw the six figures, and save each as PNG and SVG.
+    """Draw the figures, and save each as PNG and SVG.
 
     Args:
         folder: where to save them; made if it does not exist.
@@ -90,6 +90,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         epochs += " The mean over the seeds; the band spans the lowest to the highest."
         seconds += " The mean over the seeds ± their sample standard deviation."
     weights = "Trainable parameters of each network."
+    ranked = tells(point.val_top5 for point in curves)
     last = "After the last epoch, on the validation images. The mean over the seeds; whiskers span them."
     work = "One forward pass. A multiply-accumulate counts as two operations; bias, pooling and "
     work += "batch norm count by the element."
@@ -105,6 +106,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
     with matplotlib.style.context(["default", RC]):
         loss = _curves(curves, styles, lambda row: row.val_loss, "cross-entropy", "nats")
         accuracy = _curves(curves, styles, lambda row: 100 * row.val_accuracy, "accuracy", "%")
+        top5 = _curves(curves, styles, lambda row: 100 * row.val_top5, "top-5 accuracy", "%") if ranked else None
         params = _bars(results, styles, lambda row: row.params, _SI, "trainable parameters")
         time = _bars(results, styles, lambda row: row.train_seconds, _TIME, "training time")
         flops = _bars(results, styles, lambda row: _BATCH * row.flops, _FLOP, "FLOPs per batch")
@@ -112,11 +114,17 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         return [
             save("validation_loss", "Validation loss", epochs, loss),
             save("validation_accuracy", "Validation accuracy", epochs, accuracy),
+            *([save("validation_top5", "Validation top-5 accuracy", epochs, top5)] if top5 else []),
             save("parameters", "Parameters", weights, params),
             save("training_time", "Training time", seconds, time),
             save("flops", f"FLOPs for a batch of {_BATCH} images", work, flops),
             save("accuracy_parameters", "Accuracy against parameters", last, against),
         ]
+
+
+def tells(top5: Iterable[float]) -> bool:
+    """Return whether top-5 accuracies are worth showing: they are 1 with up to five classes, and NaN in older files."""
+    return any(value < 1 for value in top5)
 
 
 def _curves(

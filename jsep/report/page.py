@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jsep.errors import UserError
-from jsep.report.figures import Picture, save_figures
+from jsep.report.figures import Picture, save_figures, tells
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, by_model, mean_std, read_rows
 
 
@@ -23,6 +23,7 @@ class _Column(NamedTuple):
 
 _COLUMNS = (
     _Column("Accuracy", "%", lambda row: 100 * row.accuracy, ".2f", max),
+    _Column("Top-5", "%", lambda row: 100 * row.top5, ".2f", max),
     _Column("Loss", "nats", lambda row: row.loss, ".4f", min),
     _Column("Best accuracy", "%", lambda row: 100 * row.best_accuracy, ".2f", max),
     _Column("Parameters", "", lambda row: row.params, ",.0f", min, ratio=True),
@@ -61,6 +62,7 @@ small { display: block; font-size: .8rem; font-weight: 400; white-space: nowrap;
 figure { margin: 0; padding-bottom: 1.5rem; break-inside: avoid; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px;
   border: 1px solid var(--rule); }
+.wide img { width: auto; max-width: 100%; }
 figcaption { font-size: .85rem; margin-top: .4rem; }
 ul { margin: 0; padding-left: 1.2rem; max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.25rem;
@@ -75,6 +77,7 @@ def write_report(
     title: str,
     notes: Sequence[str] = (),
     published: Sequence[Mapping[str, str]] = (),
+    mistakes: Sequence[Picture] = (),
 ) -> Path:
     """Write report.html for the results.csv and curves.csv in a folder.
 
@@ -85,6 +88,7 @@ def write_report(
         title: heading of the page.
         notes: sentences to show below the results.
         published: rows of a separate table of published figures, each a mapping from heading to cell.
+        mistakes: pictures for a section of their own that show what each network confuses.
 
     Returns:
         The path of report.html.
@@ -104,6 +108,7 @@ def write_report(
         _section("Results", _results_table(results)),
         _section("Notes", f"<ul>{items}</ul>") if notes else "",
         _section("Figures", f"<div class='figures'>{''.join(map(_figure, pictures))}</div>"),
+        _section("Mistakes", f"<div class='wide'>{''.join(map(_figure, mistakes))}</div>") if mistakes else "",
         _section("Published figures (paper-size networks, not this run)", _published(published)) if published else "",
         _section("How this was made", _origin(results)),
     ]
@@ -145,8 +150,9 @@ def _summary(results: Sequence[Result]) -> str:
 
 def _results_table(results: Sequence[Result]) -> str:
     groups = by_model(results)
-    head = "".join(f"<th scope='col'>{column.heading}{_small(column.unit)}</th>" for column in _COLUMNS)
-    columns = [_cells(column, list(groups.values())) for column in _COLUMNS]
+    told = [column for column in _COLUMNS if column.heading != "Top-5" or tells(row.top5 for row in results)]
+    head = "".join(f"<th scope='col'>{column.heading}{_small(column.unit)}</th>" for column in told)
+    columns = [_cells(column, list(groups.values())) for column in told]
     body = "".join(
         f"<tr><th scope='row'>{escape(model)}</th>{''.join(cells)}</tr>\n"
         for model, cells in zip(groups, zip(*columns, strict=True), strict=True)
@@ -194,9 +200,10 @@ def _published(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.svg.read_bytes()).decode("ascii")
+    data = base64.b64encode(picture.file.read_bytes()).decode("ascii")
+    kind = {".svg": "svg+xml", ".png": "png"}[picture.file.suffix]
     return (
-        f'<figure><img alt="{escape(picture.alt)}" src="data:image/svg+xml;base64,{data}">'
+        f'<figure><img alt="{escape(picture.alt)}" src="data:image/{kind};base64,{data}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>\n"
     )
 

@@ -9,15 +9,21 @@ from rich.console import Console
 
 from jsep.data import Dataset, load_choice
 from jsep.errors import UserError, require, require_types, typed
-from jsep.files import local_path
+from jsep.files import local_path, make_folder
 from jsep.models import model_info, parse_options
 from jsep.report import write_report
+from jsep.report.figures import Picture
+from jsep.report.sheet import COLUMNS
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, write_rows
+from jsep.runs.by_class import evaluate_by_class
 from jsep.runs.folder import RunFolder
 from jsep.runs.rows import curve_of
 from jsep.runs.several import check_folders, train_once
+from jsep.runs.trained import load_variables
 from jsep.train import Recipe, RunConfig
 from jsep.train.setup import check_training, prepare
+
+MOST_CLASSES = 100  # of which the report shows confusion matrices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,17 +94,21 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     published = [{"model": text, **figures} for text in experiment.models if (figures := _published(text))]
     results: list[Result] = []
     curves: list[CurvePoint] = []
+    mistakes: list[Picture] = []
     page = out / "report.html"
     for number, ((text, config), folder) in enumerate(zip(runs, folders, strict=True), start=1):
         console.print(f"[bold]{text}[/], seed {config.recipe.seed} (run {number} of {len(runs)})")
+        anew = not (folder / RESULTS_CSV).exists()
         result = train_once(config, folder, dataset, resume=resume, console=console)
         results.append(dataclasses.replace(result, model=text))
         points = curve_of(config, RunFolder.open(folder).metrics())
         curves.extend(dataclasses.replace(point, model=text) for point in points)
+        if config.recipe.seed == experiment.recipe.seed and len(dataset.class_names) <= MOST_CLASSES:
+            mistakes.extend(_mistakes(text, folder, dataset, out / "figures", anew=anew))
         write_rows(out / RESULTS_CSV, results)
         write_rows(out / CURVES_CSV, curves)
         notes: Sequence[str] = [dataset.note] if dataset.note else []
-        page = write_report(out, title=experiment.title, notes=notes, published=published)
+        page = write_report(out, title=experiment.title, notes=notes, published=published, mistakes=mistakes)
     return page
 
 
@@ -109,6 +119,30 @@ def _checked_data(experiment: Comparison) -> Dataset:
     for config, *_ in experiment.runs().values():
         check_training(prepare(config, dataset))
     return dataset
+
+
+def _mistakes(text: str, folder: Path, dataset: Dataset, figures: Path, *, anew: bool) -> list[Picture]:
+    """Draw what the best checkpoint of a run confuses, unless that was done when it was trained.
+
+    Args:
+        text: what the report calls the network.
+        folder: the run folder.
+        dataset: its data set.
+        figures: the folder of the report's figures, in which the files get a folder of their own.
+        anew: whether the run was trained since.
+    """
+    place = figures / folder.name
+    if anew or not (place / "per_class.csv").exists():
+        setup = prepare(RunFolder.open(folder).config(), dataset)
+        make_folder(place)
+        evaluate_by_class(setup, setup.devices.replicate(load_variables(folder)[1]), place, shown=COLUMNS)
+    told = f"{text}, best checkpoint of {folder.name}"
+    matrix = f"{told}: the number of images of each class (row) that were taken for each class (column)."
+    found = [Picture(f"The confusion matrix of {text}", matrix, place / "confusion.png")]
+    if (place / "mistakes.png").exists():
+        worst = f"{told}: the mistakes with the most probable wrong class."
+        found.append(Picture(f"The worst mistakes of {text}", worst, place / "mistakes.png"))
+    return found
 
 
 def _published(text: str) -> Mapping[str, str]:

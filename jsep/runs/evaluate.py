@@ -8,9 +8,12 @@ from typing import Any
 import jax
 
 from jsep.errors import UserError, typed
+from jsep.files import local_path, make_folder
 from jsep.runs.begin import misfits
+from jsep.runs.by_class import ByClass, evaluate_by_class
 from jsep.runs.config import replace_fields
 from jsep.runs.data import check_classes, own_statistics
+from jsep.runs.folder import RunFolder
 from jsep.runs.trained import open_trained
 from jsep.train.evaluate import make_evaluation
 from jsep.train.select import classes_of
@@ -26,7 +29,9 @@ class Evaluation:
         data: name of the data set.
         step: step of the checkpoint.
         images: number of test images.
+        classes: number of classes.
         accuracy: fraction of correctly classified images.
+        top5: fraction of images whose class is among the five most probable ones.
         loss: mean cross-entropy, in nats.
         seconds: seconds that the evaluation took, including compilation.
         note: a caveat about the data set that belongs beside the figures; empty for none.
@@ -36,7 +41,9 @@ class Evaluation:
     data: str
     step: int
     images: int
+    classes: int
     accuracy: float
+    top5: float
     loss: float
     seconds: float
     note: str
@@ -84,7 +91,39 @@ def evaluate_run(run: Path, checkpoint: str = "best", **changes: Any) -> Evaluat
     """Evaluate a checkpoint on every test image once. The arguments and errors are those of `load_run`."""
     setup, step, variables = load_run(run, checkpoint, **changes)
     started = time.perf_counter()
-    means = make_evaluation(setup)(variables)
+    return _evaluation(run, setup, step, make_evaluation(setup)(variables), started)
+
+
+@typed
+def evaluate_run_by_class(
+    run: Path, checkpoint: str = "best", out: Path | None = None, **changes: Any
+) -> tuple[Evaluation, ByClass]:
+    """Evaluate a checkpoint on every test image once, and write what it says about each class.
+
+    Args:
+        run: the run folder.
+        checkpoint: "best", "last" or a step.
+        out: the folder of the files, see `jsep.runs.by_class.evaluate_by_class`; None means eval/ in the run folder,
+            or in the current folder for weights that are not in a run folder.
+        **changes: fields of its configuration to replace, see `load_run`.
+
+    Returns:
+        The result of `evaluate_run`, and the scores of each class.
+
+    Raises:
+        UserError: see `load_run`; or the folder cannot be made.
+        NotWritten: a file cannot be written.
+    """
+    folder = local_path(out or (run / "eval" if RunFolder.exists(run) else Path("eval")))
+    setup, step, variables = load_run(run, checkpoint, **changes)
+    make_folder(folder)
+    started = time.perf_counter()
+    means, by_class = evaluate_by_class(setup, variables, folder)
+    return _evaluation(run, setup, step, means, started), by_class
+
+
+def _evaluation(run: Path, setup: Setup, step: int, means: dict[str, float], started: float) -> Evaluation:
+    """Return the result of an evaluation that began at `started`."""
     notes = [setup.dataset.note, check_classes(run, len(setup.dataset.class_names), setup.dataset)]
     if shared := setup.dataset.shared:
         notes.append(f"{shared:,} of these images are also in the part to train on.")
@@ -93,6 +132,7 @@ def evaluate_run(run: Path, checkpoint: str = "best", **changes: Any) -> Evaluat
         data=setup.dataset.name,
         step=step,
         images=setup.testing.size,
+        classes=len(setup.dataset.class_names),
         seconds=time.perf_counter() - started,
         note=" ".join(filter(None, notes)),
         **means,

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from jsep.errors import UserError, first_line
 from jsep.files import local_path, make_folder, write_atomically, writing
-from jsep.results import RESULTS_CSV, CurvePoint
+from jsep.results import RESULTS_CSV, CurvePoint, optional_fields
 from jsep.runs.config import load_config, save_config
 from jsep.train import RunConfig
 from jsep.train.hosts import is_first, wait
@@ -23,6 +23,7 @@ except ImportError:  # Windows
 # the fields of a line of metrics.jsonl that results are made from, and their types
 EPOCH = {"step": int, **get_type_hints(CurvePoint)}
 EPOCH = {name: kind for name, kind in EPOCH.items() if name not in ("model", "seed")}
+LATER = optional_fields(CurvePoint)  # those that lines of earlier versions lack
 
 
 class RunFolder:
@@ -132,7 +133,7 @@ class RunFolder:
         return [line for line in self._lines(EPOCH) if line["step"] <= step]
 
     def _lines(self, fields: Mapping[str, type]) -> Iterator[dict[str, Any]]:
-        """Yield the lines of metrics.jsonl, each with at least these fields."""
+        """Yield the lines of metrics.jsonl, each with at least these fields; those of `LATER` may be missing."""
         path = self.metrics_path
         if not path.exists():
             return
@@ -148,7 +149,8 @@ class RunFolder:
             if not isinstance(line, dict):
                 raise UserError(f"{path}, line {number} is not a JSON object: restore the file from a copy")
             for name, kind in fields.items():
-                if isinstance(line.get(name), bool) or not isinstance(line.get(name), (int, kind)):
+                value = line.get(name, LATER.get(name))
+                if isinstance(value, bool) or not isinstance(value, (int, kind)):
                     raise UserError(
                         f"{path}, line {number}: {name!r} is missing or not a number; restore the file from a copy"
                     )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from jsep.data.decode import centre_crop
+from jsep.data.decode import evaluation_view
 from jsep.errors import UserError, typed
 from jsep.models.factored import create_factored
 from jsep.runs.data import DataRecord
@@ -49,7 +49,9 @@ class Preprocessing:
             Unreadable: the file is damaged, or holds no picture.
         """
         encoded = picture if isinstance(picture, bytes) else _as_file(picture)
-        return self.normalize(centre_crop(encoded, self.image_size, len(self.mean)))
+        return self.normalize(
+            evaluation_view(encoded, self.image_size, len(self.mean), self.crop_share, self.interpolation)
+        )
 
     def normalize(self, pixels: UInt8[np.ndarray, "*n h w c"]) -> Float[np.ndarray, "*n h w c"]:
         """Return pixels as the network takes them: from 0 to 1, minus the mean, divided by the deviation."""

@@ -51,18 +51,20 @@ class Progress:
         rate = f"{speed * self._batch_size:,.0f} images/s" if speed else ""
         self._bar.update(self._task, completed=step, rate=rate, loss=f"loss {loss:.3f}")
 
-    def epoch(self, epochs: int, line: dict[str, Any]) -> None:
+    def epoch(self, epochs: int, line: dict[str, Any], *, ranked: bool) -> None:
         """Print one line about a finished epoch.
 
         Args:
             epochs: epochs of the whole training.
             line: the epoch's line of metrics.jsonl.
+            ranked: whether there are enough classes for the top-5 accuracy to say something.
         """
         width = len(str(epochs))
+        top5 = f" top-5 {line['val_top5']:.2%}" if ranked else ""
         self._console.print(
             f"epoch {line['epoch']:{width}}/{epochs}  "
             f"train loss {line['train_loss']:.4f} acc {line['train_accuracy']:.2%}  "
-            f"val loss {line['val_loss']:.4f} acc {line['val_accuracy']:.2%}  "
+            f"val loss {line['val_loss']:.4f} acc {line['val_accuracy']:.2%}{top5}  "
             f"{line['seconds']:.1f} s",
             highlight=False,
         )

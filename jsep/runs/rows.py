@@ -50,6 +50,7 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         jax=jax.__version__,
         python=platform.python_version(),
         date=datetime.date.today().isoformat(),
+        top5=last.get("val_top5", math.nan),
     )
 
 
@@ -86,6 +87,6 @@ def curve_of(config: RunConfig, metrics: Sequence[Mapping[str, Any]]) -> list[Cu
     """Return the rows of curves.csv for a run, one for each line of its metrics.jsonl."""
     fields = {field.name for field in dataclasses.fields(CurvePoint)} - {"model", "seed"}
     return [
-        CurvePoint(model=config.model, seed=config.recipe.seed, **{key: line[key] for key in fields})
+        CurvePoint(config.model, config.recipe.seed, **{key: line[key] for key in fields & line.keys()})
         for line in metrics
     ]

@@ -29,6 +29,7 @@ from jsep.train import RunConfig
 from jsep.train.evaluate import make_evaluation
 from jsep.train.hosts import is_first, share, wait
 from jsep.train.loop import Position, run_loop
+from jsep.train.metrics import TOP
 from jsep.train.parallel import AXIS
 from jsep.train.select import delays
 from jsep.train.setup import Setup, prepare
@@ -230,12 +231,14 @@ class _Recorder:
             "train_accuracy": trained["accuracy"],
             "val_loss": tested["loss"],
             "val_accuracy": tested["accuracy"],
+            "val_top5": tested["top5"],
             "learning_rate": float(np.asarray(self.rate(position.step - 1))),
             "seconds": position.seconds,
         }
         self.log.write(line)
         self.lines.append(line)
-        self.progress.epoch(self.setup.config.recipe.schedule.epochs, line)
+        classes = len(self.setup.dataset.class_names)
+        self.progress.epoch(self.setup.config.recipe.schedule.epochs, line, ranked=classes > TOP)
         self.save(position, state, tested["accuracy"])
 
     def stale_since(self) -> int | None:

@@ -47,7 +47,7 @@ class Observer(Protocol):
             position: how far the training has come.
             state: the training state.
             trained: mean "loss" and "accuracy" over the training images of the epoch.
-            tested: mean "loss" and "accuracy" over all test images.
+            tested: mean "loss", "accuracy" and "top5" over all test images.
         """
 
 
@@ -67,7 +67,7 @@ def run_loop(
 
     Args:
         run_step: one step, from a state and a batch to the next state and the loss.
-        evaluate: returns the mean "loss" and "accuracy" of variables over the test images.
+        evaluate: returns the mean "loss", "accuracy" and "top5" of variables over the test images.
         state: the state to start from.
         batches: an endless iterator, beginning with the batch of the next step.
         position: how far the training has come; updated in place.

@@ -7,6 +7,8 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+TOP = 5  # classes among which the right one must be for the top-5 accuracy, which is 1 where there are no more
+
 
 @struct.dataclass
 class Sums:
@@ -34,6 +36,21 @@ class Sums:
         """Return the mean "loss" in nats and the "accuracy" from 0 to 1."""
         count = float(self.count)
         return {"loss": float(self.loss) / count, "accuracy": float(self.correct) / count}
+
+
+@struct.dataclass
+class EvalSums(Sums):
+    """The sums of an evaluation. Those of training do without the top-5 accuracy, since checkpoints hold them.
+
+    Attributes:
+        top5: number of examples whose class is among the five with the largest logits.
+    """
+
+    top5: Float[Array, ""]
+
+    def means(self) -> dict[str, float]:
+        """Return the mean "loss" in nats, and the "accuracy" and the "top5" accuracy from 0 to 1."""
+        return {**super().means(), "top5": float(self.top5) / float(self.count)}
 
 
 def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -> Float[Array, "n k"]:
@@ -126,3 +143,34 @@ def sums(
     correct = real & (jnp.argmax(logits, -1).astype(labels.dtype) == labels)
     losses = jnp.where(real, losses, 0)
     return Sums(*(jnp.sum(part.astype(jnp.float32)) for part in (losses, correct, real)))
+
+
+def eval_sums(
+    losses: Float[Array, " n"],
+    logits: Float[Array, "n k"],
+    labels: Int[Array, " n"],
+    mask: Float[Array, " n"],
+) -> EvalSums:
+    """Return the metrics of a batch with its top-5 accuracy. The arguments are those of `sums`."""
+    plain = sums(losses, logits, labels, mask)
+    top5 = (mask > 0) & (ahead(logits, labels) < TOP)
+    return EvalSums(plain.loss, plain.correct, plain.count, jnp.sum(top5.astype(jnp.float32)))
+
+
+def ahead(logits: Float[Array, "n k"], labels: Int[Array, " n"]) -> Int[Array, " n"]:
+    """Return how many classes come before the right one in the order of their logits, for each example.
+
+    Of equal logits, the class with the lower index comes first, as in `jnp.argmax` and `lax.top_k`. NaN comes before
+    all numbers.
+
+    >>> ahead(jnp.array([[0.1, 0.7, 0.1]] * 3), jnp.array([0, 1, 2])).tolist()
+    [1, 0, 2]
+
+    Args:
+        logits: the logits of each example.
+        labels: the class of each example.
+    """
+    classes = jnp.arange(logits.shape[-1], dtype=labels.dtype)[None]
+    own = jnp.max(logits, -1, keepdims=True, initial=-jnp.inf, where=classes == labels[:, None])
+    equal_before = (logits == own) & (classes < labels[:, None])
+    return jnp.sum(~(logits <= own) | equal_before, -1)

@@ -137,9 +137,11 @@ class Devices:
 
         Returns:
             A function from variables, constants, this process's share of a batch and its mask to the sums over the
-            whole batch. It is compiled for the shapes of its first call.
+            whole batch, and to the logits (n, k) and labels (n,) of the whole batch. It is compiled for the shapes of
+            its first call.
         """
-        mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, 0), out_axes=None, devices=self.devices)
+        axes: dict[str, Any] = {"in_axes": (None, None, 0, 0), "out_axes": (None, 0, 0)}
+        mapped = jax.pmap(step, axis_name=AXIS, devices=self.devices, **axes)
 
         compiled: Any = None
 

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jsep import ops
 from jsep.data import augment, mix, normalize
 from jsep.layers import BatchNorm, path_of, watch
-from jsep.train.metrics import Sums, cross_entropy, distillation, sums, targets_of, weighted
+from jsep.train.metrics import EvalSums, Sums, cross_entropy, distillation, eval_sums, sums, targets_of, weighted
 from jsep.train.recipe import Recipe
 from jsep.train.select import classes_of, matches, matching, still_frozen
 from jsep.train.state import TrainState
@@ -28,7 +28,7 @@ from jsep.train.state import TrainState
 # mean and standard deviation of each channel, for values from 0 to 1
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 TrainStep = Callable[[TrainState, Any, Any], tuple[TrainState, Float[Array, ""]]]
-EvalStep = Callable[[Any, Any, Any, Any], Sums]
+EvalStep = Callable[[Any, Any, Any, Any], tuple[EvalSums, Float[Array, "n k"], Int[Array, " n"]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,13 +200,15 @@ def make_eval_step(
 
     Returns:
         A function from the network's variables, the feed's constants, a share of the batch and its mask (n,) to the
-        metrics of the whole batch.
+        metrics of the whole batch, and to the logits (n, k) and labels (n,) of this share.
     """
 
-    def step(variables: Any, constants: Any, batch: Any, mask: Float[Array, " n"]) -> Sums:
+    def step(
+        variables: Any, constants: Any, batch: Any, mask: Float[Array, " n"]
+    ) -> tuple[EvalSums, Float[Array, "n k"], Int[Array, " n"]]:
         images, labels = fetch(constants, batch)
         logits: Any = model.apply(variables, normalize(images, *statistics), train=False)
         losses = cross_entropy(logits, targets_of(labels, logits.shape[-1]))
-        return lax.psum(sums(losses, logits, labels, mask), axis_name)
+        return lax.psum(eval_sums(losses, logits, labels, mask), axis_name), logits, labels
 
     return step

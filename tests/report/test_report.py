@@ -1,21 +1,27 @@
 """The report of a comparison: figures, and a page that needs nothing else."""
 
 import base64
+import dataclasses
 import html.parser
 import math
 import re
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sample_rows import points, result
 
 from jsep.errors import UserError
 from jsep.report import write_report
-from jsep.report.figures import STYLES, _scatter, _spread, _wrap, save_figures
+from jsep.report.confusion import save_confusion
+from jsep.report.figures import STYLES, Picture, _scatter, _spread, _wrap, save_figures
 from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, write_rows
 
-FIGURES = ("validation_loss", "validation_accuracy", "parameters", "training_time", "flops", "accuracy_parameters")
+FIGURES = (
+    *("validation_loss", "validation_accuracy", "validation_top5"),
+    *("parameters", "training_time", "flops", "accuracy_parameters"),
+)
 
 
 def report(folder: Path, results: list[Result], curves: list[CurvePoint], **more) -> str:
@@ -79,12 +85,12 @@ def test_figures_are_the_same_bytes_when_made_again(tmp_path):
     curves = points(r"a$\x$", 0) + points(r"a$\x$", 1, losses=(1.4, 0.6))
     first = save_figures(tmp_path / "1", results, curves)
     again = save_figures(tmp_path / "2", results, curves)
-    assert tuple(picture.svg.stem for picture in first) == FIGURES
+    assert tuple(picture.file.stem for picture in first) == FIGURES
     for one, two in zip(first, again, strict=True):
-        assert one.svg.read_bytes() == two.svg.read_bytes()
-        assert b"<dc:date>" not in one.svg.read_bytes()
-        assert one.svg.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert len({picture.svg.read_bytes() for picture in first}) == 6
+        assert one.file.read_bytes() == two.file.read_bytes()
+        assert b"<dc:date>" not in one.file.read_bytes()
+        assert one.file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert len({picture.file.read_bytes() for picture in first}) == len(FIGURES)
 
 
 def test_figures_say_what_they_show(tmp_path):
@@ -94,9 +100,12 @@ def test_figures_say_what_they_show(tmp_path):
         result("b", 0, params=801_226, flops=1_000_000_000, train_seconds=30.0),
     ]
     curves = points("a", 0) + points("a", 1, losses=(1.5, 0.7)) + points("b", 0)
-    loss, accuracy, params, time, flops, against = (picture.alt for picture in save_figures(tmp_path, results, curves))
+    loss, accuracy, top5, params, time, flops, against = (
+        picture.alt for picture in save_figures(tmp_path, results, curves)
+    )
     assert "a 0.6 nats at epoch 2; b 0.5 nats at epoch 2" in loss
     assert "a 60.5 % at epoch 2; b 60 % at epoch 2" in accuracy
+    assert "a 95 % at epoch 2; b 95 % at epoch 2" in top5
     assert "a 5.157 M; b 0.801 M" in params
     deviation = statistics.stdev([1, 1.4])
     assert f"a 1.200 ± {deviation:.3f} min; b 0.500 min" in time
@@ -127,7 +136,7 @@ def test_eight_models_one_epoch_and_nothing_finite(tmp_path):
         [point for model in models for point in points(model, losses=(math.nan,))],
     )
     assert pictures[0].alt.count(" nan nats at epoch 1") == 8
-    assert pictures[3].alt.count(" nan s") == 8
+    assert pictures[4].alt.count(" nan s") == 8
 
 
 def test_labels_stay_apart_and_close():
@@ -165,6 +174,7 @@ def test_table_has_means_deviations_ratios_and_the_best_in_bold(tmp_path):
     assert page.column("Parameters") == ["5,157,034", "2,423,806|47 %"]
     assert page.column("FLOPs") == ["5,800,000,000", "232,000,000|4.0 %"]
     assert page.column("Loss") == ["0.5000", "0.7000"]
+    assert page.column("Top-5") == ["99.00", "99.00"]
     assert {"83.00", "0.5000", "2,423,806", "232,000,000", "625.0"} <= set(page.bold)
     assert not {"79.00", "0.7000", "5,157,034", "1,300.0"} & set(page.bold)
     assert "a and b, trained on cifar10 for 2 epochs in batches of 64, with 1 and 3 seeds each." in page.text
@@ -203,6 +213,25 @@ def test_page_needs_nothing_else(tmp_path):
     assert "Notes" not in text
     assert "±" not in page.text
     assert not page.bold
+
+
+def test_a_top5_accuracy_that_tells_nothing_is_left_out(tmp_path):
+    """It is 1 with up to five classes, and NaN in files of earlier versions."""
+    without = [dataclasses.replace(point, val_top5=value) for point, value in zip(points(), (1, math.nan), strict=True)]
+    page = Page(report(tmp_path, [result(top5=1.0), result("b", top5=math.nan)], without))
+    assert not [cell for cell in page.rows[0] if "Top-5" in cell]
+    assert not (tmp_path / "figures" / "validation_top5.svg").exists()
+
+
+def test_mistakes_have_a_section_of_their_own(tmp_path):
+    path = tmp_path / "confusion.png"
+    save_confusion(path, np.eye(2, dtype=int), ("a", "b"), "Two")
+    text = report(tmp_path, [result()], points(), mistakes=[Picture("a matrix", "of <b>", path)])
+    image = next(attributes for tag, attributes in Page(text).tags if tag == "img" and attributes["alt"] == "a matrix")
+    kind, data = (image["src"] or "").split(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data) == path.read_bytes()
+    assert "of &lt;b&gt;" in text
 
 
 def test_notes_and_published_figures(tmp_path):

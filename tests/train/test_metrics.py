@@ -5,7 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsep.train.metrics import Sums, balanced_weights, cross_entropy, distillation, sums, targets_of, weighted
+from jsep.train.metrics import (
+    Sums,
+    balanced_weights,
+    cross_entropy,
+    distillation,
+    eval_sums,
+    sums,
+    targets_of,
+    weighted,
+)
 
 LOGITS = jnp.log(jnp.asarray([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
 LABELS = jnp.asarray([0, 2])
@@ -57,3 +66,42 @@ def test_distillation_pulls_towards_the_teacher():
     slope = jax.grad(lambda logits: distillation(logits, teacher, temperature).sum())(LOGITS)
     ours, theirs = (jax.nn.softmax(logits / temperature) for logits in (LOGITS, teacher))
     np.testing.assert_allclose(slope, temperature * (ours - theirs), atol=1e-6)
+
+
+TIES = [(classes, levels) for classes in (3, 5, 6, 40) for levels in (1, 3, 1000)]  # all equal, many ties, few ties
+
+
+def tied(classes: int, levels: int):
+    """Return logits with ties, labels, and what `eval_sums` makes of them with ten rows of padding."""
+    rng = np.random.default_rng(classes)
+    logits = rng.integers(0, levels, (200, classes)).astype(np.float32)
+    labels, mask = rng.integers(0, classes, 200), (np.arange(200) < 190).astype(np.float32)
+    logits[190:] = np.nan
+    found = eval_sums(jnp.zeros(200), jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(mask)).means()
+    return logits[:190], labels[:190], found
+
+
+@pytest.mark.parametrize(("classes", "levels"), TIES)
+def test_top5_are_the_first_five_where_equal_logits_keep_their_order(classes, levels):
+    logits, labels, found = tied(classes, levels)
+    _, first = jax.lax.top_k(logits, min(5, classes))
+    assert found["top5"] == pytest.approx(np.mean((first == labels[:, None]).any(1)))
+    assert found["top5"] == 1 if classes <= 5 else found["accuracy"] <= found["top5"] < 1
+
+
+@pytest.mark.slow  # for the import of PyTorch
+@pytest.mark.parametrize(("classes", "levels"), TIES)
+def test_top5_counts_as_torchmetrics_does(classes, levels):
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    logits, labels, found = tied(classes, levels)
+    # torch.topk leaves open which of equal logits come first; here the lower index does, as in argmax
+    ranked = torch.as_tensor(logits - 1e-3 * np.arange(classes, dtype=np.float32))
+    for name, k in (("accuracy", 1), ("top5", min(5, classes))):
+        theirs = functional.multiclass_accuracy(ranked, torch.as_tensor(labels), classes, top_k=k, average="micro")
+        assert found[name] == pytest.approx(float(theirs))
+
+
+def test_a_network_that_gives_no_numbers_has_no_top5():
+    logits, labels = jnp.full((4, 9), jnp.nan), jnp.arange(4)
+    assert eval_sums(jnp.zeros(4), logits, labels, jnp.ones(4)).means()["top5"] == 0

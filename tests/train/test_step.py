@@ -68,7 +68,7 @@ def run(number: int, steps: int, *, make: Callable[[], nn.Module] = Small, dtype
         losses.append(float(loss))
     evaluate = devices.eval_step(make_eval_step(model, feed.fetch, statistics, axis_name=AXIS))
     batch, mask = next(feed.evaluation(32))
-    found = evaluate({"params": state.params, "batch_stats": state.batch_stats}, constants[0], batch, mask)
+    found, *_ = evaluate({"params": state.params, "batch_stats": state.batch_stats}, constants[0], batch, mask)
     return jax.device_get((state, found)), losses[-1]
 
 

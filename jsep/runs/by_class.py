@@ -1,0 +1,130 @@
+"""A close look at a network on its test images: scores by class, the confusion matrix and the worst mistakes."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from jsep.data import Split, make_feed
+from jsep.data.imagenet import readable_names
+from jsep.data.pictures import Subset
+from jsep.files import write_atomically, writing
+from jsep.report.confusion import save_confusion
+from jsep.report.sheet import Captioned, save_sheet
+from jsep.results import write_rows
+from jsep.train.per_class import PerClass, confusion, predict_all
+from jsep.train.setup import Setup
+
+SHOWN = 30  # mistakes on a sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassRow:
+    """The scores of one class: a row of per_class.csv, see `jsep.train.per_class.PerClass`.
+
+    Attributes:
+        name: name of the class.
+        precision: share of the images taken for the class that are of the class; NaN where there is none.
+        recall: share of the images of the class that are taken for it; NaN where there is none.
+        f1: harmonic mean of both; NaN where the class neither occurs nor is predicted.
+        support: number of images of the class.
+    """
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ByClass:
+    """The result of `evaluate_by_class`.
+
+    Attributes:
+        rows: the scores of each class, in the order of the labels.
+        mistakes: number of images with a wrong prediction.
+        files: what was written.
+    """
+
+    rows: tuple[ClassRow, ...]
+    mistakes: int
+    files: tuple[Path, ...]
+
+
+def evaluate_by_class(
+    setup: Setup, variables: Any, folder: Path, shown: int = SHOWN
+) -> tuple[dict[str, float], ByClass]:
+    """Evaluate a network on every test image once, and write what it says about each class.
+
+    The files are per_class.csv, confusion.csv, confusion.png and, unless no image is mistaken, mistakes.png, a contact
+    sheet of the images whose wrong class has the largest probabilities.
+
+    Args:
+        setup: the network, the test images and the devices of this process.
+        variables: the network's variables, replicated over the devices.
+        folder: an existing folder for the files, which are replaced.
+        shown: most mistakes on the sheet.
+
+    Returns:
+        The means that `jsep.train.evaluate.make_evaluation` computes, and the scores with the files.
+
+    Raises:
+        NotWritten: a file cannot be written.
+    """
+    means, found = predict_all(setup, variables)
+    names = readable_names(setup.dataset.class_names, len(setup.dataset.class_names))
+    matrix = confusion(found, len(names))
+    scores = PerClass.of(matrix)
+    columns = (scores.precision, scores.recall, scores.f1, scores.support)
+    rows = [ClassRow(*row) for row in zip(names, *(column.tolist() for column in columns), strict=True)]
+    worst, mistakes = found.worst(shown), int((found.predicted != found.labels).sum())
+    told = f"{setup.config.model} on {setup.dataset.name}"
+    paths = {name: folder / name for name in ("per_class.csv", "confusion.csv", "confusion.png", "mistakes.png")}
+    with writing(folder):
+        write_atomically(paths["confusion.csv"], _table(matrix, names))
+        title = f"{told}: accuracy {means['accuracy']:.2%} of {len(found.labels):,} images"
+        save_confusion(paths["confusion.png"], matrix, names, title)
+        if len(worst):
+            pictures = [
+                Captioned(
+                    image,
+                    (
+                        f"{100 * found.confidence[i]:.1f} % {names[found.predicted[i]]}",
+                        f"is {names[found.labels[i]]} ({100 * found.own[i]:.1f} %)",
+                        f"image {i:,}",
+                    ),
+                    right=False,
+                )
+                for i, image in zip(worst, _images(setup, worst), strict=True)
+            ]
+            title = f"{told}: {len(worst):,} of {mistakes:,} mistakes, the surest first"
+            save_sheet(paths["mistakes.png"], pictures, title)
+        else:
+            paths.pop("mistakes.png").unlink(missing_ok=True)  # that of an earlier evaluation
+        write_rows(paths["per_class.csv"], rows)  # the last one, so that it says that the others are there
+    return means, ByClass(tuple(rows), mistakes, tuple(paths.values()))
+
+
+def _images(setup: Setup, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w c"]:
+    """Return some of the test images as the network sees them."""
+    part = setup.dataset.test
+    if isinstance(part, Split):
+        return part.images[indices]
+    feed = make_feed(Subset(part, indices), setup.dataset)
+    (images, _), _ = next(iter(feed.evaluation(len(indices))))
+    return images
+
+
+def _table(matrix: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:
+    """Return a confusion matrix as csv: a row for each true class, a column for each predicted one."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true \\ predicted", *names])
+    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    return text.getvalue()

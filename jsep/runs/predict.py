@@ -1,0 +1,240 @@
+"""Predictions for pictures: what a trained network says about files of any size and format that Pillow reads."""
+
+import contextlib
+import dataclasses
+import difflib
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from jsep import ops
+from jsep.data import CATALOG, Data, load_choice, normalize
+from jsep.data.catalog import is_streamed
+from jsep.data.decode import Unreadable, decode, evaluation_view
+from jsep.data.imagenet import readable_names
+from jsep.errors import UserError, require, typed
+from jsep.files import local_path
+from jsep.models import create_model
+from jsep.models.factored import factored
+from jsep.runs.begin import misfits
+from jsep.runs.data import DataRecord
+from jsep.runs.trained import open_trained
+from jsep.train.per_class import softmax
+from jsep.train.select import classes_of
+from jsep.train.setup import statistics_of
+
+BATCH = 32  # pictures that are decoded and computed at once
+SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How a picture is prepared for a network.
+
+    Attributes:
+        shape: height, width and channels of the images that it takes.
+        crop_share: share of the shorter side that is kept; 0 is the usual 7/8, see `jsep.data.decode.evaluation_view`.
+        interpolation: "bilinear" or "bicubic".
+    """
+
+    shape: tuple[int, int, int]
+    crop_share: float = 1.0
+    interpolation: str = "bilinear"
+
+    def of(self, encoded: bytes) -> UInt8[np.ndarray, "h w c"]:
+        """Decode a picture and bring it to the shape.
+
+        Raises:
+            Unreadable: it cannot be decoded; or the network takes images that are no squares, and this has another
+                shape.
+        """
+        height, width, channels = self.shape
+        if height == width:
+            return evaluation_view(encoded, height, channels, self.crop_share, self.interpolation)
+        image = decode(encoded, channels)
+        if image.shape != self.shape:
+            found = "x".join(map(str, image.shape[:2]))
+            raise Unreadable(f"it is {found}, and the network takes {height}x{width}")
+        return image
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A trained network that is ready for pictures.
+
+    Attributes:
+        name: what to call it.
+        class_names: names of the classes, in the order of the logits.
+        view: how pictures are prepared.
+        logits: function from images of values from 0 to 255 to logits.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    view: View
+    logits: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n k"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a network says about a picture.
+
+    Attributes:
+        file: the picture.
+        classes: names of the most probable classes, the most probable first; empty if the picture cannot be decoded.
+        probabilities: their probabilities.
+        image: the picture as the network sees it; None if it cannot be decoded.
+        error: why it cannot be decoded; otherwise empty.
+    """
+
+    file: Path
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    image: UInt8[np.ndarray, "h w c"] | None = None
+    error: str = ""
+
+
+@typed
+def open_predictor(source: Path, checkpoint: str = "best") -> Predictor:
+    """Open a trained network for pictures, which are prepared as in its evaluation.
+
+    Args:
+        source: a run folder, or whatever else `jsep.runs.trained.open_trained` opens.
+        checkpoint: "best", "last" or a step.
+
+    Raises:
+        UserError: it cannot be opened, or does not say how images are prepared for it.
+    """
+    config, step, variables, class_names = open_trained(source, checkpoint)
+    choice, classes = config.recipe.data, classes_of(variables["params"])
+    record, statistics = DataRecord.read(source), (choice.mean, choice.std)
+    size = choice.eval_size or choice.image_size or (record.image_shape[0] if record else 0)
+    if not (choice.mean and size):  # in run folders of earlier versions, and where weights came without them
+        dataset = load_choice(choice)
+        record, statistics = record or DataRecord.of(dataset), statistics_of(choice, dataset)
+        class_names = class_names or dataset.class_names
+    whole = record.image_shape if record else (size, size, len(choice.mean))
+    height, width, channels = (size, size, whole[-1]) if choice.eval_size else whole
+    view = View((height, width, channels), _crop_share(choice, record), choice.interpolation)
+    network = create_model(config.model, num_classes=classes, dtype=jnp.dtype(config.recipe.dtype), **config.options)
+    model = factored(network, config.factored)
+    if wrong := misfits(model, view.shape, variables):
+        raise UserError(
+            f"The weights of {source} do not belong to the network in its config.json, or to images of such a shape, "
+            f"since they differ in {wrong[0]}: restore config.json from a copy"
+        )
+
+    @ops.jit_inference
+    def logits(variables: Any, images: UInt8[Array, "n h w c"]) -> Any:
+        return model.apply(variables, normalize(images, *statistics), train=False)
+
+    on_device = jax.device_put(variables)
+    name = f"{config.model} at step {step}"
+    return Predictor(name, readable_names(class_names, classes), view, lambda x: np.asarray(logits(on_device, x)))
+
+
+def _crop_share(choice: Data, record: DataRecord | None) -> float:
+    """Return the crop share of the evaluation; where the configuration leaves it open, by whether images are streamed.
+
+    A stream usually holds pictures of different sizes, of which 7/8 are kept.
+    """
+    entry = CATALOG.get(choice.name)
+    images, shape = (entry.images, entry.shape) if entry else (0, ())
+    if record:
+        images, shape = record.train + record.test, record.image_shape
+    return choice.crop_share or (0.0 if choice.stream or is_streamed(images, shape) else 1.0)
+
+
+@typed
+def find_pictures(words: tuple[str, ...]) -> list[Path]:
+    """Return the pictures that words name, each once.
+
+    Args:
+        words: files; folders, which stand for all pictures in them and below them, by their suffixes and without hidden
+            ones; and patterns such as "holiday/*.jpg", where ** stands for any folders.
+
+    Raises:
+        UserError: a word names nothing, or a folder holds no picture.
+    """
+    if not words:
+        raise UserError("No picture is named: give at least one file, folder or pattern")
+    found: dict[Path, None] = {}
+    for word in words:
+        path = local_path(word)
+        matches = [path]
+        if not os.path.exists(path):
+            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        if not matches:
+            raise UserError(f"There is no picture {word}{_did_you_mean(path)}: give files, folders or patterns")
+        for match in matches:
+            pictures = _inside(match) if match.is_dir() else [match]
+            if not pictures and match is path:
+                raise UserError(f"The folder {word} holds no picture, by the suffixes {' '.join(SUFFIXES)}")
+            found |= dict.fromkeys(pictures)
+    return list(found)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Return the pictures in a folder and below it, in order."""
+    visible = (path for path in folder.rglob("*") if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+    return sorted(path for path in visible if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _did_you_mean(path: Path) -> str:
+    """Return the names beside a path that does not exist that may have been meant, as part of a sentence."""
+    with contextlib.suppress(OSError):
+        close = difflib.get_close_matches(path.name, os.listdir(path.parent), cutoff=0.7)
+        return f" (did you mean {' or '.join(str(path.with_name(name)) for name in close)}?)" if close else ""
+    return ""
+
+
+@typed
+def predict(predictor: Predictor, files: list[Path], top: int = 5) -> Iterator[Prediction]:
+    """Return what a network says about pictures, in their order, as it is computed.
+
+    A picture that cannot be decoded has an `error` instead of classes; it does not stop the others.
+
+    Args:
+        predictor: the network.
+        files: the pictures.
+        top: number of classes to name; all if there are no more.
+    """
+    require(top >= 1, "top", top, "at least 1")
+    return _predictions(predictor, files, min(top, len(predictor.class_names)))
+
+
+def _predictions(predictor: Predictor, files: Sequence[Path], top: int) -> Iterator[Prediction]:
+    """Decode pictures in threads, and compute them in batches of one size, so that there is one program."""
+    batch = min(BATCH, len(files))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(files), batch):
+            part = list(threads.map(lambda file: _opened(predictor.view, file), files[start : start + batch]))
+            images = [one.image for one in part if one.image is not None]
+            black = np.zeros((batch - len(images), *predictor.view.shape), np.uint8)
+            rows = iter(softmax(predictor.logits(np.concatenate([images, black]) if images else black)))
+            for one in part:
+                yield one if one.error else _named(one, next(rows), predictor.class_names, top)
+
+
+def _opened(view: View, file: Path) -> Prediction:
+    """Read a picture."""
+    try:
+        return Prediction(file, image=view.of(file.read_bytes()))
+    except OSError as error:
+        return Prediction(file, error=error.strerror or str(error))
+    except Unreadable as error:
+        return Prediction(file, error=str(error))
+
+
+def _named(one: Prediction, row: Float[np.ndarray, " k"], names: Sequence[str], top: int) -> Prediction:
+    """Return a prediction with its most probable classes."""
+    best = np.argsort(-row, kind="stable")[:top]
+    return dataclasses.replace(one, classes=tuple(names[i] for i in best), probabilities=tuple(row[best].tolist()))
