@@ -12,6 +12,7 @@ from jsep.errors import UserError, typed
 from jsep.layers.dice import follows_image_size
 from jsep.models import create_model, format_options, model_info
 from jsep.port.architectures import Architecture
+from jsep.port.keras_names import keras_layouts
 from jsep.port.names import SILENT, Names, layouts
 from jsep.port.states import find_state, to_numpy
 from jsep.trees import as_weights, flatten, unflatten
@@ -112,9 +113,10 @@ def port_state(
         UserError: as for `from_torch`.
     """
     info, plain = model_info(name), create_model(name, **options)
-    if not (known := layouts(plain)):
+    if not (known := [*layouts(plain), *keras_layouts(plain)]):
         raise UserError(
-            f"{name} has no public PyTorch reference, so that its weights have no PyTorch names: choose another network"
+            f"{name} has no public reference in PyTorch or Keras, so that its weights have no names there: choose another "
+            "network"
         )
     arrays = {
         key: to_numpy(key, value, source)
