@@ -1,4 +1,4 @@
-"""Reading what Keras saves, by h5py alone: Keras is not imported, nothing is unpickled, and no code in a file is run."""
+"""Reading what Keras saves, by h5py alone: nothing is unpickled, and no code in a file is run."""
 # h5py is an extra, and not where types are checked
 # pyright: reportMissingImports=false
 
@@ -6,9 +6,8 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +17,13 @@ import numpy as np
 from jsep.errors import UserError
 from jsep.models.registry import Fed
 from jsep.port.architectures import Origin
-from jsep.port.keras_names import CONV, DENSE, DEPTHWISE, NORM, SEPARABLE
+from jsep.port.keras_names import CONV, DENSE, DEPTHWISE, NORM, SEPARABLE, STRUCTURES
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 EPSILON = 1e-3  # of batch norm in Keras, and in all its networks that jsep has
 _KINDS = {"Conv2D": CONV, "DepthwiseConv2D": DEPTHWISE, "SeparableConv2D": SEPARABLE}
 _KINDS |= {"BatchNormalization": NORM, "Dense": DENSE}
-_ACTIVATIONS = ("linear", "relu", "softmax")  # that a layer with weights may have
+_LAST = ("linear", "softmax")  # activations behind a classifier, or none
 _NESTED = ("Functional", "Model", "Sequential")
 _MOST_EXPANSION = 100  # arrays that unpack to more than this many times the size of their file are refused
 _MOST_CONFIG = 2**26  # bytes of config.json; the largest networks of Keras take a hundredth of it
@@ -64,20 +63,20 @@ def read_keras(path: Path) -> tuple[dict[str, np.ndarray], Origin, tuple[str, ..
         source, config = _unzipped(path) if path.suffix == ".keras" else (path, None)
         with h5py.File(source) as file:
             if "model_config" in file.attrs:
-                config = json.loads(file.attrs["model_config"])
+                config = json.loads(str(file.attrs["model_config"]))
             arrays = _datasets(file, path)
             network = _network(config, path)
+            _check_structure(network, path)
             if any(name.startswith("layers/") for name in arrays):
                 layers, left = _layers(arrays, path)
             else:
                 layers, left = _earlier_layers(file, arrays, network, path)
     except UserError:
         raise
-    # what h5py, zip and JSON raise for files that are damaged, or are of another kind
-    except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
-        raise _unreadable(path, error) from error
+    except Exception as error:  # what h5py, zip and JSON raise for files that are damaged, or are of another kind
+        raise UserError(
+            f"{path} cannot be read as a file of Keras, or is cut off ({type(error).__name__}): download it again"
+        ) from error
     state: dict[str, np.ndarray] = {}
     seen: Counter[str] = Counter()
     for layer in layers:
@@ -86,21 +85,11 @@ def read_keras(path: Path) -> tuple[dict[str, np.ndarray], Origin, tuple[str, ..
         state |= {f"{name}.{key}": array for key, array in _torch_arrays(layer, path).items()}
     if not state:
         raise UserError(f"{path} {_NO_KERAS}")
-    notes = (
-        (
-            f"{len(left)} arrays of {', '.join(sorted({name.partition('/')[0] for name in left}))}, which only training "
-            "needs, were left out.",
-        )
-        if left
-        else ()
-    )
+    notes = ()
+    if left:
+        groups = ", ".join(sorted({name.partition("/")[0] for name in left}))
+        notes = (f"{len(left)} arrays of {groups}, which only training needs, were left out.",)
     return state, _origin(network), notes
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path} cannot be read as a file of Keras, or is cut off ({type(error).__name__}): download it again"
-    )
 
 
 def _unzipped(path: Path) -> tuple[io.BytesIO, Any]:
@@ -130,8 +119,8 @@ def _datasets(file: Any, path: Path) -> dict[str, Any]:
     size = file.id.get_filesize()
     if sum(int(entry.nbytes) for entry in found.values()) > _MOST_EXPANSION * size:
         raise UserError(
-            f"{path} has {size:,} bytes and announces arrays of more than {_MOST_EXPANSION} times that: download it again "
-            "from a source that you trust"
+            f"{path} has {size:,} bytes and announces arrays of more than {_MOST_EXPANSION} times that: download it "
+            "again from a source that you trust"
         )
     return found
 
@@ -142,16 +131,27 @@ def _read(dataset: Any) -> np.ndarray:
 
 
 def _layers(arrays: Mapping[str, Any], path: Path) -> tuple[list[_Layer], list[str]]:
-    """Return the layers of a file of Keras 3, and the names of arrays that are of no layer."""
+    """Return the layers of a file of Keras 3, and the names of arrays that are of no layer.
+
+    Layers are numbered by kind, in a network inside the network anew. The order between the two is not in the file, so
+    that layers of one kind must lie in one of them: a base without its top and a dense layer behind it do.
+    """
     groups: dict[tuple[str, int], dict[int, Any]] = {}
+    places: dict[str, str] = {}
     left = []
     for name, array in arrays.items():
-        if found := re.fullmatch(r"layers/(\w+?)(?:_(\d+))?/vars/(\d+)", name):
-            groups.setdefault((found[1], int(found[2] or 0)), {})[int(found[3])] = array
-        elif name.startswith("layers/") and "seed_generator" not in name:
-            raise _nested(path, name.split("/")[1])
+        if found := re.fullmatch(r"((?:layers/\w+/)*)layers/(\w+?)(?:_(\d+))?/vars/(\d+)", name):
+            place, kind, number, at = found.groups()
+            if places.setdefault(kind, place) != place:
+                raise UserError(
+                    f"{path} holds several networks with layers of the kind {kind}, and not the order in which they "
+                    "follow each other: save the weights of a network that holds no other"
+                )
+            groups.setdefault((kind, int(number or 0)), {})[int(at)] = array
         elif not name.startswith("layers/"):
             left.append(name)
+        elif "seed_generator" not in name:
+            raise UserError(f"{path}: {name.split('/')[1]} wraps a layer, as none does in jsep's networks")
     return [
         _Layer(kind, f"{kind}_{number}" if number else kind, [_read(found[i]) for i in sorted(found)])
         for (kind, number), found in sorted(groups.items())
@@ -162,19 +162,35 @@ def _earlier_layers(
     file: Any, arrays: Mapping[str, Any], network: Sequence[Mapping[str, Any]], path: Path
 ) -> tuple[list[_Layer], list[str]]:
     """Return the layers of an .h5 file of Keras 2, or of its like by Keras 3, and the arrays that are of no layer."""
-    place = "model_weights/" if "model_weights" in file else ""
-    root = file[place] if place else file
+    top = "model_weights/" if "model_weights" in file else ""
+    root = file[top] if top else file
     classes = {layer["config"]["name"]: layer["class_name"] for layer in network}
-    layers, taken = [], set()
+    held: dict[str, list[str]] = {}
     for name in _names(root, "layer_names"):
-        keys = [f"{place}{name}/{key}" for key in _names(root[name], "weight_names")]
-        keys = [key for key in keys if "seed_generator" not in key]
-        taken.update(keys)
-        held = [_read(arrays[key]) for key in keys]
-        if held:
-            kind = _KINDS.get(classes.get(name, ""), classes.get(name, "")) or _kind_of(held, keys)
-            layers.append(_Layer(kind, name, held))
+        for key in _names(root[name], "weight_names"):
+            if "seed_generator" not in key:
+                held.setdefault(_owner(name, key, classes), []).append(f"{top}{name}/{key}")
+    if len(classes) < len(network):
+        raise UserError(f"{path} describes several layers of one name: give each its own, and save the network again")
+    order = list(classes)
+    layers = []
+    # a network inside the network keeps what is trained in front of what is not, which is not the order of its layers
+    for name in sorted(held, key=order.index) if order else held:
+        kept = [_read(arrays[key]) for key in held[name]]
+        told = classes.get(name, "")
+        kind = _KINDS.get(told, told) or _kind_of(kept, held[name])
+        layers.append(_Layer(kind, name, kept))
+    taken = {key for keys in held.values() for key in keys}
     return layers, [key for key in arrays if key not in taken and "seed_generator" not in key]
+
+
+def _owner(layer: str, key: str, classes: Mapping[str, str]) -> str:
+    """Return the layer that an array belongs to: `layer`, or one of the network that `layer` is."""
+    if classes.get(layer) not in _NESTED:
+        return layer
+    parts = key.split("/")[:-1]
+    names = ("/".join(parts[i:]) for i in range(len(parts)))
+    return next((name for name in names if name in classes), layer)
 
 
 def _names(group: Any, attribute: str) -> list[str]:
@@ -217,9 +233,9 @@ def _torch_arrays(layer: _Layer, path: Path) -> dict[str, np.ndarray]:
         case "batch_normalization", (1, 1, 1, 1):
             return dict(zip(("weight", "bias", "running_mean", "running_var"), layer.arrays, strict=True))
         case _:
-            raise _unlike(path, layer, ranks)
+            raise _unlike(path, layer)
     if bias not in ([], [1]):
-        raise _unlike(path, layer, ranks)
+        raise _unlike(path, layer)
     last = "pointwise.bias" if layer.kind == SEPARABLE else "bias"
     return found | ({last: layer.arrays[-1]} if bias else {})
 
@@ -230,21 +246,17 @@ def _depthwise(kernel: np.ndarray) -> np.ndarray:
     return kernel.transpose(2, 3, 0, 1).reshape(-1, 1, height, width)
 
 
-def _unlike(path: Path, layer: _Layer, ranks: tuple[int, ...]) -> UserError:
+def _unlike(path: Path, layer: _Layer) -> UserError:
     return UserError(
-        f"{path}: the layer {layer.name} holds {len(ranks)} arrays of {', '.join(map(str, ranks))} axes, as none of "
-        f"{', '.join(_KINDS)} does: jsep has no network with such a layer"
-    )
-
-
-def _nested(path: Path, name: str) -> UserError:
-    return UserError(
-        f"{path}: {name} is a network, or a wrapped layer, inside the network: save the weights of one that is flat"
+        f"{path}: the layer {layer.name} holds {len(layer.arrays)} arrays, but not as a {', '.join(_KINDS)} "
+        "layer does: no network of jsep's has such a layer"
     )
 
 
 def _network(config: Any, path: Path) -> list[dict[str, Any]]:
-    """Return the layers that a file describes, after checking them; none if it describes no network, only weights.
+    """Return the layers that a file describes, after checking them; none if it holds weights alone.
+
+    A network inside the network is followed by its layers.
 
     Raises:
         UserError: a setting that the arrays do not show is one that no network of jsep's has.
@@ -252,29 +264,26 @@ def _network(config: Any, path: Path) -> list[dict[str, Any]]:
     if config is None or config["class_name"] not in _NESTED:  # a network that is a class of its own has no description
         return []
     inner = config["config"]
-    layers = inner if isinstance(inner, list) else inner["layers"]
-    for layer in layers:
+    found: list[dict[str, Any]] = []
+    for layer in inner if isinstance(inner, list) else inner["layers"]:
         kind, settings = layer["class_name"], layer["config"]
-        if kind in _NESTED:
-            raise _nested(path, settings["name"])
         if kind in ("Lambda", "Normalization"):
             raise UserError(f"{path}: {settings['name']} is a {kind} layer, which no network of jsep's has")
         if kind in _KINDS and (setting := _foreign_setting(kind, settings)):
             raise UserError(
-                f"{path}: the layer {settings['name']} has {setting}={settings[setting]}, unlike all networks of jsep "
-                "that Keras has too: its weights would not do the same here"
+                f"{path}: the layer {settings['name']} has {setting}={settings[setting]}, unlike the networks that "
+                "jsep has from Keras: its weights would do something else here"
             )
-    return layers
+        found += [layer, *_network(layer, path)]
+    return found
 
 
 def _foreign_setting(kind: str, settings: Mapping[str, Any]) -> str:
     """Return the name of a setting that no network of jsep's has, or an empty string."""
-    activation = settings.get("activation") or "linear"
     allowed = {
         "data_format": settings.get("data_format") in (None, "channels_last"),
         "dilation_rate": np.all(np.asarray(settings.get("dilation_rate", 1)) == 1),
         "groups": settings.get("groups", 1) == 1,
-        "activation": activation in _ACTIVATIONS,
     }
     if kind == "BatchNormalization":
         allowed |= {
@@ -285,17 +294,56 @@ def _foreign_setting(kind: str, settings: Mapping[str, Any]) -> str:
     return next((name for name, right in allowed.items() if not right), "")
 
 
+def _check_structure(network: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Refuse a network with the layers of one that jsep has, but not its strides, activations, paddings or pools.
+
+    A network with other layers is refused later, where arrays are missing or left over.
+    """
+    kinds = Counter(_KINDS.get(layer["class_name"]) for layer in network)
+    structure = STRUCTURES.get((kinds[CONV], kinds[DEPTHWISE], kinds[SEPARABLE], kinds[NORM]))
+    if structure is None:
+        return
+    strided = sum(np.max(layer["config"].get("strides") or 1) > 1 for layer in network)
+    foreign = {trait for layer in network for trait in _traits(layer)} - structure.traits - {*_LAST}
+    wrong = [f"{strided} layers with a stride instead of {structure.strided}"] if strided != structure.strided else []
+    wrong += [f"the foreign {trait}" for trait in sorted(foreign)]
+    side = _origin(network).image_size
+    if structure.name == "MobileNet" and side % 32:
+        wrong.append(f"images of {side} pixels, whose maps of odd sizes Keras pads on one side")
+    if wrong:
+        raise UserError(
+            f"{path} has the layers of {structure.name}, but {wrong[0]}: jsep's network would give other logits with "
+            "its weights"
+        )
+
+
+def _traits(layer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the activation, the padding and the pool of a layer, as far as it has them."""
+    kind, settings = layer["class_name"], layer["config"]
+    if "Pooling" in kind:
+        yield f"{kind} {settings['pool_size'][0]} {settings['padding']}" if "pool_size" in settings else kind
+    elif kind in _KINDS and "padding" in settings:
+        yield settings["padding"]
+    if kind == "ReLU":
+        yield {None: "relu", 6.0: "relu6"}.get(settings.get("max_value"), "ReLU")
+    elif kind.endswith("LU"):
+        yield kind
+    if "activation" in settings:
+        yield str(settings["activation"])
+
+
 def _origin(network: Sequence[Mapping[str, Any]]) -> Origin:
     """Return the size of the images that a network takes and how it scales their values, as far as it says that."""
-    side, fed = 0, None
+    side, scale, offset, rescaled = 0, np.full(3, 255.0), np.zeros(3), False  # from values between 0 and 1
     for layer in network:
         settings = layer["config"]
         shape = settings.get("batch_shape") or settings.get("batch_input_shape")
-        if not side and shape:
-            side = shape[1] if len(shape) == 4 and shape[1] == shape[2] and isinstance(shape[1], int) else 0
+        if not side and shape and len(shape) == 4 and shape[1] == shape[2]:
+            side = shape[1] or 0
         if layer["class_name"] == "Rescaling":
-            scale, offset = (255 * settings["scale"], settings["offset"])
-            fed = Fed((-offset / scale,) * 3, (1 / scale,) * 3)
+            factor, rescaled = np.asarray(settings["scale"]), True
+            scale, offset = scale * factor, offset * factor + np.asarray(settings["offset"])
         if layer["class_name"] in _KINDS:
             break
+    fed = Fed(tuple((-offset / scale).tolist()), tuple((1 / scale).tolist())) if rescaled else None
     return Origin(fed=fed, image_size=side)

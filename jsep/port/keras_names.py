@@ -6,9 +6,10 @@ built in a process. So does jsep: `jsep.port.keras_files` numbers the layers of 
 layers in that order. The shapes of all arrays are compared as for PyTorch's weights.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -29,18 +30,66 @@ NORM, DENSE = "batch_normalization", "dense"
 _LIKE_KERAS = {"padding": "SAME", "epsilon": 1e-3}
 
 
+class Structure(NamedTuple):
+    """What a Keras network does that its arrays do not show.
+
+    Attributes:
+        name: what Keras calls the network, or jsep where it is that of a notebook.
+        strided: number of convolutions and pools with a stride.
+        traits: activations, paddings of convolutions, and pools with their size and padding.
+    """
+
+    name: str
+    strided: int
+    traits: frozenset[str]
+
+
+_MOBILE = frozenset({"same", "valid", "relu6", "GlobalAveragePooling2D"})
+_V3 = _MOBILE | {"relu", "hard_swish", "hard_silu"}  # Keras has had two names for this activation
+_LARGE = frozenset({"same", "valid", "relu", "GlobalAveragePooling2D"})
+_NOTEBOOK = frozenset({"same", "relu", "MaxPooling2D 2 valid"})
+# by the numbers of Conv2D, DepthwiseConv2D, SeparableConv2D and BatchNormalization
+STRUCTURES = {
+    (15, 13, 0, 27): Structure("MobileNet", 5, _MOBILE),
+    (14, 13, 0, 27): Structure("MobileNet", 5, _MOBILE),  # with a dense classifier
+    (35, 17, 0, 52): Structure("MobileNetV2", 5, _MOBILE),
+    (49, 15, 0, 46): Structure("MobileNetV3Large", 5, _V3),
+    (43, 11, 0, 34): Structure("MobileNetV3Small", 5, _V3),
+    (6, 0, 34, 40): Structure("Xception", 9, _LARGE | {"MaxPooling2D 3 same"}),
+    (94, 0, 0, 94): Structure("InceptionV3", 9, _LARGE | {"MaxPooling2D 3 valid", "AveragePooling2D 3 same"}),
+    (6, 0, 0, 3): Structure("regular_cnn", 3, _NOTEBOOK),
+    (3, 0, 3, 3): Structure("both_cnn", 3, _NOTEBOOK),
+    (0, 0, 6, 3): Structure("separable_cnn", 3, _NOTEBOOK),
+    (0, 0, 6, 0): Structure("keras_separable_cnn", 2, _LARGE - {"same"} | {"MaxPooling2D 2 valid"}),
+}
+
+
+def numbered_by_keras(names: Iterable[str]) -> bool:
+    """Return whether all names of arrays are such numbers, as no package of PyTorch has them.
+
+    >>> numbered_by_keras(["conv2d.weight", "dense_3.bias"]), numbered_by_keras(["conv1.weight", "dense.bias"])
+    (True, False)
+    """
+    return all(re.match(rf"({'|'.join((CONV, DEPTHWISE, SEPARABLE, NORM, DENSE))})(_\d+)?\.", name) for name in names)
+
+
 def keras_layouts(model: nn.Module) -> list[Names]:
     """Return the names that Keras weights for this network have; none if Keras publishes no such network.
 
     >>> from jsep.models import create_model
-    >>> (names,) = keras_layouts(create_model("mobilenet_v1"))
+    >>> names, _ = keras_layouts(create_model("mobilenet_v1"))
     >>> names.torch("stage1_block1_pointwise"), names.torch("stage1_block1_pointwise_norm")
     ('conv2d_1', 'batch_normalization_2')
     """
     imagenet = _LIKE_KERAS | {"input": "imagenet"}
     match model:
         case MobileNetV1():
-            return [_names("keras.applications", _mobilenet_v1(), imagenet | {"act": "relu6"})]
+            implied = imagenet | {"act": "relu6"}
+            # own classes stand behind a dense layer, those of ImageNet behind a 1x1 convolution
+            return [
+                _names("keras.applications", [*_mobilenet_v1(), (kind, "classifier")], implied)
+                for kind in (CONV, DENSE)
+            ]
         case MobileNetV2():
             return [_names("keras.applications", _mobilenet_v2(), imagenet)]
         case MobileNetV3():
@@ -80,7 +129,6 @@ def _mobilenet_v1() -> Iterator[Layer]:
         for block in range(1, blocks + 1):
             yield from _with_norm(f"stage{stage}_block{block}_depthwise", DEPTHWISE)
             yield from _with_norm(f"stage{stage}_block{block}_pointwise")
-    yield CONV, "classifier"
 
 
 def _mobilenet_v2() -> Iterator[Layer]:

@@ -10,7 +10,7 @@ import numpy as np
 from jsep.errors import UserError, require
 from jsep.files import local_path
 from jsep.models import ModelInfo, format_options, model_info
-from jsep.models.registry import FED_IMAGENET, Fed
+from jsep.models.registry import FED_IMAGENET, FED_UNIT, Fed
 from jsep.port import TOLERANCE, Difference, compare_with_weights, port_state, read_weights
 from jsep.port.architectures import Origin, find_architecture
 from jsep.port.convert import Ported
@@ -21,7 +21,7 @@ from jsep.trees import flatten, on_host, save_arrays
 
 
 class Adopted(NamedTuple):
-    """A run folder that was made from PyTorch's weights.
+    """A run folder that was made from weights of PyTorch or Keras.
 
     Attributes:
         config: the configuration of the run.
@@ -69,11 +69,11 @@ def adopt_file(
     average: bool = False,
     check_images: bool = False,
 ) -> Adopted:
-    """Make a run folder from PyTorch's weights.
+    """Make a run folder from weights of PyTorch or Keras.
 
     Args:
         model: registered name of the network.
-        file: a .safetensors or .pth file, see `jsep.port.read_weights`.
+        file: a .safetensors, .pth, .keras or .h5 file, see `jsep.port.read_weights`.
         out: the new run folder. The arrays are also written to its weights.safetensors.
         options: options of the network that the weights belong to.
         data: the data set that the run is evaluated on; None means that of the published network.
@@ -104,10 +104,10 @@ def adopt_file(
     imagenet = info.normalization == "imagenet"
     if not data and channels not in (1, 3):
         raise UserError(f"The weights are for images of {channels} channels: give a data set of such images as `data`")
-    colour = "imagenet2012" if imagenet else info.normalization
+    colour = "imagenet2012" if imagenet else "cifar10" if info.normalization == "unit" else info.normalization
     choice = Data(
         data or (colour if channels == 3 else Data().name),
-        image_size=image_size or origin.image_size or (side if imagenet else 0),
+        image_size=image_size or origin.image_size or (side if info.normalization in ("imagenet", "unit") else 0),
         normalize=normalize or "dataset",
         mean=fed.mean if fed else mean,
         std=fed.std if fed else std,
@@ -134,7 +134,7 @@ def _published(info: ModelInfo, ported: Ported) -> Fed | None:
     for package, fed in info.fed.items():
         if package in ported.layout.source:
             return fed
-    return FED_IMAGENET if info.normalization == "imagenet" else None
+    return {"imagenet": FED_IMAGENET, "unit": FED_UNIT}.get(info.normalization)
 
 
 def _for_channels(fed: Fed, channels: int) -> Fed | None:
