@@ -3,7 +3,7 @@
 It runs in a process of its own, since Keras takes its backend from the environment, and its code promotes dtypes:
 python keras_networks.py FOLDER NAME ...
 """
-# Keras is not in the environment in which types are checked
+# Keras is no extra, and not where types are checked
 # pyright: reportMissingImports=false
 
 import sys
@@ -22,9 +22,9 @@ def main(folder: Path, names: list[str]) -> None:
     def zeros(self: Any, shape: Any, dtype: Any = None, **_: Any) -> np.ndarray:
         return np.zeros(shape, "float32")  # drawn anew below; Keras's way compiles a program for each shape
 
-    keras.initializers.VarianceScaling.__call__ = zeros
+    setattr(keras.initializers.VarianceScaling, "__call__", zeros)  # noqa: B010 (its types forbid it)
     top: dict[str, Any] = {"weights": None, "classes": 7, "classifier_activation": None}
-    apps = keras.applications
+    apps: Any = keras.applications
 
     def notebook(separable: tuple[int, ...]) -> Any:
         """MU-PING/Depthwise-separable-CNN at 1/32 of its width."""

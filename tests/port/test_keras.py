@@ -70,8 +70,7 @@ def test_logits_are_those_of_keras(saved, name):
         assert weights.state.keys() == alone.state.keys()
         assert all(np.array_equal(weights.state[key], array) for key, array in alone.state.items())
         assert weights.origin.image_size == np.load(path.with_suffix(".npz"))["x"].shape[1]
-        found = weights.origin.fed
-        assert found == fed or np.allclose(found, fed)
+        assert np.allclose(weights.origin.fed or (), fed or ())
         assert "which only training needs, were left out" in "".join(weights.notes)  # the state of the optimizer
     ported = port_state(ours, alone.state, options)
     model = create_model(ours, num_classes=ported.num_classes, **ported.options)
@@ -274,8 +273,8 @@ def test_other_layers_are_named(state_of):
     state = state_of("both_cnn", width=0.01)
     state["separable_conv2d_3.depthwise.weight"] = state.pop("separable_conv2d_2.depthwise.weight")
     sentence = (
-        "by the names of Keras: params/conv6/depthwise/kernel needs separable_conv2d_2.depthwise.weight, which is missing"
-        "; separable_conv2d_3.depthwise.weight belongs to no layer"
+        "names of Keras: params/conv6/depthwise/kernel needs separable_conv2d_2.depthwise.weight, which is missing; "
+        "separable_conv2d_3.depthwise.weight belongs to no layer"
     )
     with pytest.raises(UserError, match=re.escape(sentence)):
         port_state("both_cnn", state, {"width": 0.01})
