@@ -17,7 +17,7 @@ import numpy as np
 from jsep.errors import UserError
 from jsep.models.registry import Fed
 from jsep.port.architectures import Origin
-from jsep.port.keras_names import CONV, DENSE, DEPTHWISE, NORM, SEPARABLE, STRUCTURES
+from jsep.port.keras_names import CONV, DENSE, DEPTHWISE, NORM, SEPARABLE, STRUCTURES, Structure
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 EPSILON = 1e-3  # of batch norm in Keras, and in all its networks that jsep has
@@ -89,7 +89,9 @@ def read_keras(path: Path) -> tuple[dict[str, np.ndarray], Origin, tuple[str, ..
     if left:
         groups = ", ".join(sorted({name.partition("/")[0] for name in left}))
         notes = (f"{len(left)} arrays of {groups}, which only training needs, were left out.",)
-    return state, _origin(network), notes
+    known = _structure(Counter(layer.kind for layer in layers))
+    named = {"architecture": known.name, "certain": known.name != known.model} if known else {}
+    return state, _origin(network)._replace(**named), notes
 
 
 def _unzipped(path: Path) -> tuple[io.BytesIO, Any]:
@@ -294,13 +296,18 @@ def _foreign_setting(kind: str, settings: Mapping[str, Any]) -> str:
     return next((name for name, right in allowed.items() if not right), "")
 
 
+def _structure(kinds: Mapping[str, int]) -> Structure | None:
+    """Return the network that has so many layers of each kind, if it is one of those that jsep has too."""
+    conv, depthwise, separable, norm = (kinds.get(kind, 0) for kind in (CONV, DEPTHWISE, SEPARABLE, NORM))
+    return STRUCTURES.get((conv, depthwise, separable, norm))
+
+
 def _check_structure(network: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Refuse a network with the layers of one that jsep has, but not its strides, activations, paddings or pools.
 
     A network with other layers is refused later, where arrays are missing or left over.
     """
-    kinds = Counter(_KINDS.get(layer["class_name"]) for layer in network)
-    structure = STRUCTURES.get((kinds[CONV], kinds[DEPTHWISE], kinds[SEPARABLE], kinds[NORM]))
+    structure = _structure(Counter(_KINDS.get(layer["class_name"], "") for layer in network))
     if structure is None:
         return
     strided = sum(np.max(layer["config"].get("strides") or 1) > 1 for layer in network)

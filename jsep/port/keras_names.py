@@ -34,12 +34,14 @@ class Structure(NamedTuple):
     """What a Keras network does that its arrays do not show.
 
     Attributes:
-        name: what Keras calls the network, or jsep where it is that of a notebook.
+        name: what keras.applications calls the network, or jsep where it is that of a notebook.
+        model: registered name of ours.
         strided: number of convolutions and pools with a stride.
         traits: activations, paddings of convolutions, and pools with their size and padding.
     """
 
     name: str
+    model: str
     strided: int
     traits: frozenset[str]
 
@@ -50,17 +52,21 @@ _LARGE = frozenset({"same", "valid", "relu", "GlobalAveragePooling2D"})
 _NOTEBOOK = frozenset({"same", "relu", "MaxPooling2D 2 valid"})
 # by the numbers of Conv2D, DepthwiseConv2D, SeparableConv2D and BatchNormalization
 STRUCTURES = {
-    (15, 13, 0, 27): Structure("MobileNet", 5, _MOBILE),
-    (14, 13, 0, 27): Structure("MobileNet", 5, _MOBILE),  # with a dense classifier
-    (35, 17, 0, 52): Structure("MobileNetV2", 5, _MOBILE),
-    (49, 15, 0, 46): Structure("MobileNetV3Large", 5, _V3),
-    (43, 11, 0, 34): Structure("MobileNetV3Small", 5, _V3),
-    (6, 0, 34, 40): Structure("Xception", 9, _LARGE | {"MaxPooling2D 3 same"}),
-    (94, 0, 0, 94): Structure("InceptionV3", 9, _LARGE | {"MaxPooling2D 3 valid", "AveragePooling2D 3 same"}),
-    (6, 0, 0, 3): Structure("regular_cnn", 3, _NOTEBOOK),
-    (3, 0, 3, 3): Structure("both_cnn", 3, _NOTEBOOK),
-    (0, 0, 6, 3): Structure("separable_cnn", 3, _NOTEBOOK),
-    (0, 0, 6, 0): Structure("keras_separable_cnn", 2, _LARGE - {"same"} | {"MaxPooling2D 2 valid"}),
+    (15, 13, 0, 27): Structure("MobileNet", "mobilenet_v1", 5, _MOBILE),
+    (14, 13, 0, 27): Structure("MobileNet", "mobilenet_v1", 5, _MOBILE),  # with a dense classifier
+    (35, 17, 0, 52): Structure("MobileNetV2", "mobilenet_v2", 5, _MOBILE),
+    (49, 15, 0, 46): Structure("MobileNetV3Large", "mobilenet_v3_large", 5, _V3),
+    (43, 11, 0, 34): Structure("MobileNetV3Small", "mobilenet_v3_small", 5, _V3),
+    (6, 0, 34, 40): Structure("Xception", "xception", 9, _LARGE | {"MaxPooling2D 3 same"}),
+    (94, 0, 0, 94): Structure(
+        "InceptionV3", "inception_v3", 9, _LARGE | {"MaxPooling2D 3 valid", "AveragePooling2D 3 same"}
+    ),
+    (6, 0, 0, 3): Structure("regular_cnn", "regular_cnn", 3, _NOTEBOOK),
+    (3, 0, 3, 3): Structure("both_cnn", "both_cnn", 3, _NOTEBOOK),
+    (0, 0, 6, 3): Structure("separable_cnn", "separable_cnn", 3, _NOTEBOOK),
+    (0, 0, 6, 0): Structure(
+        "keras_separable_cnn", "keras_separable_cnn", 2, _LARGE - {"same"} | {"MaxPooling2D 2 valid"}
+    ),
 }
 
 
@@ -99,10 +105,10 @@ def keras_layouts(model: nn.Module) -> list[Names]:
         case InceptionV3():
             return [_names("keras.applications", _inception_v3(), _LIKE_KERAS)]
         case SeparableCNN():
-            return [_names("Keras", _separable_cnn(model.separable))]
+            return [_names("keras notebooks", _separable_cnn(model.separable))]
         case KerasSeparableCNN():
             convs = ((SEPARABLE, f"conv{i}") for i in range(1, 7))
-            return [_names("Keras", [*convs, (DENSE, "dense1"), (DENSE, "classifier")])]
+            return [_names("keras notebooks", [*convs, (DENSE, "dense1"), (DENSE, "classifier")])]
         case _:
             return []
 

@@ -18,6 +18,7 @@ from jsep.cli.main import main
 from jsep.errors import UserError
 from jsep.models.registry import FED_HALVES, FED_UNIT
 from jsep.port import TOLERANCE, from_torch, port_state, read_weights
+from jsep.port.architectures import find_architecture
 from jsep.port.convert import torch_name
 from jsep.port.keras_names import keras_layouts
 from jsep.runs.folder import RunFolder
@@ -70,6 +71,7 @@ def test_logits_are_those_of_keras(saved, name):
         assert weights.state.keys() == alone.state.keys()
         assert all(np.array_equal(weights.state[key], array) for key, array in alone.state.items())
         assert weights.origin.image_size == np.load(path.with_suffix(".npz"))["x"].shape[1]
+        assert find_architecture(weights.origin, ours)[0].model == ours
         assert np.allclose(weights.origin.fed or (), fed or ())
         assert "which only training needs, were left out" in "".join(weights.notes)  # the state of the optimizer
     ported = port_state(ours, alone.state, options)
@@ -94,6 +96,15 @@ def test_a_run_keeps_what_its_weights_were_fed(saved, tmp_path, capsys, name, fi
     kept = RunFolder.open(tmp_path / "run").config().recipe.data
     assert (kept.name, kept.mean, kept.std, kept.image_size) == (data, *fed, size)
     assert ("padding=SAME epsilon=0.001" in capsys.readouterr().out) == (name == "mobilenet_v1")
+
+
+@needs_keras
+def test_another_network_is_named(saved, tmp_path, capsys):
+    path = str(saved("mobilenet_v1").with_suffix(".weights.h5"))
+    assert main(["port", "mobilenet_v2", path, "--out", str(tmp_path / "run")]) == 2
+    assert "The weights are those of MobileNet, which is mobilenet_v1 in jsep" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 @needs_keras
@@ -273,8 +284,8 @@ def test_other_layers_are_named(state_of):
     state = state_of("both_cnn", width=0.01)
     state["separable_conv2d_3.depthwise.weight"] = state.pop("separable_conv2d_2.depthwise.weight")
     sentence = (
-        "names of Keras: params/conv6/depthwise/kernel needs separable_conv2d_2.depthwise.weight, which is missing; "
-        "separable_conv2d_3.depthwise.weight belongs to no layer"
+        "names of keras notebooks: params/conv6/depthwise/kernel needs separable_conv2d_2.depthwise.weight, which is "
+        "missing; separable_conv2d_3.depthwise.weight belongs to no layer"
     )
     with pytest.raises(UserError, match=re.escape(sentence)):
         port_state("both_cnn", state, {"width": 0.01})
