@@ -26,6 +26,7 @@ _KINDS |= {"BatchNormalization": NORM, "Dense": DENSE}
 _LAST = ("linear", "softmax")  # activations behind a classifier, or none
 _NESTED = ("Functional", "Model", "Sequential")
 _MOST_EXPANSION = 100  # arrays that unpack to more than this many times the size of their file are refused
+_MOST_ARRAYS = 4  # of a layer: those of a batch norm
 _MOST_CONFIG = 2**26  # bytes of config.json; the largest networks of Keras take a hundredth of it
 _NO_KERAS = "holds no weights of Keras: give a .weights.h5, .keras or .h5 file that Keras saved"
 
@@ -178,6 +179,11 @@ def _earlier_layers(
     layers = []
     # a network inside the network keeps what is trained in front of what is not, which is not the order of its layers
     for name in sorted(held, key=order.index) if order else held:
+        if not classes and len(held[name]) > _MOST_ARRAYS:
+            raise UserError(
+                f"{path}: {name} is a network inside the network, and a file of weights alone does not say the order of "
+                "its layers: save the whole network by model.save"
+            )
         kept = [_read(arrays[key]) for key in held[name]]
         told = classes.get(name, "")
         kind = _KINDS.get(told, told) or _kind_of(kept, held[name])

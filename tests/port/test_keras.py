@@ -238,10 +238,23 @@ def test_arrays_are_laid_out_as_in_pytorch(tmp_path):
         *("separable_conv2d.depthwise.weight", "separable_conv2d.pointwise.weight", "dense.weight", "dense.bias"),
     ]
     assert state["conv2d.weight"][3, 4, 2, 1] == kernel[2, 1, 4, 3]
-    assert state["depthwise_conv2d.weight"][2 * 3 + 1, 0, 2, 1] == depthwise[2, 1, 3, 1]
+    assert state["depthwise_conv2d.weight"][1 * 2 + 1, 0, 2, 0] == depthwise[2, 0, 1, 1]
     assert np.array_equal(state["batch_normalization.weight"], np.ones(8))  # Keras leaves the scale out
     assert np.array_equal(state["batch_normalization.bias"], layers["block/norm"]["beta:0"])
     assert np.array_equal(state["dense.weight"].T, layers["top"]["kernel:0"])
+
+
+def test_a_network_inside_has_no_order_without_a_description(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.attrs["layer_names"] = ["base"]
+        names = [f"dense_{i}/kernel" for i in range(5)]
+        file.create_group("base").attrs["weight_names"] = names
+        for name in names:
+            file[f"base/{name}"] = KERNEL[0, 0]
+    with pytest.raises(
+        UserError, match="base is a network inside the network, .* does not say the order of its layers"
+    ):
+        read_weights(tmp_path / "w.h5")
 
 
 def test_layers_are_ordered_by_number_and_links_are_not_followed(tmp_path):
