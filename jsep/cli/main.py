@@ -23,7 +23,7 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep decompose RUN            replace the dense convolutions of a trained run by cheaper ones
   jsep tpu MODEL                estimate a training step on a TPU without having one: memory, traffic, bound of its time
   jsep data list|prepare        list the data sets, or prepare one
-  jsep port MODEL [FILE]        convert weights from PyTorch; --check compares both networks stage by stage
+  jsep port MODEL [FILE]        convert weights from PyTorch or Keras; --check compares both networks stage by stage
   jsep export RUN --to FORMAT   export the network of a run to StableHLO, ONNX, TFLite or safetensors
 
 For the flags of a command: jsep train --help.

@@ -1,4 +1,4 @@
-"""`jsep port`: converts weights from PyTorch, and compares both networks."""
+"""`jsep port`: converts weights from PyTorch and Keras, and compares networks with those of PyTorch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,13 +35,14 @@ def port(
     check_images: bool = False,
     size: int | None = None,
 ) -> None:
-    """Convert the weights of a PyTorch network. Every array must match, or nothing is written.
+    """Convert the weights of a network of PyTorch or Keras. Every array must match, or nothing is written.
 
     The run folder gets a checkpoint for `jsep eval`, and weights.safetensors with jsep's names.
 
     Args:
         model: Registered name; `jsep models` lists them.
-        file: A .safetensors or .pth file with the names of pytorchcv, torchvision or timm for this network.
+        file: A .safetensors or .pth file with the names of pytorchcv, torchvision or timm for this network, or a
+            .weights.h5, .keras or .h5 file of Keras.
         check: Instead, build the PyTorch references with random weights, and print the differences of each stage.
         options: Options of the network that the weights belong to, such as shortcut=projection.
         out: The run folder.

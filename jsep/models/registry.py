@@ -70,6 +70,7 @@ class Fed(NamedTuple):
 
 
 FED_IMAGENET = Fed((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FED_UNIT = Fed((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # left as they are
 FED_HALVES = Fed((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # from -1 to 1, as TensorFlow's networks take them
 
 

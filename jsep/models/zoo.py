@@ -12,6 +12,7 @@ from jsep.models.registry import CIFAR10, CIFAR100, FED_HALVES, FED_IMAGENET, IM
 SHARING_PAPER = "Zhou, Chen, Zhang, Fang: Efficient Weighted Kernel Sharing CNNs (2018)"
 # padding and epsilon of networks whose weights come from TensorFlow
 TENSORFLOW = {"padding": "SAME", "epsilon": 1e-3}
+KERAS = {"keras": FED_HALVES}  # what all weights of keras.applications for these networks were fed
 TIMM_V3 = {"epsilon": 1e-5}  # timm's own MobileNet V3
 
 # fmt: off
@@ -39,7 +40,7 @@ register("keras_separable_cnn", family="jsep.models.separable_cnn:KerasSeparable
 
 # MobileNet V1
 _mobilenet_v1 = partial(register, family="jsep.models.mobilenet_v1:MobileNetV1", paper="arXiv 1704.04861",
-    data=IMAGENET, certainty="certain", fed={"timm": FED_HALVES})
+    data=IMAGENET, certainty="certain", fed={"timm": FED_HALVES} | KERAS)
 _mobilenet_v1("mobilenet_v1", summary="MobileNet V1 at full width.", params=4_231_976, macs=568_740_352,
     published={"ImageNet top-1, %": "70.6", "MACs": "569 M", "parameters": "4.2 M"},
     references={"pytorchcv:mobilenet_w1": {}, "timm:mobilenetv1_100": {"act": "relu6"},
@@ -70,7 +71,7 @@ _mobilenet_v1("mobilenet_v1_wksc4",
 
 # MobileNet V2
 _mobilenet_v2 = partial(register, family="jsep.models.mobilenet_v2:MobileNetV2", paper="arXiv 1801.04381",
-    data=IMAGENET, certainty="certain")
+    data=IMAGENET, certainty="certain", fed=KERAS)
 _mobilenet_v2("mobilenet_v2", summary="MobileNet V2 at full width.", params=3_504_872, macs=300_774_272,
     published={"ImageNet top-1, %": "72.0", "MACs": "300 M", "parameters": "3.4 M"},
     references={"torchvision:mobilenet_v2": {}, "timm:mobilenetv2_100": {},
@@ -92,7 +93,7 @@ _mobilenet_v2("se_mobilenet_v2", summary="MobileNet V2 with squeeze and excitati
 
 # MobileNet V3
 _mobilenet_v3 = partial(register, family="jsep.models.mobilenet_v3:MobileNetV3", paper="arXiv 1905.02244",
-    data=IMAGENET, certainty="certain")
+    data=IMAGENET, certainty="certain", fed=KERAS)
 _mobilenet_v3("mobilenet_v3_large", summary="MobileNet V3 large.", params=5_483_032, macs=216_589_760,
     published={"ImageNet top-1, %": "75.2", "MACs": "219 M", "parameters": "5.4 M"},
     references={"torchvision:mobilenet_v3_large": {}, "timm:mobilenetv3_large_100": TIMM_V3,
@@ -387,11 +388,11 @@ register("inception_v3", family="jsep.models.inception_v3:InceptionV3",
     paper="arXiv 1512.00567", data=IMAGENET._replace(input_shape=(299, 299, 3)), certainty="certain",
     published={"ImageNet top-1, % (as measured in arXiv 1610.02357)": "78.2"},
     references={"torchvision:inception_v3": {}, "timm:inception_v3": {}},
-    fed={"torchvision": FED_HALVES, "timm": FED_HALVES})
+    fed={"torchvision": FED_HALVES, "timm": FED_HALVES} | KERAS)
 
 # Xception
 register("xception", family="jsep.models.xception:Xception", summary="Xception.",
     params=22_855_952, macs=8_357_403_496,
     paper="arXiv 1610.02357", data=IMAGENET._replace(input_shape=(299, 299, 3)), certainty="certain",
     published={"ImageNet top-1, %": "79.0", "ImageNet top-5, %": "94.5", "parameters": "22,855,952"},
-    references={"pytorchcv:xception": {}, "timm:legacy_xception": {}}, fed={"timm": FED_HALVES})
+    references={"pytorchcv:xception": {}, "timm:legacy_xception": {}}, fed={"timm": FED_HALVES} | KERAS)

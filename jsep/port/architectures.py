@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 from jsep.errors import UserError
 from jsep.models import list_models, model_info
 from jsep.models.registry import FED_HALVES, FED_IMAGENET, Fed
+from jsep.port.keras_names import STRUCTURES
 
 
 class Architecture(NamedTuple):
-    """A network of a PyTorch package, in our terms.
+    """A network of a PyTorch package or of Keras, in our terms.
 
     Attributes:
-        package: pytorchcv, torchvision or timm.
+        package: pytorchcv, torchvision, timm or keras.
         name: its name there.
         model: registered name of ours.
         options: options that make ours equal.
@@ -77,6 +78,7 @@ def _known() -> dict[str, list[Architecture]]:
         for reference, options in model_info(model).references.items():
             package, _, name = reference.partition(":")
             known.setdefault(name, []).append(Architecture(package, name, model, options))
+    known |= {one.name: [Architecture("keras", one.name, one.model)] for one in STRUCTURES.values()}
     return known | {name: known[now] for name, now in _EARLIER.items()}
 
 

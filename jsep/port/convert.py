@@ -1,4 +1,7 @@
-"""Converting PyTorch state dicts to variables of Flax networks: by name, layer by layer, completely or not at all."""
+"""Converting PyTorch state dicts to variables of Flax networks: by name, layer by layer, completely or not at all.
+
+Weights of Keras arrive as a state dict too, see `jsep.port.keras_files`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +16,7 @@ from jsep.errors import UserError, typed
 from jsep.layers.dice import follows_image_size
 from jsep.models import create_model, format_options, model_info
 from jsep.port.architectures import Architecture
+from jsep.port.keras_names import keras_layouts, numbered_by_keras
 from jsep.port.names import SILENT, Names, layouts
 from jsep.port.states import find_state, to_numpy
 from jsep.trees import as_weights, flatten, unflatten
@@ -21,6 +25,7 @@ State = Mapping[str, np.ndarray]
 # Flax's names of the arrays of a layer, and PyTorch's
 LEAVES = {"kernel": "weight", "scale": "weight", "slope": "weight", "weight": "weight", "bias": "bias"}
 LEAVES |= {"mean": "running_mean", "var": "running_var"}
+HEADS = ("params/classifier/", "params/dense/")  # the last layers of a network, which have to do with its classes
 STEMS = ("stem", "stem1", "stem1_conv1")  # what the families call their first convolution
 
 
@@ -113,9 +118,11 @@ def port_state(
         UserError: as for `from_torch`.
     """
     info, plain = model_info(name), create_model(name, **options)
-    if not (known := layouts(plain)):
+    package, named = ("Keras", keras_layouts) if state and numbered_by_keras(state) else ("PyTorch", layouts)
+    if not (known := named(plain)):
         raise UserError(
-            f"{name} has no public PyTorch reference, so that its weights have no PyTorch names: choose another network"
+            f"{name} has no public {package} reference, so that its weights have no {package} names: choose another "
+            "network"
         )
     arrays = {
         key: to_numpy(key, value, source)
@@ -145,6 +152,11 @@ def port_state(
         attempts.append((wrong if variables else [lost], len(wrong), layout.source))
     else:
         wrong, _, given = min(attempts, key=lambda attempt: attempt[1])
+        if all(line.startswith(HEADS) and line.endswith("which is missing") for line in wrong):
+            raise UserError(
+                f"{source} holds {name} without its classifier (Keras: include_top=False): give a file that was saved "
+                "with it"
+            )
         with_options = f" with {format_options(options)}" if options else ""
         raise UserError(
             f"{source} does not belong to {name}{with_options}, going by the names of {given}: {_shortened(wrong)}; "

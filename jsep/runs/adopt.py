@@ -19,7 +19,7 @@ from jsep.trees import flatten, on_host, save_arrays
 
 
 class Adopted(NamedTuple):
-    """A run folder that was made from PyTorch's weights.
+    """A run folder that was made from weights of PyTorch or Keras.
 
     Attributes:
         config: the configuration of the run.
@@ -67,11 +67,11 @@ def adopt_file(
     average: bool = False,
     check_images: bool = False,
 ) -> Adopted:
-    """Make a run folder from PyTorch's weights.
+    """Make a run folder from weights of PyTorch or Keras.
 
     Args:
         model: registered name of the network.
-        file: a .safetensors or .pth file, see `jsep.port.read_weights`.
+        file: a .safetensors, .pth, .keras or .h5 file, see `jsep.port.read_weights`.
         out: the new run folder. The arrays are also written to its weights.safetensors.
         options: options of the network that the weights belong to.
         data: the data set that the run is evaluated on; None means that of the published network.

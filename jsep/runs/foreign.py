@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from jsep.errors import UserError, require
 from jsep.models import ModelInfo, format_options, model_info
-from jsep.models.registry import FED_IMAGENET, Fed
+from jsep.models.registry import FED_IMAGENET, FED_UNIT, Fed
 from jsep.port import port_state, read_weights
 from jsep.port.architectures import Origin, find_architecture, registered_name
 from jsep.port.convert import Ported
@@ -87,10 +87,10 @@ def open_foreign(
     imagenet = info.normalization == "imagenet"
     if not data and channels not in (1, 3):
         raise UserError(f"The weights are for images of {channels} channels: give a data set of such images as `data`")
-    colour = "imagenet2012" if imagenet else info.normalization
+    colour = "imagenet2012" if imagenet else "cifar10" if info.normalization == "unit" else info.normalization
     choice = Data(
         data or (colour if channels == 3 else Data().name),
-        image_size=image_size or origin.image_size or (side if imagenet else 0),
+        image_size=image_size or origin.image_size or (side if info.normalization in ("imagenet", "unit") else 0),
         eval_size=0 if image_size else origin.eval_size,
         crop_share=origin.crop_share,
         interpolation="bicubic" if origin.interpolation == "bicubic" else "bilinear",
@@ -110,7 +110,7 @@ def _published(info: ModelInfo, ported: Ported) -> Fed | None:
     for package, fed in info.fed.items():
         if package in ported.layout.source:
             return fed
-    return FED_IMAGENET if info.normalization == "imagenet" else None
+    return {"imagenet": FED_IMAGENET, "unit": FED_UNIT}.get(info.normalization)
 
 
 def _for_channels(fed: Fed, channels: int) -> Fed | None:
