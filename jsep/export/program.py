@@ -20,6 +20,7 @@ from jsep.models.factored import create_factored
 from jsep.trees import on_host
 
 INPUT, OUTPUT = "images", "logits"  # their names in the files
+BATCH = 50  # images per call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +133,12 @@ def any_number(logits: Logits, batch: Any) -> Logits:
         return np.concatenate([logits(images[i : i + batch]) for i in range(0, len(images), batch)])[:number]
 
     return run
+
+
+def logits_of(logits: Logits, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
+    """Return what the function in a file computes for images from 0 to 255, in batches."""
+    batches = [images[i : i + BATCH].astype(np.float32) / np.float32(255) for i in range(0, len(images), BATCH)]
+    return np.concatenate([logits(batch) for batch in batches])
 
 
 def spec(program: Program, batch: Any) -> jax.ShapeDtypeStruct:

@@ -4,6 +4,7 @@
 
 import logging
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def write(program: Program, path: Path, batch: int | None = None) -> None:
         )
     _pool_in_two_dimensions(model)
     model = _simplified(model)
+    _name_activations(model)
     helper.set_model_props(model, program.text_facts)
     checker.check_model(model, full_check=True)
     save(model, path)
@@ -77,6 +79,72 @@ def _pool_in_two_dimensions(model: Any) -> None:
             spatial = values[1:3] + values[5:7] if name == "pads" else values[1:3]
             node.attribute.append(make_attribute(name, spatial))
     del graph.value_info[:]  # outdated shapes; the checker infers them again
+    _drop_unused(graph)
+
+
+def _name_activations(model: Any) -> None:
+    """Replace maxima and minima with constants by the activations that they are: Relu, Clip and HardSigmoid.
+
+    Runtimes compute these together with the convolution before them, and onnxruntime's quantiser knows what they do to
+    a range.
+    """
+    from onnx.helper import make_attribute, make_tensor
+    from onnx.numpy_helper import to_array
+
+    graph = model.graph
+    arrays = {one.name: to_array(one) for one in graph.initializer}
+    numbers = {name: float(value.item()) for name, value in arrays.items() if value.size == 1}
+    makers = {name: node for node in graph.node for name in node.output}
+    uses = Counter(name for node in graph.node for name in node.input)
+
+    def with_number(node: Any, kind: str) -> tuple[Any, float]:
+        """Return the tensor and the number that a node of a kind takes; no tensor where it is another node."""
+        if node is not None and node.op_type == kind and len(node.input) == 2:
+            first, second = node.input
+            if second in numbers:
+                return first, numbers[second]
+            if first in numbers and kind != "Div":
+                return second, numbers[first]
+        return None, 0.0
+
+    def before(name: str | None) -> Any:
+        return makers.get(name) if uses[name] == 1 else None
+
+    def become(node: Any, kind: str, inputs: list[str], **attributes: float) -> None:
+        node.op_type = kind
+        del node.input[:], node.attribute[:]
+        node.input.extend(inputs)
+        node.attribute.extend(make_attribute(name, value) for name, value in attributes.items())
+
+    for node in list(graph.node):
+        x, number = with_number(node, "Max")
+        if x and number == 0:
+            become(node, "Relu", [x])
+    for node in list(graph.node):
+        x, most = with_number(node, "Min")
+        relu = before(x)
+        if relu is None or relu.op_type != "Relu":
+            continue
+        divide = takers[0] if len(takers := [one for one in graph.node if node.output[0] in one.input]) == 1 else None
+        shifted, shift = with_number(before(relu.input[0]), "Add")
+        if shifted and with_number(divide, "Div") == (node.output[0], most):  # clip(x + shift, 0, most) / most
+            become(divide, "HardSigmoid", [shifted], alpha=1 / most, beta=shift / most)
+            for one in (makers[relu.input[0]], relu, node):
+                graph.node.remove(one)
+            continue
+        limits = [f"{node.output[0]}_{end}" for end in ("least", "most")]
+        graph.initializer.extend(make_tensor(*each) for each in [(limits[0], 1, (), [0.0]), (limits[1], 1, (), [most])])
+        become(node, "Clip", [relu.input[0], *limits])
+        graph.node.remove(relu)
+    _drop_unused(graph)
+
+
+def _drop_unused(graph: Any) -> None:
+    """Remove the constants that no operator takes; onnxruntime warns about each."""
+    used = {name for node in graph.node for name in node.input}
+    kept = [one for one in graph.initializer if one.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _simplified(model: Any) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax import export
 
 from jsep.export.program import INPUT, OUTPUT, Logits, Program, any_number, spec
@@ -29,8 +30,33 @@ def write(program: Program, path: Path, batch: int | None = None) -> None:
 
 
 def load(path: Path) -> Logits:
-    """Return the function in a file; LiteRT runs it on the CPU."""
+    """Return the function in a file; LiteRT runs it on the CPU.
+
+    Where the file takes or returns integers, images and logits are converted by its own scales.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     run: Any = Interpreter(str(path)).get_signature_runner(SIGNATURE)
-    return any_number(lambda images: run(**{INPUT: images})[OUTPUT], int(run.get_input_details()[INPUT]["shape"][0]))
+    taken, given = run.get_input_details()[INPUT], run.get_output_details()[OUTPUT]
+
+    def logits(images: Any) -> Any:
+        return _as_floats(run(**{INPUT: _as_integers(images, taken)})[OUTPUT], given)
+
+    return any_number(logits, int(taken["shape"][0]))
+
+
+def _as_integers(values: Any, details: Any) -> Any:
+    """Return values in the dtype of a tensor, as integers of its scale where that is one of integers."""
+    scale, zero_point = details["quantization"]
+    if not np.issubdtype(details["dtype"], np.integer):
+        return values
+    limits = np.iinfo(details["dtype"])
+    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
+
+
+def _as_floats(values: Any, details: Any) -> Any:
+    """Return the values of a tensor as real numbers."""
+    scale, zero_point = details["quantization"]
+    if not np.issubdtype(details["dtype"], np.integer):
+        return values
+    return ((values.astype(np.int32) - zero_point) * scale).astype(np.float32)

@@ -6,6 +6,8 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from jsep.ops.lowering import portable
+
 
 class PReLU(nn.Module):
     """ReLU with a learned slope below zero for each channel, initially 1/4. The shape stays the same.
@@ -22,4 +24,7 @@ class PReLU(nn.Module):
     def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
         slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],), jnp.float32)
         x, slope = promote_dtype(x, slope, dtype=self.dtype)
-        return jnp.where(x >= 0, x, x * slope.reshape((1,) * (x.ndim - 1) + (-1,)))
+        slope = slope.reshape((1,) * (x.ndim - 1) + (-1,))
+        if portable():  # quantisers to int8 know products and sums, but no choice between two arrays
+            return x * slope + nn.relu(x) * (1 - slope)
+        return jnp.where(x >= 0, x, x * slope)

@@ -16,7 +16,7 @@ from jsep.errors import UserError, first_line, nearest
 from jsep.models import model_info
 from jsep.models.registry import Fed
 from jsep.port.architectures import Origin, origin_of, read_config, registered_name
-from jsep.port.read import SUFFIXES
+from jsep.port.read import KERAS_SUFFIXES, SUFFIXES
 from jsep.port.tags import known_weights
 
 TIMM, TORCHVISION, HUB = "timm/", "torchvision/", "hf-hub:"  # what the names begin with
@@ -50,7 +50,11 @@ def find_published(source: Path) -> Published | None:
     """
     if os.path.isdir(source):  # unlike Path.is_dir, also for names that are too long
         return _in_folder(source) if read_config(source / CONFIG) else None
-    if os.path.isfile(source) or source.suffix in (".safetensors", *SUFFIXES):  # one that is missing is no run
+    if os.path.isfile(source) or source.suffix in (
+        ".safetensors",
+        *SUFFIXES,
+        *KERAS_SUFFIXES,
+    ):  # one that is missing is no run
         return Published(source, None)
     name = source.as_posix()
     if name.startswith(TORCHVISION):
