@@ -39,7 +39,7 @@ class Data:
     """Processes that decode a stream; 0 uses threads."""
     skip_unreadable: bool = False
     """Leave out pictures that cannot be decoded, and count them; all are tried when the data set is opened.
-    By default the first one ends the command."""
+    By default they end the command."""
     normalize: Literal["dataset", "unit", "imagenet"] = "dataset"
     """Normalise by the mean and deviation of the training images (dataset) or of ImageNet (imagenet).
     unit keeps values from 0 to 1."""

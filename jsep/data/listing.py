@@ -93,7 +93,7 @@ def listed(root: Path, folder: Path) -> Classes:
     with ThreadPoolExecutor(THREADS) as threads:
         walks = threads.map(lambda one: list(_walk(one, f"{prefix}{one.name}/")), inside)
         for one, files in zip(inside, walks, strict=True):
-            pictures = classes.setdefault(composed(one.name), [])
+            pictures = classes.setdefault(composed(shown(one.name)), [])
             for file in files:
                 suffix = _suffix(file)
                 if suffix in SUFFIXES:

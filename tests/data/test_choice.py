@@ -15,7 +15,7 @@ class Recipe:
     data: Data = dataclasses.field(default_factory=Data)
 
 
-@pytest.mark.parametrize("field", ["image_size", "eval_size", "workers"])
+@pytest.mark.parametrize("field", ["image_size", "eval_size", "workers", "split_seed"])
 def test_sizes_below_zero_are_refused(field):
     with pytest.raises(UserError, match=f"`{field}`=-1: it must be at least 0"):
         dataclasses.replace(Data(), **{field: -1})
@@ -25,6 +25,12 @@ def test_sizes_below_zero_are_refused(field):
 def test_a_share_lies_between_0_and_1(share):
     with pytest.raises(UserError, match=f"`crop_share`={share}: it must be between 0 and 1"):
         Data(crop_share=share)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.2])
+def test_a_share_leaves_something_to_train_and_to_evaluate_on(share):
+    with pytest.raises(UserError, match=f"`holdout`={share}: it must be greater than 0 and less than 1"):
+        Data(holdout=share)
 
 
 def test_flags_are_flat_and_the_name_is_data():

@@ -154,6 +154,8 @@ def test_going_on_otherwise_than_a_run_began_is_refused_and_changes_nothing(conf
         ({"options": {"depth": 7, "growth": 3}}, "another network, optimizer or `ema`"),
         ({"batch_size": 8}, "`batch_size`=8: .* was started with 16; leave it out"),
         ({"normalize": "unit"}, "`normalize`=unit: .* was started with dataset"),
+        ({"holdout": 0.3}, "`holdout`=0.3: .* was started with 0.2; leave it out"),
+        ({"split_seed": 1}, "`split_seed`=1: .* was started with 0; leave it out"),
         ({"model": "regular_cnn"}, "`model`=regular_cnn: .* was started with densenet40_k12"),
         ({"epochs": 2, "lr": 0.1}, "is finished after 2 epochs: raise `epochs`"),
         ({"epochs": 1}, "`epochs`=1: .* is already at epoch 2"),
