@@ -46,7 +46,7 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -e '.[dev,fast]'
 	touch $@
 
 $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
@@ -55,7 +55,7 @@ $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
 
 # the converters pin older versions of what jsep needs newer; without PyTorch the tests of parity say why they are skipped
 $(VENV)/installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[dev,docs,keras,onnx,tflite,tpu-compiler]' 'keras>=3.8'
+	$(BIN)/python -m pip install --quiet -e '.[dev,docs,fast,keras,onnx,tflite,tpu-compiler]' 'keras>=3.8'
 	$(BIN)/python -m pip install --quiet --no-deps jax2onnx litert-converter
 	-$(BIN)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1 timm pytorchcv
 	touch $(VENV)/installed-dev $(VENV)/installed-docs $@

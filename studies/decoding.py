@@ -9,7 +9,11 @@ Method     JPEGs of 500x375 (quality 90, 4:2:0), cut from the pictures of a prep
            before.
 Command    python studies/decoding.py [PREPARED_TFDS_DIRECTORY]
 Hardware   Any; two minutes on a CPU core.
-Result     studies/results/decoding.csv
+Result     studies/results/decoding.csv, of photographs (53 kB), measured beside other processes. jsep decodes and crops
+           1,096 images a second, Pillow alone 524 (a ratio of 2.1) and torchvision 761 (1.4). From the set with a
+           shorter side of 320 it is 1,400 (2.7). With noise (88 kB) these are 859, 472, 621 and 1,237. A stream takes
+           no more memory than before. Two thirds of what remains is entropy decoding. Restart markers in the smaller
+           set, by which JPEGs can be cut before they are decoded, would save another tenth; they were left out.
 """
 
 import contextlib
@@ -75,7 +79,7 @@ def before(encoded: bytes, size: int, channels: int, rng: np.random.Generator, *
     """Decode, cut and scale by Pillow, as jsep 0.1 did with an upright picture that is too small for a draft."""
     with Image.open(io.BytesIO(encoded)) as picture:
         picture.getexif()
-        (left, top, width, height), _ = decode._draw(*picture.size, 1, size, rng, draft=True)
+        left, top, width, height = decode._window(*picture.size, rng)
         cut = picture.crop((left, top, left + width, top + height))
         return np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR))
 

@@ -15,15 +15,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from jsep.data.jpeg import Header, decode_rows, read_header
+from jsep.data.jpeg import Header, decode_rows, optional, read_header
 from jsep.errors import first_line
 
-try:
-    from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
-
-    _BILINEAR = ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.bilinear), use_alpha=False)
-except ImportError:
-    Resizer = None
+cykooz = optional("cykooz_resizer")
 
 KEPT = 0.875  # usual share of the shorter side that the centre crop of the evaluation keeps
 BACKGROUND = (255, 255, 255)  # what transparent pixels show
@@ -122,12 +117,14 @@ def scaled(
     Where cykooz-resizer is installed, it scales whole pictures by the bilinear filter. Its pixels are Pillow's to one
     or two levels of 255, at four times the speed.
     """
-    if Resizer is None or interpolation != "bilinear" or box:
+    if cykooz is None or interpolation != "bilinear" or box:
         return _array(_picture(image).resize((size, size), _FILTERS[interpolation], box=box))
     height, width, channels = image.shape
-    kind = PixelType.U8 if channels == 1 else PixelType.U8x3
-    square = ImageData(size, size, kind)
-    Resizer().resize(ImageData(width, height, kind, image.tobytes()), square, _BILINEAR)
+    kind = cykooz.PixelType.U8 if channels == 1 else cykooz.PixelType.U8x3
+    square = cykooz.ImageData(size, size, kind)
+    bilinear = cykooz.ResizeAlg.convolution(cykooz.FilterType.bilinear)
+    given = cykooz.ImageData(width, height, kind, image.tobytes())
+    cykooz.Resizer().resize(given, square, cykooz.ResizeOptions(resize_alg=bilinear))
     return np.frombuffer(square.get_buffer(), np.uint8).reshape(size, size, channels)
 
 

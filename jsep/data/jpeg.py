@@ -5,16 +5,23 @@ but Pillow takes a third longer, and always decodes the whole picture.
 """
 
 import contextlib
-from typing import NamedTuple
+import importlib
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
+
+def optional(module: str) -> Any:
+    """Import a module of the extra jsep[fast]; return None where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+simplejpeg = optional("simplejpeg")
 
 _FRAMES = (0xC0, 0xC1, 0xC2)  # markers of a frame: baseline, extended sequential and progressive, with Huffman codes
 _OTHER_FRAMES = (0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from jsep.data.decode import Unreadable, decode
 from jsep.data.records import CHUNK, DiskPart, Records, spread
@@ -82,15 +82,16 @@ def readable(part: DiskPart, channels: int) -> tuple[Records, list[str]]:
     return Subset(part, np.flatnonzero([not place for place in found])) if lost else part, lost
 
 
-def decoded(
-    record: dict[str, Any], decoder: Callable[..., UInt8[np.ndarray, "h w c"]], *arguments: Any
-) -> UInt8[np.ndarray, "h w c"]:
+def decoded(record: dict[str, Any], decoder: Callable[..., T], *arguments: Any) -> T:
     """Decode the picture of a record.
 
     Args:
         record: an example of a `Part`.
-        decoder: a function of `jsep.data.decode`, which takes the encoded picture first.
+        decoder: a function such as those of `jsep.data.decode`, which takes the encoded picture first.
         arguments: its other arguments.
+
+    Returns:
+        What the function returns.
 
     Raises:
         UserError: the picture cannot be decoded.

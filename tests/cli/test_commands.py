@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 
 import jax
 import pytest
@@ -241,6 +242,17 @@ def test_what_preparing_needs_is_said_before_it_fails(capsys, tmp_path, monkeypa
     assert ("TensorFlow" in said) == (name == "imagenet2012")
     assert missing in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_smaller_copy_says_where_it_lies_and_how_large_it_is(capsys, tmp_path, jpeg_tfds):
+    words = ("data", "prepare", str(jpeg_tfds), "--short-side", "32", "--data-dir", str(tmp_path))
+    said = run(capsys, *words)[1]
+    assert "shorter side 32 pixels, JPEG of quality 90" in said
+    assert re.search(
+        rf"68 pictures, 0\.\d MB before and 0\.\d MB now: give --data {tmp_path}/tiny_jpeg_32_q90/1\.0\.0", said
+    )
+    assert f"68 pictures: give --data {tmp_path}/tiny_jpeg_32_q90/1.0.0" in run(capsys, *words)[1]
+    assert "--quality 0: it must be from 1 to 100" in run(capsys, *words, "--quality", "0")[2]
 
 
 def test_port_and_eval_from_the_command_line(capsys, tmp_path, tiny_tfds, resnet8_state):
