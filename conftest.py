@@ -164,7 +164,7 @@ def resnet8_state():
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A hub on loopback without repositories, and an empty cache, for huggingface_hub in this process."""
     constants = pytest.importorskip("huggingface_hub.constants", reason="fetches from the hub")
-    from hub import Hub
+    from hub import Hub  # pyright: ignore[reportMissingImports] (of tests/)
 
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
     with Hub(tmp_path / "hub").serving() as served:

@@ -51,13 +51,14 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """The flags that name an earlier run, whose settings are the defaults of the others, and two that undo some."""
+    """The flags that name an earlier run, whose settings are the defaults of the others, and those that undo some."""
 
     out: Path = Train.out
     resume: bool = Train.resume
     seeds: tuple[int, ...] = Train.seeds
     init: Path | None = None
     data: str | None = None
+    image_size: int | None = None
     normalize: str | None = None
 
 
@@ -112,6 +113,7 @@ def _base(argv: Sequence[str]) -> RunConfig:
     if not earlier.init:
         return RunConfig()
     undone = {"train_split": "", "eval_split": ""} if earlier.data else {}
+    undone |= {"eval_size": 0} if earlier.image_size is not None else {}
     undone |= {"mean": (), "std": ()} if earlier.normalize else {}
     named = next((word for word in argv if word in list_models()), "")
     return replace_fields(trained_config(earlier.init, named), undone)

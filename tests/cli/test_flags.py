@@ -50,11 +50,14 @@ def test_urls_end_in_one_sentence(capsys, tmp_path, monkeypatch, words):
 def test_what_a_run_to_begin_with_gives(tmp_path):
     """Its weights keep the statistics that they were trained with; splits belong to its data set."""
     fields = {"mean": (0.5,), "std": (0.2,), "train_split": "train[:90%]", "eval_split": "train[90%:]", "lr": 0.25}
+    fields |= {"image_size": 224, "eval_size": 256}
     RunFolder.create(tmp_path / "run", replace_fields(RunConfig(), fields))
     words = ["--init", str(tmp_path / "run"), "--out", str(tmp_path / "new")]
     kept, other, anew = (_base([*words, *more]).recipe for more in ([], ["--data", "x"], ["--normalize", "dataset"]))
     assert [recipe.data.mean for recipe in (kept, other, anew)] == [(0.5,), (0.5,), ()]
     assert [recipe.data.train_split for recipe in (kept, other, anew)] == ["train[:90%]", "", "train[:90%]"]
+    smaller = _base([*words, "--image-size", "128"]).recipe
+    assert [recipe.data.eval_size for recipe in (kept, other, smaller)] == [256, 256, 0]
     assert {recipe.schedule.lr for recipe in (kept, other, anew)} == {0.25}
 
 

@@ -197,6 +197,24 @@ def test_known_weights_are_those_of_the_packages():
         assert registered_name(Origin(name.partition("/")[2], True), name)
 
 
+def test_the_configs_of_timm_are_understood(tmp_path):
+    timm = pytest.importorskip("timm", reason="has the configs")
+    file = tmp_path / "model.safetensors"
+    for name in (f"{name}.{tag}" for name, tags in TIMM.items() for tag in tags.split()):
+        known = timm.get_pretrained_cfg(name)
+        config = {"architecture": known.architecture, "num_classes": known.num_classes}
+        (tmp_path / "config.json").write_text(
+            json.dumps(config | {"pretrained_cfg": known.to_dict(remove_source=True)})
+        )
+        found = origin_of(file, {})
+        assert registered_name(found, name)
+        assert found.fed == (known.mean, known.std), name
+        assert found.image_size == known.input_size[-1], name
+        assert (found.eval_size or found.image_size) == (known.test_input_size or known.input_size)[-1], name
+        assert found.crop_share == (known.test_crop_pct or known.crop_pct), name
+        assert (found.interpolation, found.num_classes) == (known.interpolation, known.num_classes), name
+
+
 def test_files_that_do_not_say_their_network_take_that_of_the_user():
     assert registered_name(Origin("resnet50", False), "w.pth", "mobilenet_v2") == "mobilenet_v2"
     assert registered_name(Origin("resnet50", True), "w.pth", "mobilenet_v2") == "resnet50"

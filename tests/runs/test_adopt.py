@@ -3,28 +3,15 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from torch_states import state_of
 
 from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.models.registry import FED_HALVES, FED_IMAGENET
-from jsep.port.convert import LEAVES
-from jsep.port.names import layouts
 from jsep.runs.adopt import adopt_file
 from jsep.runs.begin import misfits
 from jsep.runs.trained import load_variables
-from jsep.trees import flatten, load_arrays
-
-
-def state_of(drawn, name, source, shape, classes=5, **options):
-    """Draw weights of a network by the names of a package."""
-    model = create_model(name, num_classes=classes, **options)
-    layout = next(one for one in layouts(model) if source in one.source)
-    state = {}
-    for path, array in flatten(drawn(model, (1, *shape))).items():
-        _, *layers, kind = path.split("/")
-        value = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-        state[f"{layout.torch('/'.join(layers))}.{LEAVES[kind]}"] = np.ascontiguousarray(value)
-    return state
+from jsep.trees import load_arrays
 
 
 @pytest.fixture
