@@ -415,9 +415,10 @@ def test_a_run_stops_early_and_goes_on_with_more_patience(config, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "run"
     train(changed(still, patience=3), whole, console=QUIET)
     for resume in (False, True):
-        console = Console(file=io.StringIO(), width=200)
+        said = io.StringIO()
+        console = Console(file=said, width=200)
         result = train(still, out, resume=resume, console=console)
-        assert "Stopped early at epoch 3: no better accuracy since epoch 1." in console.file.getvalue()
+        assert "Stopped early at epoch 3: no better accuracy since epoch 1." in said.getvalue()
         assert (result.epochs, result.best_epoch) == (3, 3)
         assert read_rows(out / "results.csv", Result) == [result]
         assert [line["epoch"] for line in RunFolder.open(out).metrics()] == [1, 2, 3]
@@ -437,9 +438,10 @@ def test_patience_may_wait_for_the_loss(config, tmp_path, monkeypatch):
         "make_evaluation",
         lambda setup: lambda variables: dict(zip(("loss", "accuracy"), next(figures), strict=True)),
     )
-    console = Console(file=io.StringIO(), width=200)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
     result = train(changed(config, epochs=9, patience=2, monitor="loss"), tmp_path / "run", console=console)
-    assert "Stopped early at epoch 4: no better loss since epoch 2." in console.file.getvalue()
+    assert "Stopped early at epoch 4: no better loss since epoch 2." in said.getvalue()
     assert (result.epochs, result.best_epoch, result.loss) == (4, 1, 0.6)
 
 
@@ -459,11 +461,12 @@ def test_the_weights_of_unbalanced_classes_reach_the_step(config, tmp_path, monk
     kept = np.concatenate([np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:8]])
     few = Split(part.images[kept], part.labels[kept]) if isinstance(part, Split) else Subset(part, kept)
     monkeypatch.setattr(training, "make_train_step", step)
-    console = Console(file=io.StringIO(), width=200)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
     with pytest.raises(Seen) as seen:
         train(balanced, tmp_path / "run", console=console, dataset=dataclasses.replace(dataset, train=few))
     assert seen.value.args == pytest.approx((32 / 48, 32 / 16))
-    assert "Class weights: 0.667 (dark) to 2 (bright)." in console.file.getvalue()
+    assert "Class weights: 0.667 (dark) to 2 (bright)." in said.getvalue()
 
 
 def test_a_network_without_a_classifier_of_that_name_has_no_rate_for_it(config, tmp_path, monkeypatch):
@@ -494,10 +497,11 @@ def test_several_seeds_are_trained_once_each_and_go_on_where_they_stopped(config
     assert read_rows(tmp_path / "runs" / "results.csv", Result) == results
     assert results[1].loss == pytest.approx(train(changed(short, seed=1), tmp_path / "one", console=QUIET).loss)
     assert results[0].loss != results[1].loss
-    console = Console(file=io.StringIO(), width=200)
+    said = io.StringIO()
+    console = Console(file=said, width=200)
     again = train_seeds(short, (3, 1, 0), tmp_path / "runs", resume=True, console=console)
     assert again[:2] == results
-    assert console.file.getvalue().count("epoch 2/2") == 1  # that of the new seed
+    assert said.getvalue().count("epoch 2/2") == 1  # that of the new seed
     with pytest.raises(UserError, match=r"other settings \(lr\)"):
         train_seeds(changed(short, lr=0.5), (3, 1), tmp_path / "runs", resume=True, console=QUIET)
     with pytest.raises(UserError, match="is the folder of a single run"):
