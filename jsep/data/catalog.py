@@ -262,8 +262,8 @@ def _load(prepared: Prepared, choice: Data, image_size: int = 0, note: str = "")
     shape = (size or height or 0, size or width or 0, channels)
     train, test = parts
     if choice.skip_unreadable:
-        (train, *lost), (test, *others) = (readable(part, channels) for part in parts)
-        note = " ".join(filter(None, (note, _left_out(name, parts, (*lost, *others)))))
+        (train, lost), (test, also_lost) = (readable(part, channels) for part in parts)
+        note = " ".join(filter(None, (note, _left_out(name, parts, (lost, also_lost)))))
     facts: dict[str, Any] = {"note": note, "fingerprint": prepared.fingerprint, "shared": prepared.shared}
     if not (choice.stream or is_streamed(len(train) + len(test), shape)):
         return dataclasses.replace(_in_memory(name, _read(train, shape), _read(test, shape), names), **facts)
