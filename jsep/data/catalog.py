@@ -278,8 +278,8 @@ def _load(prepared: Prepared, choice: Data, image_size: int = 0, note: str = "")
     shape = (size or height or 0, size or width or 0, channels)
     train, test = parts
     if choice.skip_unreadable:
-        (train, *lost), (test, *others) = (readable(part, channels) for part in parts)
-        note = " ".join(filter(None, (note, _left_out(name, parts, (*lost, *others)))))
+        (train, lost), (test, also_lost) = (readable(part, channels) for part in parts)
+        note = " ".join(filter(None, (note, _left_out(name, parts, (lost, also_lost)))))
     streamed = choice.stream or is_streamed(len(train) + len(test), shape)
     eval_shape = (choice.eval_size or shape[0], choice.eval_size or shape[1], channels)
     share = _crop_share(name, choice, eval_shape, usual=ragged and streamed)

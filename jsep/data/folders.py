@@ -33,6 +33,7 @@ from jsep.data.listing import (
     folder_parts,
     listed,
     named,
+    patiently,
     reading,
     shown,
 )
@@ -224,8 +225,10 @@ def _heads(part: Pictures) -> list[Head]:
             file.seek(max(0, (size - BLOCK) // 2))
             return Head(shape, reason, (size, zlib.crc32(file.read(BLOCK))))
 
+    places = spread(len(part), HEADS)
     with ThreadPoolExecutor(THREADS) as threads:
-        return list(threads.map(read, spread(len(part), HEADS)))
+        heads = threads.map(read, places)
+        return list(patiently(heads, len(places), f"Reading the heads of pictures in {part.folder}"))
 
 
 def _checked(parts: Sequence[Pictures], heads: Sequence[Sequence[Head]], *, leave_out: bool) -> set[tuple[int, int]]:

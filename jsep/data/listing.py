@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from jsep.errors import UserError, first_line
 
@@ -35,9 +36,10 @@ COLUMNS = {  # headings of a CSV, in lower case
     "split": ("split", "subset", "part"),
 }
 THREADS = 16  # that list folders or read heads of files, which is mostly waiting for the disk
-PATIENCE = 5  # seconds of listing after which a line says so
+PATIENCE = 5  # seconds after which a line says what takes so long
 _UNSEEN = ("__macosx", "thumbs.db", "desktop.ini")
 
+T = TypeVar("T")
 Classes = Mapping[str, Sequence[str]]  # the files of each class, as paths below the folder of the set
 Parts = Mapping[str, Path | Classes]  # those of each part, or the folder that holds its class folders
 
@@ -80,7 +82,7 @@ def listed(root: Path, folder: Path) -> Classes:
     Raises:
         UserError: there are no class folders, or a folder cannot be read.
     """
-    inside, loose, started, told = _folders(folder), _loose(folder), time.monotonic(), False
+    inside, loose = _folders(folder), _loose(folder)
     if not inside:
         what = f"{_counted(loose, 'picture')} but no class folders" if loose else "neither pictures nor folders of them"
         raise UserError(
@@ -92,7 +94,8 @@ def listed(root: Path, folder: Path) -> Classes:
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     with ThreadPoolExecutor(THREADS) as threads:
         walks = threads.map(lambda one: list(_walk(one, f"{prefix}{one.name}/")), inside)
-        for one, files in zip(inside, walks, strict=True):
+        files_of = patiently(walks, len(inside), f"Listing the class folders of {folder}")
+        for one, files in zip(inside, files_of, strict=True):
             pictures = classes.setdefault(composed(shown(one.name)), [])
             for file in files:
                 suffix = _suffix(file)
@@ -100,10 +103,6 @@ def listed(root: Path, folder: Path) -> Classes:
                     pictures.append(file)
                 else:
                     others[suffix or "no suffix"] += 1
-            if not told and time.monotonic() - started > PATIENCE:
-                told = True
-                number = sum(map(len, classes.values()))
-                warnings.warn(f"Listing the pictures of {folder} takes a while: {number:,} so far", stacklevel=2)
     left = [f"{_counted(others.total(), 'file')} other than pictures ({few(sorted(others))})"] if others else []
     left += [f"{_counted(loose, 'picture')} outside class folders"] if loose else []
     if left:
@@ -206,6 +205,16 @@ def _columns(path: Path, headings: Sequence[str]) -> dict[str, int]:
                 f"{path} has no column of {what}s among its headings ({given[:160]}): call one {' or '.join(words)}"
             )
     return places
+
+
+def patiently(items: Iterable[T], number: int, doing: str) -> Iterator[T]:
+    """Yield items that may take long to come, and say once how many of them have come after some seconds."""
+    started, told = time.monotonic(), False
+    for done, item in enumerate(items, start=1):
+        if not told and time.monotonic() - started > PATIENCE:
+            told = True
+            warnings.warn(f"{doing} takes a while: {done:,} of {number:,} so far", stacklevel=2)
+        yield item
 
 
 def _counted(number: int, word: str) -> str:

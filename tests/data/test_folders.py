@@ -453,14 +453,21 @@ def test_batches_are_resumed_exactly_and_shared_by_hosts(workers, tmp_path):
     root = sized(tmp_path, *[(7 + i, 9, 3) for i in range(6)])
     whole = batches(root, 5)
     assert equal(batches(root, 2, 3, workers), whole[3:])
-    halves = [batches(root, 5, workers=workers, part=(i, 2)) for i in range(2)]
+    halves = [batches(root, 5, part=(i, 2)) for i in range(2)]
     assert equal([jax.tree.map(lambda *rows: np.concatenate(rows), *pair) for pair in zip(*halves, strict=True)], whole)
 
 
-def test_a_slow_listing_is_said(tmp_path, monkeypatch):
+def test_what_takes_long_is_said_once(tmp_path, monkeypatch):
     monkeypatch.setattr(listing, "PATIENCE", -1)
-    with pytest.warns(UserWarning, match="Listing the pictures of .* takes a while: 2 so far"):
-        listing.listed(tmp_path, make(tmp_path, "a/1.png a/2.png b/1.png"))
+    root = make(tmp_path, PARTS)
+    with pytest.warns(UserWarning, match="Listing the class folders of .*train takes a while: 1 of 2 so far$") as said:
+        listing.listed(root, root / "train")
+    assert len(said) == 1
+    with pytest.warns(UserWarning) as said:
+        load(str(root))
+    assert [f"Reading the heads of pictures in {root} takes a while: 1 of {n} so far" for n in (3, 2)] == [
+        str(one.message) for one in said if "heads" in str(one.message)
+    ]
 
 
 def test_resident_and_streamed_pictures_are_the_same(tmp_path):
