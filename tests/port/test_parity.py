@@ -15,7 +15,7 @@ from jsep.errors import UserError
 from jsep.port import TOLERANCE, build_pair, compare_with_torch
 from jsep.port.convert import convert
 from jsep.port.names import layouts
-from jsep.train import Optimizer
+from jsep.train import Optimizer, Schedule
 from jsep.train.optimizer import make_optimizer
 
 torch = pytest.importorskip("torch", reason="the references need torch")
@@ -191,7 +191,7 @@ def _train(model, variables, images, labels):
         lambda x: jnp.asarray(x, jnp.float64), (variables["params"], variables["batch_stats"])
     )
     chosen = Optimizer("sgd", weight_decay=DECAY, momentum=MOMENTUM)
-    optimizer = make_optimizer(chosen, optax.constant_schedule(RATE))
+    optimizer = make_optimizer(chosen, Schedule("constant", lr=RATE), steps_per_epoch=1)
 
     def loss_of(params, batch_stats, x, y):
         logits, updates = model.apply(
