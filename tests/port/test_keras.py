@@ -252,7 +252,7 @@ def test_a_network_inside_has_no_order_without_a_description(tmp_path):
         for name in names:
             file[f"base/{name}"] = KERNEL[0, 0]
     with pytest.raises(
-        UserError, match="base is a network inside the network, .* does not say the order of its layers"
+        UserError, match=r"base is a network inside the network, .* does not say the order of its layers"
     ):
         read_weights(tmp_path / "w.h5")
 
