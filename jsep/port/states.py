@@ -55,7 +55,7 @@ def find_state(content: Any, source: object, *, average: bool = False) -> Found:
     elif others:
         notes.append(f"The weights are those under {chosen or 'the top'}.")
     if others:
-        hint = " (`average` takes averaged weights)" if averaged and chosen in plain else ""
+        hint = " (`average` of jsep port takes averaged weights)" if averaged and chosen in plain else ""
         notes.append(f"Weights under {', '.join(others)} were left out{hint}.")
     arrays = {key: value for key, value in sets[chosen].items() if key != COUNTER}
     return Found(arrays, tuple(notes))

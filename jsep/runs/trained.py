@@ -64,7 +64,7 @@ def open_trained(source: Path, checkpoint: str = "best", model: str = "") -> Tra
             return _own(source, arrays, facts, model)
     foreign = open_foreign(found.path, named=model, origin=found.origin)
     for note in foreign.notes:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, stacklevel=1)  # once, although a training opens its weights twice
     return Trained(foreign.config, 0, on_host(foreign.ported.variables), foreign.weights.origin.class_names)
 
 

@@ -51,7 +51,7 @@ def test_weights_are_found(content):
 def test_of_weights_and_averages_the_weights_are_taken_unless_the_averages_are_asked_for(content):
     found = find_state(content, "w")
     assert found.arrays == PLAIN
-    assert "`average` takes averaged weights" in found.notes[-1]
+    assert "`average` of jsep port takes averaged weights" in found.notes[-1]
     averaged = find_state(content, "w", average=True)
     assert averaged.arrays == AVERAGE
     assert "averaged" in averaged.notes[0]
