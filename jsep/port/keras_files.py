@@ -64,7 +64,7 @@ def read_keras(path: Path) -> tuple[dict[str, np.ndarray], Origin, tuple[str, ..
         source, config = _unzipped(path) if path.suffix == ".keras" else (path, None)
         with h5py.File(source) as file:
             if "model_config" in file.attrs:
-                config = json.loads(str(file.attrs["model_config"]))
+                config = json.loads(_text(file.attrs["model_config"]))
             arrays = _datasets(file, path)
             network = _network(config, path)
             _check_structure(network, path)
@@ -167,22 +167,22 @@ def _earlier_layers(
     """Return the layers of an .h5 file of Keras 2, or of its like by Keras 3, and the arrays that are of no layer."""
     top = "model_weights/" if "model_weights" in file else ""
     root = file[top] if top else file
+    described = [layer["config"]["name"] for layer in network]
     classes = {layer["config"]["name"]: layer["class_name"] for layer in network}
     held: dict[str, list[str]] = {}
     for name in _names(root, "layer_names"):
         for key in _names(root[name], "weight_names"):
             if "seed_generator" not in key:
                 held.setdefault(_owner(name, key, classes), []).append(f"{top}{name}/{key}")
-    if len(classes) < len(network):
-        raise UserError(f"{path} describes several layers of one name: give each its own, and save the network again")
-    order = list(classes)
+    if repeated := [name for name in held if described.count(name) > 1]:
+        raise UserError(f"{path} has several layers called {repeated[0]}: save the network as .keras")
     layers = []
     # a network inside the network keeps what is trained in front of what is not, which is not the order of its layers
-    for name in sorted(held, key=order.index) if order else held:
+    for name in sorted(held, key=described.index) if described else held:
         if not classes and len(held[name]) > _MOST_ARRAYS:
             raise UserError(
-                f"{path}: {name} is a network inside the network, and a file of weights alone does not say the order of "
-                "its layers: save the whole network by model.save"
+                f"{path}: {name} is a network of its own, and weights alone do not say the order of its layers: save "
+                "the whole network by model.save"
             )
         kept = [_read(arrays[key]) for key in held[name]]
         told = classes.get(name, "")
@@ -208,8 +208,11 @@ def _names(group: Any, attribute: str) -> list[str]:
         parts.append(f"{attribute}{len(parts)}")
     if not parts:
         raise KeyError(attribute)
-    names = [name for part in parts for name in group.attrs[part]]
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return [_text(name) for part in parts for name in group.attrs[part]]
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)  # bytes where an early Keras 2 wrote them
 
 
 def _kind_of(arrays: Sequence[np.ndarray], keys: Sequence[str]) -> str:
@@ -256,8 +259,8 @@ def _depthwise(kernel: np.ndarray) -> np.ndarray:
 
 def _unlike(path: Path, layer: _Layer) -> UserError:
     return UserError(
-        f"{path}: the layer {layer.name} holds {len(layer.arrays)} arrays, but not as a {', '.join(_KINDS)} "
-        "layer does: no network of jsep's has such a layer"
+        f"{path}: the layer {layer.name} holds {len(layer.arrays)} arrays, which are not those of a "
+        f"{', '.join(_KINDS)} layer: jsep reads networks of such layers only"
     )
 
 
@@ -318,15 +321,15 @@ def _check_structure(network: Sequence[Mapping[str, Any]], path: Path) -> None:
         return
     strided = sum(np.max(layer["config"].get("strides") or 1) > 1 for layer in network)
     foreign = {trait for layer in network for trait in _traits(layer)} - structure.traits - {*_LAST}
-    wrong = [f"{strided} layers with a stride instead of {structure.strided}"] if strided != structure.strided else []
-    wrong += [f"the foreign {trait}" for trait in sorted(foreign)]
+    wrong = [f"{strided} strided layers instead of {structure.strided}"] if strided != structure.strided else []
+    wrong += [f"{trait}, which {structure.name} does not use" for trait in sorted(foreign)]
     side = _origin(network).image_size
     if structure.name == "MobileNet" and side % 32:
-        wrong.append(f"images of {side} pixels, whose maps of odd sizes Keras pads on one side")
+        wrong.append(f"images of {side} pixels, whose maps of odd sizes Keras pads on one side only")
     if wrong:
         raise UserError(
-            f"{path} has the layers of {structure.name}, but {wrong[0]}: jsep's network would give other logits with "
-            "its weights"
+            f"{path} has the layers of {structure.name}, but with {wrong[0]}: jsep's network would give other logits "
+            "with its weights"
         )
 
 

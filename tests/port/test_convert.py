@@ -123,9 +123,9 @@ def test_files_that_cannot_be_read(tmp_path):
     ]:
         with pytest.raises(UserError, match=sentence):
             read_state(path)
-    (tmp_path / "weights.h5").touch()
-    with pytest.raises(UserError, match=r"is a \.h5 file"):
-        read_state(tmp_path / "weights.h5")
+    (tmp_path / "weights.npz").touch()
+    with pytest.raises(UserError, match=r"is a \.npz file"):
+        read_state(tmp_path / "weights.npz")
 
 
 def test_safetensors_come_back_equal(tmp_path, state):

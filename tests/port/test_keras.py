@@ -1,6 +1,7 @@
 """Weights of Keras give Keras's logits, from each of its formats; what jsep would compute otherwise is refused."""
 
 import functools
+import json
 import os
 import re
 import subprocess
@@ -111,10 +112,14 @@ def test_another_network_is_named(saved, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('"max_value": 6.0', '"max_value": null', "has the layers of MobileNet, but the foreign relu:"),
-        ('"activation": "linear"', '"activation": "elu"', "but the foreign elu:"),
-        ('"strides": [2, 2]', '"strides": [1, 1]', "but 4 layers with a stride instead of 5"),
-        ("[null, 32, 32, 3]", "[null, 48, 48, 3]", "but images of 48 pixels, whose maps of odd sizes"),
+        (
+            '"max_value": 6.0',
+            '"max_value": null',
+            "has the layers of MobileNet, but with relu, which MobileNet does not use:",
+        ),
+        ('"activation": "linear"', '"activation": "elu"', "but with elu, which MobileNet does not use:"),
+        ('"strides": [2, 2]', '"strides": [1, 1]', "but with 4 strided layers instead of 5"),
+        ("[null, 32, 32, 3]", "[null, 48, 48, 3]", "but with images of 48 pixels, whose maps of odd sizes"),
         ('"epsilon": 0.001', '"epsilon": 1e-05', "the layer conv1_bn has epsilon=1e-05, unlike"),
         ('"center": true', '"center": false', "the layer conv1_bn has center=False"),
         ('"dilation_rate": [1, 1]', '"dilation_rate": [2, 2]', "the layer conv1 has dilation_rate="),
@@ -182,7 +187,7 @@ DAMAGED = {
     "a layer of another kind": (
         "w.h5",
         lambda path: write(path, layers__lstm_cell__vars__0=KERNEL, layers__lstm_cell__vars__1=VECTOR),
-        "the layer lstm_cell holds 2 arrays, but not as a Conv2D, .* layer does",
+        "the layer lstm_cell holds 2 arrays, which are not those of a Conv2D, .* layer",
     ),
     "two networks": (
         "w.h5",
@@ -252,8 +257,20 @@ def test_a_network_inside_has_no_order_without_a_description(tmp_path):
         for name in names:
             file[f"base/{name}"] = KERNEL[0, 0]
     with pytest.raises(
-        UserError, match=r"base is a network inside the network, .* does not say the order of its layers"
+        UserError, match="base is a network of its own, and weights alone do not say the order of its layers"
     ):
+        read_weights(tmp_path / "w.h5")
+
+
+def test_a_description_of_keras_2_is_read(tmp_path):
+    """It may be bytes, and a list of layers."""
+    top = {"class_name": "Dense", "config": {"name": "top", "data_format": "channels_first"}}
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["model_weights/top/top/kernel:0"] = KERNEL[0, 0]
+        file["model_weights"].attrs["layer_names"] = [b"top"]
+        file["model_weights/top"].attrs["weight_names"] = [b"top/kernel:0"]
+        file.attrs["model_config"] = np.bytes_(json.dumps({"class_name": "Sequential", "config": [top]}).encode())
+    with pytest.raises(UserError, match="the layer top has data_format=channels_first, unlike"):
         read_weights(tmp_path / "w.h5")
 
 
