@@ -463,7 +463,7 @@ def test_what_takes_long_is_said_once(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="Listing the class folders of .*train takes a while: 1 of 2 so far$") as said:
         listing.listed(root, root / "train")
     assert len(said) == 1
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning, match="takes a while") as said:
         load(str(root))
     assert [f"Reading the heads of pictures in {root} takes a while: 1 of {n} so far" for n in (3, 2)] == [
         str(one.message) for one in said if "heads" in str(one.message)
