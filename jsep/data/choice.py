@@ -50,6 +50,8 @@ class Data:
     def __post_init__(self) -> None:
         require_types(self)
         require(self.image_size >= 0, "image_size", self.image_size, "at least 0")
+        require(self.eval_size >= 0, "eval_size", self.eval_size, "at least 0")
+        require(0 <= self.crop_share <= 1, "crop_share", self.crop_share, "between 0 and 1")
         require(self.workers >= 0, "workers", self.workers, "at least 0")
         require(len(self.mean) == len(self.std), "mean", self.mean, f"of as many values as `std`={self.std}")
         require(all(0 <= value <= 1 for value in self.mean), "mean", self.mean, "between 0 and 1 for each channel")
