@@ -218,8 +218,9 @@ def _predictions(predictor: Predictor, files: Sequence[Path], top: int) -> Itera
         for start in range(0, len(files), batch):
             part = list(threads.map(lambda file: _opened(predictor.view, file), files[start : start + batch]))
             images = [one.image for one in part if one.image is not None]
-            black = np.zeros((batch - len(images), *predictor.view.shape), np.uint8)
-            rows = iter(softmax(predictor.logits(np.concatenate([images, black]) if images else black)))
+            filled = np.zeros((batch, *predictor.view.shape), np.uint8)
+            filled[: len(images)] = images or filled[:0]
+            rows = iter(softmax(predictor.logits(filled)) if images else ())
             for one in part:
                 yield one if one.error else _named(one, next(rows), predictor.class_names, top)
 

@@ -97,6 +97,8 @@ def commands() -> Iterator[tuple[str, ...]]:
     for thing in THINGS:
         yield ("eval", thing)
         yield ("export", thing, "--to", "safetensors")
+        yield ("predict", thing, "junk")
+        yield ("predict", "run", thing)
         yield ("decompose", thing)
         yield ("train", "--resume", "--out", thing)
         yield ("train", "--init", thing, "--image-size", "8")
@@ -115,7 +117,7 @@ def commands() -> Iterator[tuple[str, ...]]:
     for word in ("first", "", "-1", "1.5", "ñ", "9" * 30):
         yield ("eval", "run", "--checkpoint", word)
         yield ("decompose", "run", "--checkpoint", word)
-    for command in ("eval", "decompose", "export"):
+    for command in ("eval", "decompose", "export", "predict"):
         yield (command,)
         yield (command, "run", "--unknown")
         yield (command, "run", "too", "many")

@@ -1,16 +1,22 @@
 """Commands as they are typed, and the messages that come back, never a traceback."""
 
+import csv
 import errno
 import json
 import re
 
 import jax
+import numpy as np
 import pytest
 
+from conftest import picture
 from jsep.cli.main import COMMANDS, HELP, main
-from jsep.data import prepare
+from jsep.data import Data, prepare
 from jsep.errors import Diverged, NotWritten, UserError
+from jsep.models import create_model
+from jsep.runs.adopt import save_weights
 from jsep.runs.experiments import find_experiment, load_experiment
+from jsep.train import Recipe, RunConfig
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:
@@ -77,13 +83,18 @@ def test_show(capsys):
         (["train", "--devices", "99"], "there are 8 here"),
         (["train", "--resume", "--out", "nowhere"], "nowhere is not a run folder"),
         (["eval", "nowhere"], "nowhere is not a run folder"),
+        (["eval", "nowhere", "--out", "x"], "--out is the folder of the files that --per-class writes"),
+        (["eval", "nowhere", "--per-class"], "nowhere is not a run folder"),
         (["train", "--stream"], "leave --stream out"),
         (["train", "--workers", "-1"], "--workers -1: it must be at least 0"),
         (["train", "--erase", "2"], "--erase 2.0: it must be from 0 to 1"),
         (["train", "--jitter", "-1"], "--jitter -1.0: it must be from 0 to 1"),
         (["train", "--randaugment", "2", "31"], "at a magnitude from 0 to 30"),
         (["data", "prepare", "cifr10"], "There is no data set 'cifr10'; did you mean cifar10"),
-        (["train", "--init", "junk.pth"], "junk.pth is not a file: give a .safetensors, .pth, .keras or .h5 file of weights"),
+        (
+            ["train", "--init", "junk.pth"],
+            "junk.pth is not a file: give a .safetensors, .pth, .keras or .h5 file of weights",
+        ),
         (["train", "--seed", str(2**63)], "at least 0 and less than 2**63"),
         (["port", "resnet20", "weights.pth", "--check"], "leave the file and --options out"),
         (["port", "resnet20"], "give the file of its weights, or --check"),
@@ -175,6 +186,19 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     code, said, _ = run(capsys, "eval", str(out))
     assert code == 0
     assert "20 test images of tiny" in said
+    assert "top-5" not in said  # of two classes
+    assert f"Next: jsep eval {out} --per-class" in said
+    assert not (out / "eval").exists()
+    code, said, _ = run(capsys, "eval", str(out), "--per-class")
+    assert code == 0
+    assert "mean of all classes" in said
+    scores = list(csv.DictReader((out / "eval" / "per_class.csv").read_text().splitlines()))
+    assert [(row["name"], row["support"]) for row in scores] == [("dark", "10"), ("bright", "10")]
+    table = list(csv.reader((out / "eval" / "confusion.csv").read_text().splitlines()))
+    assert sum(int(cell) for row in table[1:] for cell in row[1:]) == 20
+    assert (out / "eval" / "confusion.png").exists()
+    mistaken = sum(int(table[i + 1][j + 1]) for i, j in ((0, 1), (1, 0)))
+    assert (out / "eval" / "mistakes.png").exists() == bool(mistaken)
     # resuming with the run's own config and one field changed
     code, said, _ = run(capsys, "train", "--resume", "--out", str(out), "--epochs", "2")
     assert code == 0
@@ -195,6 +219,8 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     assert not jax.devices()[0].client.live_executables()  # too many of them would crash the process
     assert "densenet40_k12" in (folder / "report.html").read_text()
     assert len(list((folder / "figures").glob("*.svg"))) == 6
+    assert [path.parent.name for path in folder.glob("figures/*/confusion.png")] == ["densenet40_k12-seed0"]
+    assert "The confusion matrix of densenet40_k12" in (folder / "report.html").read_text()
     code, said, err = run(capsys, *words)
     assert code == 2
     assert "keep them with --resume" in err
@@ -210,6 +236,64 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
         assert "other settings (lr)" in err
         if finished:
             next(folder.glob("*-seed0/results.csv")).unlink()
+
+
+@pytest.fixture(scope="module")
+def resnet8(tmp_path_factory, drawn):
+    """A run that was never trained, of a network for images of eight pixels in six classes."""
+    home = tmp_path_factory.mktemp("predict")
+    variables = drawn(create_model("resnet20", num_classes=6, depth=8), (1, 8, 8, 3))
+    data = Data(image_size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    save_weights(RunConfig("resnet20", {"depth": 8}, Recipe(data=data)), variables, home / "run")
+    for name in ("a.png", "[b].png"):
+        (home / name).write_bytes(picture(np.zeros((9, 11, 3), np.uint8), "PNG"))
+    (home / "junk.png").write_bytes(b"junk")
+    return home
+
+
+def test_predict_from_the_command_line(capsys, resnet8, monkeypatch):
+    monkeypatch.chdir(resnet8)
+    code, said, err = run(capsys, "predict", "run", "a.png", "[b].png", "--sheet", "s.png", "--json", "p.jsonl")
+    assert (code, err) == (0, "")
+    head, *rows, then = said.splitlines()
+    assert head.split() == ["picture", "class", "probability", "then"]
+    assert [row.split()[0] for row in rows] == ["a.png", "[b].png"]
+    assert rows[0].count("class ") == 5
+    assert then == "Next: jsep export run --to tflite --int8"
+    written = [json.loads(line) for line in (resnet8 / "p.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in written] == ["a.png", "[b].png"]
+    assert written[0]["classes"] == written[1]["classes"]
+    assert written[0]["probabilities"] == sorted(written[0]["probabilities"], reverse=True)
+    assert (resnet8 / "s.png").read_bytes().startswith(b"\x89PNG")
+
+    (resnet8 / "s.png").unlink()
+    code, said, err = run(capsys, "predict", "run", "junk.png", "a.png", "--top", "9", "--json", "-")
+    assert (code, err) == (2, "jsep: junk.png cannot be decoded: it is not a picture in a format that Pillow knows\n")
+    broken, sound = map(json.loads, said.splitlines())
+    assert broken == {"file": "junk.png", "error": "it is not a picture in a format that Pillow knows"}
+    assert len(sound["classes"]) == 6
+    assert not (resnet8 / "s.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "a.pgn"], "There is no picture a.pgn (did you mean a.png?)"),
+        (["run", "a.png", "--sheet", "s.jpg"], "--sheet s.jpg: give a name that ends in .png"),
+        (["run", "a.png", "--json", "no/p.jsonl"], "--json no/p.jsonl: there is no folder no"),
+        (["run", "a.png", "--top", "0"], "--top 0: it must be at least 1"),
+        (["run"], "give at least one file, folder or pattern"),
+        (["model.onnx", "a.png", "--checkpoint", "last"], "--checkpoint last: model.onnx is an exported file"),
+        (["model.onnx", "a.png"], "There is no file model.onnx"),
+    ],
+)
+def test_predict_refuses_before_it_writes(capsys, resnet8, monkeypatch, words, sentence):
+    monkeypatch.chdir(resnet8)
+    before = sorted(resnet8.iterdir())
+    code, said, err = run(capsys, "predict", *words)
+    assert (code, said) == (2, "")
+    assert sentence in err
+    assert sorted(resnet8.iterdir()) == before
 
 
 def test_data_sets_are_listed_with_what_is_there(capsys, tmp_path):

@@ -16,6 +16,7 @@ from jsep.runs import several
 from jsep.runs.comparison import Comparison
 from jsep.runs.config import flat_fields, load_config, replace_fields, save_config
 from jsep.runs.folder import RunFolder
+from jsep.runs.rows import curve_of
 from jsep.train import Augmentation, Data, Objective, Optimizer, Recipe, RunConfig, Schedule
 
 
@@ -110,10 +111,15 @@ def test_every_field_of_an_edited_config_file_is_checked(field, tmp_path):
             load_config(path)
 
 
+LINE = {"step": 1, "epoch": 1, "seconds": 1.0, "train_loss": math.nan, "train_accuracy": 0, "val_loss": 1.0}
+LINE["val_accuracy"] = 0.5  # and no top-5 accuracy, as in earlier versions
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         (b"\xff\n", "cannot be read"),
+        (json.dumps({**LINE, "val_top5": "high"}).encode() + b"\n", "line 1: 'val_top5' is missing or not a number"),
         (b"junk\n%s", "line 1 is not a JSON object"),
         (b"%s3\n", "line 2 is not a JSON object"),
         (b"%s[]\n%s", "line 2 is not a JSON object"),
@@ -123,8 +129,7 @@ def test_every_field_of_an_edited_config_file_is_checked(field, tmp_path):
     ],
 )
 def test_edited_metrics_are_refused_by_line_and_field(tmp_path, content, sentence):
-    line = {"step": 1, "epoch": 1, "seconds": 1.0, "train_loss": math.nan, "train_accuracy": 0, "val_loss": 1.0}
-    good = json.dumps({**line, "val_accuracy": 0.5}).encode() + b"\n"
+    good = json.dumps(LINE).encode() + b"\n"
     folder = RunFolder.create(tmp_path, RunConfig())
     folder.metrics_path.write_bytes(content.replace(b"%s", good))
     with pytest.raises(UserError, match=rf"metrics\.jsonl.* {sentence}"):
@@ -133,7 +138,8 @@ def test_edited_metrics_are_refused_by_line_and_field(tmp_path, content, sentenc
         with pytest.raises(UserError, match=sentence):
             folder.rewind(3)
     folder.metrics_path.write_bytes(good + b'{"step"')  # a process was killed while it wrote
-    assert len(folder.metrics()) == 1
+    (point,) = curve_of(RunConfig(), folder.metrics())
+    assert (point.val_accuracy, math.isnan(point.val_top5)) == (0.5, True)
 
 
 @pytest.mark.parametrize("content", [b"", b"model\n", b"\xff\n", b"%s\n", b"%s\n" + b"x" * 300_000])

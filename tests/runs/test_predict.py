@@ -27,7 +27,11 @@ def variables(drawn):
 
 @pytest.mark.parametrize(
     ("fixture", "stream"),
-    [("tiny_tfds", False), ("jpeg_tfds", False), ("jpeg_tfds", True)],
+    [
+        pytest.param("tiny_tfds", False, marks=pytest.mark.slow),
+        ("jpeg_tfds", False),
+        ("jpeg_tfds", True),
+    ],
     ids=["of one size", "in memory", "streamed"],
 )
 def test_a_test_picture_gets_the_logits_of_the_evaluation(request, tmp_path, variables, fixture, stream):
