@@ -12,7 +12,7 @@ Hardware   Any; two minutes on a CPU core.
 Result     studies/results/decoding.csv, of photographs (53 kB), measured beside other processes. jsep decodes and crops
            1,096 images a second, Pillow alone 524 (a ratio of 2.1) and torchvision 761 (1.4). From the set with a
            shorter side of 320 it is 1,400 (2.7). With noise (88 kB) these are 859, 472, 621 and 1,237. A stream takes
-           no more memory than before. Two thirds of what remains is entropy decoding. Restart markers in the smaller
+           no more memory than before. About half of what remains is entropy decoding. Restart markers in the smaller
            set, by which JPEGs can be cut before they are decoded, would save another tenth; they were left out.
 """
 
