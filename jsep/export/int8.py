@@ -141,7 +141,7 @@ def quantize_file(
         ) from error
     if not np.isfinite(logits).all() or (len(images) > 1 and not np.ptp(logits, 0).any() and np.ptp(live, 0).any()):
         raise UserError(
-            "In int8 this network gives no usable logits: calibrate on more images with `calibrate`, or leave `int8` out"
+            "In int8 this network gives no usable logits: calibrate on more images by `calibrate`, or leave `int8` out"
         )
     inside, outside = quantizer.scales(path)
     classes = live.argmax(1), logits.argmax(1)
