@@ -45,7 +45,7 @@ def write(source: Path, path: Path, calibration: Calibration, integer: bool) -> 
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(".*", end, algorithm_key="no_quantize")
     with _quiet():
-        update = min_max_update if calibration.ranges == "extremes" else _average
+        update: Any = min_max_update if calibration.ranges == "extremes" else _average
         calibrator = Calibrator(str(source), num_threads=1, qsv_update_func=update)
         calibrator.calibrate({SIGNATURE: [{INPUT: batch} for batch in calibration.batches()]}, recipe)
     ranges = calibrator.get_model_qsvs()
