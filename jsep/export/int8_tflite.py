@@ -4,6 +4,8 @@
 
 import contextlib
 import io
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from jsep.export.int8 import Calibration, Scale
 from jsep.export.program import INPUT
 from jsep.export.to_tflite import SIGNATURE
 
+CONSTANT = 1e-6  # width of the range of an activation that always has the same value, such as zero behind a ReLU
 LARGEST_BIAS = 2**30  # of a bias as an int32, with room for the sum of the products
 
 
@@ -41,16 +44,20 @@ def write(source: Path, path: Path, calibration: Calibration, integer: bool) -> 
     if not integer:
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(".*", end, algorithm_key="no_quantize")
-    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar, and a warning that all activations are kept
-        update = min_max_update if calibration.ranges == "extremes" else _average
+    with _quiet():
+        update: Any = min_max_update if calibration.ranges == "extremes" else _average
         calibrator = Calibrator(str(source), num_threads=1, qsv_update_func=update)
         calibrator.calibrate({SIGNATURE: [{INPUT: batch} for batch in calibration.batches()]}, recipe)
     ranges = calibrator.get_model_qsvs()
     (images,) = Interpreter(str(source)).get_input_details()
     ranges[images["name"]] = {"min": np.zeros((1,) * 4, np.float32), "max": np.ones((1,) * 4, np.float32)}
+    for span in ranges.values():
+        if "min" in span and (span["max"] - span["min"] < CONSTANT).all():  # kernels refuse the scale of such a range
+            span["max"] = span["min"] + 1
     _make_room_for_biases(source, ranges)
-    quantizer = Quantizer(str(source), recipe.get_quantization_recipe())
-    made = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
+    with _quiet():
+        quantizer = Quantizer(str(source), recipe.get_quantization_recipe())
+        made: Any = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
     path.write_bytes(bytes(made))
     if integer and (floats := float_operations(path)):
         raise UserError(
@@ -86,6 +93,14 @@ def float_operations(path: Path) -> list[str]:
             if any(graph.tensors[index].type in floats for index in used):
                 kinds.add(_name(model, operator))
     return sorted(kinds - {"QUANTIZE", "DEQUANTIZE"}) or sorted(kinds)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back progress bars, and the warning that all activations are kept in memory."""
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _read(path: Path) -> Any:
@@ -139,7 +154,9 @@ def _make_room_for_biases(source: Path, ranges: dict[str, Any]) -> None:
         channels = weights.ndim - 1 if kind == "DEPTHWISE_CONV_2D" else 0
         others = tuple(axis for axis in range(weights.ndim) if axis != channels)
         largest = weights.max(others, keepdims=True)
-        span = ranges[graph.tensors[x].name.decode()]
+        span = ranges.get(graph.tensors[x].name.decode())
+        if span is None:  # the input is a constant too
+            continue
         step = max(float(np.max(span["max"]) - np.min(span["min"])), 1e-9) / 255
         least = np.full_like(largest, largest.max() * 2**-16)  # of no weight beside the other channels
         if bias >= 0:

@@ -270,7 +270,7 @@ def _int8_facts(report: Int8Report) -> dict[str, Any]:
 def _spread(
     setup: Setup, part: Split | Records, number: int
 ) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]:
-    """Return at most `number` images of a part and their labels, spread over all of it, as evaluation sees them."""
+    """Return at most `number` images of a part, as evaluation sees them, and their labels, spread over the part."""
     places = np.linspace(0, len(part) - 1, min(number, len(part))).astype(int)
     if isinstance(part, Split):
         images, shape = part.images[places], setup.dataset.eval_shape
