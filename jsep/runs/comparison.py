@@ -98,13 +98,12 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     page = out / "report.html"
     for number, ((text, config), folder) in enumerate(zip(runs, folders, strict=True), start=1):
         console.print(f"[bold]{text}[/], seed {config.recipe.seed} (run {number} of {len(runs)})")
-        anew = not (folder / RESULTS_CSV).exists()
         result = train_once(config, folder, dataset, resume=resume, console=console)
         results.append(dataclasses.replace(result, model=text))
         points = curve_of(config, RunFolder.open(folder).metrics())
         curves.extend(dataclasses.replace(point, model=text) for point in points)
         if config.recipe.seed == experiment.recipe.seed and len(dataset.class_names) <= MOST_CLASSES:
-            mistakes.extend(_mistakes(text, folder, dataset, out / "figures", anew=anew))
+            mistakes.extend(_mistakes(text, folder, dataset, out / "figures"))
         write_rows(out / RESULTS_CSV, results)
         write_rows(out / CURVES_CSV, curves)
         notes: Sequence[str] = [dataset.note] if dataset.note else []
@@ -121,18 +120,18 @@ def _checked_data(experiment: Comparison) -> Dataset:
     return dataset
 
 
-def _mistakes(text: str, folder: Path, dataset: Dataset, figures: Path, *, anew: bool) -> list[Picture]:
-    """Draw what the best checkpoint of a run confuses, unless that was done when it was trained.
+def _mistakes(text: str, folder: Path, dataset: Dataset, figures: Path) -> list[Picture]:
+    """Draw what the best checkpoint of a finished run confuses, unless that was done since it was trained.
 
     Args:
         text: what the report calls the network.
         folder: the run folder.
         dataset: its data set.
         figures: the folder of the report's figures, in which the files get a folder of their own.
-        anew: whether the run was trained since.
     """
     place = figures / folder.name
-    if anew or not (place / "per_class.csv").exists():
+    done, trained = place / "per_class.csv", RunFolder.open(folder).results_path
+    if not done.exists() or done.stat().st_mtime_ns < trained.stat().st_mtime_ns:
         setup = prepare(RunFolder.open(folder).config(), dataset)
         make_folder(place)
         evaluate_by_class(setup, setup.devices.replicate(load_variables(folder)[1]), place, shown=COLUMNS)
