@@ -52,7 +52,9 @@ def write(source: Path, path: Path, calibration: Calibration, integer: bool) -> 
     (images,) = Interpreter(str(source)).get_input_details()
     ranges[images["name"]] = {"min": np.zeros((1,) * 4, np.float32), "max": np.ones((1,) * 4, np.float32)}
     for span in ranges.values():
-        if "min" in span and (span["max"] - span["min"] < CONSTANT).all():  # kernels refuse the scale of such a range
+        if (
+            "min" in span and (np.subtract(span["max"], span["min"], dtype=np.float32) < CONSTANT).all()
+        ):  # kernels refuse the scale of such a range
             span["max"] = span["min"] + 1
     _make_room_for_biases(source, ranges)
     with _quiet():

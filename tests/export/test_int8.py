@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import path_aware_map
 from jax import lax
 
 from jsep import ops
@@ -119,12 +120,12 @@ def test_kernels_have_a_scale_for_each_output_channel(tmp_path):
 
 
 def test_a_channel_without_a_kernel_keeps_its_bias(tmp_path):
-    """As training often leaves some: ai-edge-quantizer alone gives -0.00007 instead of 0.7."""
+    """Training may leave such channels. ai-edge-quantizer's own scale for the bias is too fine to hold it."""
     kernel = jnp.asarray(RNG.normal(size=(3, 3, 3, 4)) * np.array([1, 0, 1e-12, 1]), jnp.float32)
-    bias = jnp.asarray([[0.1, 0.7, -0.7, 0.2]], jnp.float32)
-    made = quantized("tflite", lambda x: conv(x, kernel).mean((1, 2)) + bias, tmp_path, PICTURES / np.float32(255))
+    bias = jnp.asarray([0.1, 0.7, -0.7, 0.2], jnp.float32).reshape(1, 1, 1, 4)
+    made = quantized("tflite", lambda x: (conv(x, kernel) + bias).mean((1, 2)), tmp_path, PICTURES / np.float32(255))
     logits = logits_of(FORMATS["tflite"].load(made), PICTURES)
-    np.testing.assert_allclose(logits[:, 1:3], np.tile([0.7, -0.7], (len(PICTURES), 1)), atol=scales(made)[1].scale)
+    np.testing.assert_allclose(logits[:, 1:3], np.tile([0.7, -0.7], (len(PICTURES), 1)), atol=0.1)
 
 
 def test_an_activation_that_is_always_zero_is_no_obstacle(tmp_path):
@@ -180,7 +181,9 @@ def test_onnx_activations_have_their_names(tmp_path, function, kinds):
     graph = onnx.load(tmp_path / "model").graph
     assert {node.op_type for node in graph.node} - {"Conv", "Transpose", "ReduceMean"} == kinds
     ours = logits(jnp.asarray(PICTURES / np.float32(255)))
-    np.testing.assert_allclose(logits_of(FORMATS["onnx"].load(tmp_path / "model"), PICTURES), ours, rtol=1e-5)
+    np.testing.assert_allclose(
+        logits_of(FORMATS["onnx"].load(tmp_path / "model"), PICTURES), ours, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +193,10 @@ def program(trained):
 
     def make(text: str) -> Program:
         name, *options = text.split()
-        return make_program(name, parse_options(options), (), trained(text, SHAPE)[1], **facts)
+        variables = path_aware_map(
+            lambda path, leaf: np.full_like(leaf, 0.2) if path[-1] == "slope" else leaf, trained(text, SHAPE)[1]
+        )
+        return make_program(name, parse_options(options), (), variables, **facts)
 
     return functools.cache(make)
 
