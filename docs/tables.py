@@ -198,6 +198,17 @@ def data_speed() -> str:
     return markdown(headings, lines, 4) + origin(path, rows)
 
 
+def decoding() -> str:
+    """Random resized crops of JPEGs a second and core, by this package and others."""
+    path = "studies/results/decoding.csv"
+    rows = read(path)
+    lines = [
+        [row["contender"], f"{float(row['images_per_core_second']):,.0f}", f"{float(row['to_before']):.1f}"]
+        for row in rows
+    ]
+    return markdown(("contender", "images a core-second", "times as many"), lines, 2) + origin(path, rows)
+
+
 def lowerings() -> str:
     """GB that a whole training step accesses, by chip and lowering."""
     path = "studies/results/tpu_lowerings.csv"

@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jsep.data.imagenet import readable_names
+from jsep.data.view import View
 from jsep.errors import UserError, first_line, typed
 from jsep.export.run import FORMATS
 from jsep.files import local_path
-from jsep.runs.predict import Predictor, View
+from jsep.runs.predict import Predictor
 
 _RUN = [name for name in FORMATS if name != "safetensors"]  # formats of files that can be run
 

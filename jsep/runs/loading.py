@@ -1,4 +1,4 @@
-"""Loading a trained network in one call: the module, its variables, and how images are prepared for it."""
+"""Loading a trained network in one call: the module, its variables, and how pictures are prepared for it."""
 
 import dataclasses
 import io
@@ -6,52 +6,53 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from jsep.data.decode import evaluation_view
+from jsep.data import CATALOG, Data, load_choice
+from jsep.data.catalog import is_streamed
+from jsep.data.view import View
 from jsep.errors import UserError, typed
 from jsep.models.factored import create_factored
+from jsep.runs.begin import misfits
 from jsep.runs.data import DataRecord
 from jsep.runs.trained import open_trained
 from jsep.train.select import classes_of
+from jsep.train.setup import statistics_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """How images are prepared for a trained network, as in its evaluation.
+class Preprocessing(View):
+    """How pictures are prepared for a trained network, as in its evaluation.
 
     Attributes:
-        image_size: side of the images in pixels.
         mean: mean of each channel that is subtracted, for values from 0 to 1.
         std: standard deviation of each channel that the result is divided by.
-        crop_share: share of the shorter side that the centre crop keeps; 0 for 7/8.
-        interpolation: "bilinear" or "bicubic".
         class_names: names of the classes in the order of the logits; empty where they are unknown.
     """
 
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_share: float = 0.0
-    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     class_names: tuple[str, ...] = ()
 
-    def __call__(self, picture: Any) -> Float[np.ndarray, "s s c"]:
-        """Return the central square of a picture, scaled and normalised.
+    @property
+    def image_size(self) -> int:
+        """Height of the images in pixels, which is their width as well where they are squares."""
+        return self.shape[0]
+
+    def __call__(self, picture: Any) -> Float[np.ndarray, "h w c"]:
+        """Return what the network sees of a picture, normalised.
 
         Args:
             picture: the bytes of a file of any format that Pillow reads, an image of Pillow, or an array of its pixels
                 from 0 to 255: (h, w) or (h, w, c).
 
         Raises:
-            Unreadable: the file is damaged, or holds no picture.
+            Unreadable: the picture cannot be prepared, see `View.of`.
         """
-        encoded = picture if isinstance(picture, bytes) else _as_file(picture)
-        return self.normalize(
-            evaluation_view(encoded, self.image_size, len(self.mean), self.crop_share, self.interpolation)
-        )
+        return self.normalize(self.of(picture if isinstance(picture, bytes) else _as_file(picture)))
 
     def normalize(self, pixels: UInt8[np.ndarray, "*n h w c"]) -> Float[np.ndarray, "*n h w c"]:
         """Return pixels as the network takes them: from 0 to 1, minus the mean, divided by the deviation."""
@@ -82,20 +83,21 @@ class Loaded(NamedTuple):
 
 
 @typed
-def load(source: str | Path) -> Loaded:
+def load(source: str | Path, checkpoint: str = "best") -> Loaded:
     """Load a trained network: published weights, a file of weights or a run.
 
     Args:
         source: `timm/NAME.TAG` or `hf-hub:OWNER/NAME`, either with `@REVISION` if need be, from Hugging Face's hub;
             `torchvision/NAME.WEIGHTS`, such as torchvision/mobilenet_v2.IMAGENET1K_V2; a file of weights, or a folder
-            with the files of a repository of the hub; or a run folder, of which the best checkpoint is taken.
+            with the files of a repository of the hub; or a run folder.
+        checkpoint: "best", "last" or a step of a run.
 
     Returns:
         The network, its variables, and the preprocessing of images.
 
     Raises:
-        UserError: there are no such weights, they cannot be downloaded or are damaged, or jsep does not have their
-            network.
+        UserError: there are no such weights, they cannot be downloaded or are damaged, jsep does not have their
+            network, or nothing says how images are prepared for it.
 
     Examples:
         >>> model, variables, preprocessing = load("timm/resnet50.a1_in1k")  # doctest: +SKIP
@@ -103,14 +105,38 @@ def load(source: str | Path) -> Loaded:
         >>> logits = model.apply(variables, image[None])  # doctest: +SKIP
     """
     path = Path(source)
-    config, _, variables, class_names = open_trained(path)
-    data, record = config.recipe.data, DataRecord.read(path)
-    size = data.eval_size or data.image_size or (record.image_shape[0] if record else 0)
-    if not size or not data.mean:
-        raise UserError(
-            f"{source} does not say how its images are prepared: make a run of it by jsep port, with `image_size`, "
-            "`mean` and `std`"
-        )
-    view = Preprocessing(size, data.mean, data.std, data.crop_share, data.interpolation, class_names)
+    config, _, variables, class_names = open_trained(path, checkpoint)
+    choice, record = config.recipe.data, DataRecord.read(path)
+    statistics, size = (choice.mean, choice.std), choice.eval_size or choice.image_size
+    if not (choice.mean and (size or record)):  # in run folders of earlier versions, and where weights came without
+        try:
+            dataset = load_choice(choice)
+        except UserError as error:
+            raise UserError(
+                f"{source} does not say how its images are prepared, and its data set cannot be loaded ({error}): make "
+                "a run of it by jsep port, with `image_size`, `mean` and `std`"
+            ) from error
+        record, statistics = record or DataRecord.of(dataset), statistics_of(choice, dataset)
+        class_names = class_names or dataset.class_names
+    height, width, channels = record.image_shape if record else (size, size, len(choice.mean))
+    shape = (choice.eval_size or height, choice.eval_size or width, channels)
+    view = Preprocessing(shape, _crop_share(choice, record), choice.interpolation, *statistics, class_names)
     model = create_factored(config.model, config.options, config.factored, num_classes=classes_of(variables["params"]))
-    return Loaded(model, variables, view)
+    if wrong := misfits(model, shape, variables):
+        raise UserError(
+            f"The weights of {source} do not belong to the network in its config.json, or to images of such a shape, "
+            f"since they differ in {wrong[0]}: restore config.json from a copy"
+        )
+    return Loaded(model.clone(dtype=jnp.dtype(config.recipe.dtype)), variables, view)
+
+
+def _crop_share(choice: Data, record: DataRecord | None) -> float:
+    """Return the crop share of the evaluation; where the configuration leaves it open, by whether images are streamed.
+
+    A stream usually holds pictures of different sizes, of which 7/8 are kept.
+    """
+    entry = CATALOG.get(choice.name)
+    images, shape = (entry.images, entry.shape) if entry else (0, ())
+    if record:
+        images, shape = record.train + record.test, record.image_shape
+    return choice.crop_share or (0.0 if choice.stream or is_streamed(images, shape) else 1.0)

@@ -11,59 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jsep import ops
-from jsep.data import CATALOG, Data, load_choice, normalize
-from jsep.data.catalog import is_streamed
-from jsep.data.decode import Unreadable, decode, evaluation_view
+from jsep.data import normalize
+from jsep.data.decode import Unreadable
 from jsep.data.imagenet import readable_names
+from jsep.data.view import View
 from jsep.errors import UserError, require, typed
 from jsep.files import local_path
-from jsep.models import create_model
-from jsep.models.factored import factored
-from jsep.runs.begin import misfits
-from jsep.runs.data import DataRecord
-from jsep.runs.trained import open_trained
+from jsep.runs.loading import load
 from jsep.train.per_class import softmax
 from jsep.train.select import classes_of
-from jsep.train.setup import statistics_of
 
 BATCH = 32  # pictures that are decoded and computed at once
 SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """How a picture is prepared for a network.
-
-    Attributes:
-        shape: height, width and channels of the images that it takes.
-        crop_share: share of the shorter side that is kept; 0 is the usual 7/8, see `jsep.data.decode.evaluation_view`.
-        interpolation: "bilinear" or "bicubic".
-    """
-
-    shape: tuple[int, int, int]
-    crop_share: float = 1.0
-    interpolation: str = "bilinear"
-
-    def of(self, encoded: bytes) -> UInt8[np.ndarray, "h w c"]:
-        """Decode a picture and bring it to the shape.
-
-        Raises:
-            Unreadable: it cannot be decoded; or the network takes images that are no squares, and this has another
-                shape.
-        """
-        height, width, channels = self.shape
-        if height == width:
-            return evaluation_view(encoded, height, channels, self.crop_share, self.interpolation)
-        image = decode(encoded, channels)
-        if image.shape != self.shape:
-            found = "x".join(map(str, image.shape[:2]))
-            raise Unreadable(f"it is {found}, and the network takes {height}x{width}")
-        return image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,44 +76,14 @@ def open_predictor(source: Path, checkpoint: str = "best") -> Predictor:
     Raises:
         UserError: it cannot be opened, or does not say how images are prepared for it.
     """
-    config, step, variables, class_names = open_trained(source, checkpoint)
-    choice, classes = config.recipe.data, classes_of(variables["params"])
-    record, statistics = DataRecord.read(source), (choice.mean, choice.std)
-    size = choice.eval_size or choice.image_size or (record.image_shape[0] if record else 0)
-    if not (choice.mean and size):  # in run folders of earlier versions, and where weights came without them
-        dataset = load_choice(choice)
-        record, statistics = record or DataRecord.of(dataset), statistics_of(choice, dataset)
-        class_names = class_names or dataset.class_names
-    whole = record.image_shape if record else (size, size, len(choice.mean))
-    height, width, channels = (size, size, whole[-1]) if choice.eval_size else whole
-    view = View((height, width, channels), _crop_share(choice, record), choice.interpolation)
-    network = create_model(config.model, num_classes=classes, dtype=jnp.dtype(config.recipe.dtype), **config.options)
-    model = factored(network, config.factored)
-    if wrong := misfits(model, view.shape, variables):
-        raise UserError(
-            f"The weights of {source} do not belong to the network in its config.json, or to images of such a shape, "
-            f"since they differ in {wrong[0]}: restore config.json from a copy"
-        )
+    model, variables, view = load(source, checkpoint)
 
     @ops.jit_inference
     def logits(variables: Any, images: UInt8[Array, "n h w c"]) -> Any:
-        return model.apply(variables, normalize(images, *statistics), train=False)
+        return model.apply(variables, normalize(images, view.mean, view.std), train=False)
 
-    on_device = jax.device_put(variables)
-    name = f"{config.model} at step {step}"
-    return Predictor(name, readable_names(class_names, classes), view, lambda x: np.asarray(logits(on_device, x)))
-
-
-def _crop_share(choice: Data, record: DataRecord | None) -> float:
-    """Return the crop share of the evaluation; where the configuration leaves it open, by whether images are streamed.
-
-    A stream usually holds pictures of different sizes, of which 7/8 are kept.
-    """
-    entry = CATALOG.get(choice.name)
-    images, shape = (entry.images, entry.shape) if entry else (0, ())
-    if record:
-        images, shape = record.train + record.test, record.image_shape
-    return choice.crop_share or (0.0 if choice.stream or is_streamed(images, shape) else 1.0)
+    names, on_device = readable_names(view.class_names, classes_of(variables["params"])), jax.device_put(variables)
+    return Predictor(source.name, names, view, lambda x: np.asarray(logits(on_device, x)))
 
 
 @typed

@@ -6,13 +6,14 @@ import pytest
 from conftest import CLASSES, picture
 from jsep.data import Data, load_choice
 from jsep.data.imagenet import imagenet_classes, readable_names
+from jsep.data.view import View
 from jsep.errors import UserError
 from jsep.export.predictor import is_exported, open_exported
 from jsep.models import create_model
 from jsep.runs.adopt import save_weights
 from jsep.runs.config import replace_fields
 from jsep.runs.data import DataRecord
-from jsep.runs.predict import BATCH, Predictor, View, find_pictures, open_predictor, predict
+from jsep.runs.predict import BATCH, Predictor, find_pictures, open_predictor, predict
 from jsep.train import Recipe, RunConfig
 from jsep.train.per_class import predict_all
 from jsep.train.setup import prepare
@@ -151,7 +152,7 @@ def test_published_weights_need_no_data_set(tmp_path, drawn):
     variables = drawn(create_model(SMALL[0], num_classes=3, **SMALL[1]), (1, 8, 8, 3))
     save_weights(RunConfig(*SMALL, Recipe(data=data)), variables, tmp_path / "run")
     predictor = open_predictor(tmp_path / "run")
-    assert predictor.view == View((10, 10, 3), 1.0)
+    assert (predictor.view.shape, predictor.view.crop_share) == ((10, 10, 3), 1.0)
     assert predictor.class_names == ("class 0", "class 1", "class 2")
 
 

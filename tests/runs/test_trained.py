@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
@@ -133,8 +134,8 @@ def test_a_run_is_loaded_as_its_data_were_prepared(tmp_path, drawn):
         save_weights(RunConfig("resnet20", {"depth": 8}, Recipe(data=choice)), variables, tmp_path / name)
         DataRecord("tiny", ("a", "b"), 1, 1, (8, 8, 3), "").save(tmp_path / name)
     loaded = jsep.load(str(tmp_path / "run"))
-    assert loaded.model == create_model("resnet20", num_classes=2, depth=8)
-    assert loaded.preprocessing == Preprocessing(8, data.mean, data.std, class_names=("a", "b"))
+    assert loaded.model == create_model("resnet20", num_classes=2, depth=8, dtype=jnp.dtype("float32"))
+    assert loaded.preprocessing == Preprocessing((8, 8, 3), 1.0, "bilinear", data.mean, data.std, ("a", "b"))
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, variables)
     with pytest.raises(UserError, match="does not say how its images are prepared"):
         jsep.load(tmp_path / "unsaid")

@@ -436,7 +436,7 @@ def test_patience_may_wait_for_the_loss(config, tmp_path, monkeypatch):
     monkeypatch.setattr(
         training,
         "make_evaluation",
-        lambda setup: lambda variables: dict(zip(("loss", "accuracy"), next(figures), strict=True)),
+        lambda setup: lambda variables: dict(zip(("loss", "accuracy", "top5"), (*next(figures), 1.0), strict=True)),
     )
     said = io.StringIO()
     console = Console(file=said, width=200)

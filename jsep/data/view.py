@@ -1,0 +1,42 @@
+"""How pictures are prepared for a network that is not trained any more: one square of each, as in the evaluation."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jsep.data.decode import Unreadable, decode, evaluation_view
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What a network sees of a picture.
+
+    Attributes:
+        shape: height, width and channels of the images that it takes.
+        crop_share: share of the shorter side that is kept; 0 is the usual 7/8, see `jsep.data.decode.evaluation_view`.
+        interpolation: "bilinear" or "bicubic".
+    """
+
+    shape: tuple[int, int, int]
+    crop_share: float = 1.0
+    interpolation: str = "bilinear"
+
+    def of(self, encoded: bytes) -> UInt8[np.ndarray, "h w c"]:
+        """Decode a picture and bring it to the shape.
+
+        Args:
+            encoded: a file of any format that Pillow reads.
+
+        Raises:
+            Unreadable: it cannot be decoded; or the network takes images that are no squares, and this has another
+                shape.
+        """
+        height, width, channels = self.shape
+        if height == width:
+            return evaluation_view(encoded, height, channels, self.crop_share, self.interpolation)
+        image = decode(encoded, channels)
+        if image.shape != self.shape:
+            found = "x".join(map(str, image.shape[:2]))
+            raise Unreadable(f"it is {found}, and the network takes {height}x{width}")
+        return image
