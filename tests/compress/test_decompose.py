@@ -227,6 +227,7 @@ def decomposed(tmp_path, tiny_tfds) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_run_to_run_on_the_command_line(decomposed, capsys):
     run, out = str(decomposed / "run"), str(decomposed / "decomposed")
     assert (decomposed / "decomposed" / "layers.csv").read_text().count("\n") == 3

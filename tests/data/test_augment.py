@@ -124,6 +124,7 @@ def test_randaugment_draws_among_its_operations():
     assert (run(PICTURES, randaugment=(1, 25)) != once).any()
 
 
+@pytest.mark.slow
 def test_a_part_of_the_batch_is_augmented_as_in_the_whole():
     key = jax.random.key(3)
     whole = AUGMENT(key, PICTURES, PLACES, EVERYTHING, COLOUR)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jsep import create_model, list_models
+from jsep import create_model
 from jsep.costs import count
 from jsep.errors import UserError
 from jsep.models import parse_options
@@ -48,12 +48,6 @@ def test_odd_and_unequal_sides(text, shaped):
 def test_many_sizes(text, shaped):
     for sides in PAIRS[::3]:  # all of them where there is a reference, in tests/port/test_parity.py
         _works_or_is_refused(shaped, text, sides)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list_models())
-def test_every_network(name, shaped):
-    _works_or_is_refused(shaped, name, (225, 99))
 
 
 def _works_or_is_refused(shaped, text, sides):

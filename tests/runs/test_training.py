@@ -268,6 +268,7 @@ def test_a_diverging_run_saves_no_state_that_is_not_finite(config, tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_state_that_evaluates_to_no_number_is_not_saved(config, tmp_path):
     """The loss of the last step of an epoch is that before its update."""
     wild = changed(config, optimizer="sgd", lr=1e25, epochs=4, batch_size=48, schedule="constant")
@@ -331,6 +332,7 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
     assert not any((tmp_path / name).exists() for name in ("frozen", "other"))  # nothing was written
 
 
+@pytest.mark.slow
 def test_wandb_gets_every_epoch(config, tmp_path, monkeypatch):
     told = []
 

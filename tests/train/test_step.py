@@ -278,6 +278,7 @@ def test_pieces_hold_the_same_examples_on_any_devices():
     assert furthest(one.batch_stats, four.batch_stats) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_teacher_alone_is_followed():
     teaching = Plain().init(jax.random.key(9), jnp.zeros((1, 2, 2, 1)))
     images = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
