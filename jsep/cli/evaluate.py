@@ -83,7 +83,7 @@ def evaluate(
         _print_classes(by_class)
         print_next("predict", run, "PICTURES")
     else:
-        print_next("eval", run, "--per-class")
+        print_next("eval", run, *(["--data", data] if data else []), "--per-class")
 
 
 def _print_classes(by_class: ByClass) -> None:

@@ -13,8 +13,7 @@ from jsep.runs.begin import misfits
 from jsep.runs.by_class import ByClass, evaluate_by_class
 from jsep.runs.config import replace_fields
 from jsep.runs.data import check_classes, own_statistics
-from jsep.runs.folder import RunFolder
-from jsep.runs.trained import open_trained
+from jsep.runs.trained import is_run, open_trained
 from jsep.train.evaluate import make_evaluation
 from jsep.train.select import classes_of
 from jsep.train.setup import Setup, prepare
@@ -114,7 +113,7 @@ def evaluate_run_by_class(
         UserError: see `load_run`; or the folder cannot be made.
         NotWritten: a file cannot be written.
     """
-    folder = local_path(out or (run / "eval" if RunFolder.exists(run) else Path("eval")))
+    folder = local_path(out or (run / "eval" if is_run(run) else Path("eval")))
     setup, step, variables = load_run(run, checkpoint, **changes)
     make_folder(folder)
     started = time.perf_counter()
