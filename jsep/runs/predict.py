@@ -18,6 +18,7 @@ from jsep import ops
 from jsep.data import normalize
 from jsep.data.decode import Unreadable
 from jsep.data.imagenet import readable_names
+from jsep.data.listing import SUFFIXES
 from jsep.data.view import View
 from jsep.errors import UserError, require, typed
 from jsep.files import local_path
@@ -26,7 +27,6 @@ from jsep.train.per_class import softmax
 from jsep.train.select import classes_of
 
 BATCH = 32  # pictures that are decoded and computed at once
-SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 import dataclasses
 import hashlib
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import jsep
+from conftest import picture
 from jsep import ops
 from jsep.port.published import find_published
 
@@ -48,6 +52,7 @@ def distance(theirs, loaded, side, mean, std):
 @pytest.mark.parametrize(("name", "options"), PUBLISHED)
 def test_weights_that_timm_saved_give_its_logits(hub, name, options):
     from timm.data.config import resolve_data_config
+    from timm.data.transforms_factory import create_transform
     from timm.models._hub import save_for_hf
 
     side = 96 if name.startswith("inception") else 64  # the least that every stage can take
@@ -59,6 +64,12 @@ def test_weights_that_timm_saved_give_its_logits(hub, name, options):
     assert (view.mean, view.std) == (wanted["mean"], wanted["std"])
     assert (view.image_size, view.crop_share) == (wanted["input_size"][1], wanted["crop_pct"])
     assert view.interpolation == wanted["interpolation"]
+    encoded = picture(np.random.default_rng(0).integers(0, 256, (300, 401, 3), np.uint8), "PNG")
+    kept = {key: wanted[key] for key in ("input_size", "interpolation", "mean", "std", "crop_pct")}
+    transform: Any = create_transform(**kept, is_training=False)
+    prepared = transform(Image.open(io.BytesIO(encoded)))
+    level = 1.01 / 255 / min(view.std)
+    np.testing.assert_allclose(view(encoded).transpose(2, 0, 1), prepared.numpy(), rtol=0, atol=level)
     assert distance(theirs, loaded, side, view.mean, view.std) < 1e-4
     hub.stop()
     assert find_published(Path(f"timm/{name}"))  # from the cache
