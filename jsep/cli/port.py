@@ -62,7 +62,10 @@ def port(
         return _check(model, size)
     if file is None:
         raise UserError(f"jsep port {model}: give the file of its weights, or --check")
+    from jsep.data import CATALOG
     from jsep.runs.adopt import adopt_file
+    from jsep.train.select import classes_of
+    from jsep.trees import unflatten
 
     found = adopt_file(
         model,
@@ -80,10 +83,13 @@ def port(
     for reference, rows in found.differences.items():
         console.print(f"{model} and {reference} with the weights of {file}, on random images, float32")
         _print_rows(rows)
+    chosen = found.config.recipe.data.name
+    entry = CATALOG.get(chosen)
+    fits = entry is None or entry.classes == classes_of(unflatten(found.arrays)["params"])
+    again = f"jsep eval {out} evaluates it on {chosen}" if fits else f"jsep eval {out} --data PATH evaluates it"
     console.print(
         f"{model}: {sum(array.size for array in found.arrays.values()):,} values in {len(found.arrays)} arrays, all "
-        f"accounted for. {out} holds a checkpoint and weights.safetensors; jsep eval {out} evaluates it on "
-        f"{found.config.recipe.data.name}"
+        f"accounted for. {out} holds a checkpoint and weights.safetensors; {again}"
     )
     for note in found.notes:
         console.print(with_flags(note))

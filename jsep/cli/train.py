@@ -57,6 +57,7 @@ class Earlier:
     resume: bool = Train.resume
     seeds: tuple[int, ...] = Train.seeds
     init: Path | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: str | None = None
     image_size: int | None = None
     normalize: str | None = None
@@ -116,4 +117,4 @@ def _base(argv: Sequence[str]) -> RunConfig:
     undone |= {"eval_size": 0} if earlier.image_size is not None else {}
     undone |= {"mean": (), "std": ()} if earlier.normalize else {}
     named = next((word for word in argv if word in list_models()), "")
-    return replace_fields(trained_config(earlier.init, named), undone)
+    return replace_fields(trained_config(earlier.init, named, earlier.options), undone)

@@ -190,7 +190,7 @@ def _class_names(
         found = f"a single class with pictures, {names[0]}," if names else "no pictures"
         raise UserError(f"{path} has {found} in its part {first!r}: give a folder with one folder for each class")
     if empty:
-        warnings.warn(f"Without pictures, and no classes of {path}: {few(empty)}", stacklevel=2)
+        warnings.warn(f"Folders of {path} without pictures, which are no classes: {few(empty)}", stacklevel=2)
     held = {label for label, files in tested.items() if files}
     if strange := sorted(held - set(names)):
         alike = [name for name in names if name.casefold() == strange[0].casefold()]

@@ -114,7 +114,7 @@ def registered_name(origin: Origin, source: object, named: str = "") -> str:
     Args:
         origin: what the file says.
         source: the file or the published name, for messages.
-        named: our name for files that do not say it; empty for none.
+        named: our name for files that do not say it, or say no more than the family; empty for none.
 
     Raises:
         UserError: nobody says it, or the network is none of ours.
@@ -122,7 +122,10 @@ def registered_name(origin: Origin, source: object, named: str = "") -> str:
     name = origin.architecture.partition(".")[0]
     if name and (origin.certain or not named):
         if found := _known().get(name):
-            return found[0].model
+            family = model_info(found[0].model).family
+            # Keras has one name for a network of all widths
+            same = named and found[0].package == "keras" and model_info(named).family == family
+            return named if same else found[0].model
         if reason := next((why for pattern, why in _DIFFERENT.items() if fnmatch.fnmatchcase(name, pattern)), ""):
             raise UserError(f"{source} is a {name}, which jsep does not have, since it has {reason}; {_WEIGHTS}")
         if not named:

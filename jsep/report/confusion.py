@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from jsep.report.figures import INK
 from jsep.report.text import drawing, shortened, width
@@ -43,7 +43,7 @@ def save_confusion(path: Path, matrix: Int[np.ndarray, "k k"], names: Sequence[s
     with drawing([title, *names]):
         figure = Figure(figsize=(wide, high))
         axes = figure.add_axes((left / wide, bottom / high, side / wide, side / high))
-        scale = LogNorm(least / (5 if named else 50), 1)
+        scale = LogNorm(min(least / (5 if named else 50), 0.1), 1)
         colours: dict[str, Any] = {"cmap": "Blues", "norm": scale}
         if named:
             image = axes.imshow(np.where(share > 0, share, np.nan), interpolation="nearest", **colours)
@@ -55,6 +55,7 @@ def save_confusion(path: Path, matrix: Int[np.ndarray, "k k"], names: Sequence[s
             axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
         bar = figure.add_axes(((left + side + 0.12) / wide, bottom / high, 0.12 / wide, side / high))
         figure.colorbar(image, cax=bar, format=lambda value, _: f"{100 * value:.3g} %")
+        bar.yaxis.set_minor_formatter(NullFormatter())  # its own labels, where all shares are large, are not percent
         bar.tick_params(labelsize=8)
         bar.set_title("of the row", fontsize=8, color=INK, loc="left")
         for each in (axes, bar):

@@ -74,7 +74,7 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
     if recipe.schedule.head_lr and HEAD not in state.params:
         raise UserError(f"`head_lr`: {config.model} has no layer that is called {HEAD}; leave it out")
     if config.init and anew:
-        given = begin_with(config.init, state.variables, console, config.model)
+        given = begin_with(config.init, state.variables, console, config.model, config.options)
         state = state_of(given, optimizer, averaged)
     teacher, teaching = open_teacher(config, setup.dataset) if recipe.objective.teacher else (None, None)
     return Start(rate, optimizer, state, teacher, teaching, _class_weights(setup, console))
@@ -94,7 +94,9 @@ def _class_weights(setup: Setup, console: Console) -> np.ndarray | None:
     return weights
 
 
-def begin_with(source: Path, fresh: dict[str, Any], console: Console, model: str) -> dict[str, Any]:
+def begin_with(
+    source: Path, fresh: dict[str, Any], console: Console, model: str, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the variables of a run or of other weights, to begin a training with.
 
     Args:
@@ -102,11 +104,12 @@ def begin_with(source: Path, fresh: dict[str, Any], console: Console, model: str
         fresh: newly initialised variables. Their classifier is kept if that of the source has other classes.
         console: for a note if that is the case.
         model: registered name of the network.
+        options: its options.
 
     Raises:
         UserError: the source does not exist, belongs to another network, or holds anything but finite numbers.
     """
-    theirs, _, given, _ = open_trained(source, model=model)
+    theirs, _, given, _ = open_trained(source, model=model, options=options)
     wrong = differences(fresh, given, follows_image_size)
     anew = [name for name in wrong if f"/{HEAD}/" in name]
     if other := [name for name in wrong if name not in anew]:

@@ -69,11 +69,15 @@ def open_foreign(
     if origin:
         weights = dataclasses.replace(weights, origin=origin)
     origin = weights.origin
+    typed = model or named
     model = model or registered_name(origin, file, named)
-    info = model_info(model)
-    ported = port_state(
-        model, weights.state, options or {}, architectures=find_architecture(origin, model), source=file
-    )
+    info, architectures = model_info(model), find_architecture(origin, model)
+    try:
+        ported = port_state(model, weights.state, options or {}, architectures=architectures, source=file)
+    except UserError as error:
+        if typed:
+            raise
+        raise UserError(f"{error}; if it is another form of it, make a run by jsep port NETWORK {file}") from error
     if origin.num_classes not in (0, ported.num_classes):
         raise UserError(
             f"{file} has weights for {ported.num_classes} classes, where {origin.num_classes} are stated: choose other "
@@ -135,6 +139,6 @@ def _unknown(ported: Ported, choice: Data, stated: object, origin: Origin) -> It
         yield f"The weights do not show these options, which are taken as published: {taken} (`options`)."
     if not stated and not origin.fed:
         by = f"mean {choice.mean} and deviation {choice.std}" if choice.mean else "the statistics of the data set"
-        size = f", at {choice.image_size} pixels" if choice.image_size else ""
+        size = f", at {choice.image_size} pixels" if choice.image_size and not origin.image_size else ""
         source = "which is taken as published, since the file does not say it"
         yield f"Images are normalised by {by}{size}, {source} (`mean`, `std`, `image_size`)."

@@ -13,6 +13,7 @@ from PIL import Image
 
 from jsep.data import CATALOG, Data, load_choice
 from jsep.data.catalog import is_streamed
+from jsep.data.decode import usual_share
 from jsep.data.view import View
 from jsep.errors import UserError, typed
 from jsep.models.factored import create_factored
@@ -120,7 +121,7 @@ def load(source: str | Path, checkpoint: str = "best") -> Loaded:
         class_names = class_names or dataset.class_names
     height, width, channels = record.image_shape if record else (size, size, len(choice.mean))
     shape = (choice.eval_size or height, choice.eval_size or width, channels)
-    view = Preprocessing(shape, _crop_share(choice, record), choice.interpolation, *statistics, class_names)
+    view = Preprocessing(shape, _crop_share(choice, record, shape[0]), choice.interpolation, *statistics, class_names)
     model = create_factored(config.model, config.options, config.factored, num_classes=classes_of(variables["params"]))
     if wrong := misfits(model, shape, variables):
         raise UserError(
@@ -130,7 +131,7 @@ def load(source: str | Path, checkpoint: str = "best") -> Loaded:
     return Loaded(model.clone(dtype=jnp.dtype(config.recipe.dtype)), variables, view)
 
 
-def _crop_share(choice: Data, record: DataRecord | None) -> float:
+def _crop_share(choice: Data, record: DataRecord | None, side: int) -> float:
     """Return the crop share of the evaluation; where the configuration leaves it open, by whether images are streamed.
 
     A stream usually holds pictures of different sizes, of which 7/8 are kept.
@@ -139,4 +140,4 @@ def _crop_share(choice: Data, record: DataRecord | None) -> float:
     images, shape = (entry.images, entry.shape) if entry else (0, ())
     if record:
         images, shape = record.train + record.test, record.image_shape
-    return choice.crop_share or (0.0 if choice.stream or is_streamed(images, shape) else 1.0)
+    return choice.crop_share or (usual_share(side) if choice.stream or is_streamed(images, shape) else 1.0)

@@ -36,7 +36,9 @@ class Trained(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def open_trained(source: Path, checkpoint: str = "best", model: str = "") -> Trained:
+def open_trained(
+    source: Path, checkpoint: str = "best", model: str = "", options: Mapping[str, Any] | None = None
+) -> Trained:
     """Open a trained network.
 
     What is to be said of weights from elsewhere, such as that an auxiliary head was left out, is a warning.
@@ -46,6 +48,7 @@ def open_trained(source: Path, checkpoint: str = "best", model: str = "") -> Tra
             with the files of a repository of Hugging Face's hub. See `jsep.port.published.find_published`.
         checkpoint: "best", "last" or a step of a run.
         model: registered name of the network, for files that do not say it.
+        options: options of the network, for files that do not say them.
 
     Raises:
         UserError: there is no such run or checkpoint, it is corrupt, or holds NaN or infinity; or there are no such
@@ -62,7 +65,7 @@ def open_trained(source: Path, checkpoint: str = "best", model: str = "") -> Tra
         arrays, facts = load_arrays(found.path)
         if any(name.startswith("params/") for name in arrays):
             return _own(source, arrays, facts, model)
-    foreign = open_foreign(found.path, named=model, origin=found.origin)
+    foreign = open_foreign(found.path, named=model, options=options, origin=found.origin)
     for note in foreign.notes:
         warnings.warn(note, stacklevel=1)  # once, although a training opens its weights twice
     return Trained(foreign.config, 0, on_host(foreign.ported.variables), foreign.weights.origin.class_names)
@@ -73,9 +76,11 @@ def is_run(source: Path) -> bool:
     return RunFolder.exists(source) and not read_config(RunFolder(source).config_path)
 
 
-def trained_config(source: Path, model: str = "") -> RunConfig:
+def trained_config(source: Path, model: str = "", options: Mapping[str, Any] | None = None) -> RunConfig:
     """Return the configuration of a trained network, without the weights of a run. See `open_trained`."""
-    return RunFolder(source).config() if is_run(source) else open_trained(source, model=model).config
+    if is_run(source):
+        return RunFolder(source).config()
+    return open_trained(source, model=model, options=options).config
 
 
 def _own(source: Path, arrays: Mapping[str, Any], facts: Mapping[str, str], model: str) -> Trained:

@@ -246,7 +246,7 @@ SAID: dict[str, tuple[str, dict[str, str], dict[str, Any], str]] = {
         r"Left out of .*train: 3 files other than pictures \(.txt, .xml, no suffix\)$",
     ),
     "loose pictures": (f"{PARTS} train/1.png", {}, {}, "Left out of .*train: 1 picture outside class folders$"),
-    "an empty class": (PARTS, {"train/c/.x": ""}, {}, "Without pictures, and no classes of .*: c$"),
+    "an empty class": (PARTS, {"train/c/.x": ""}, {}, "Folders of .* without pictures, which are no classes: c$"),
     "a class that is not evaluated": (
         f"{PARTS} train/c/1.png",
         {},

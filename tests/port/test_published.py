@@ -219,6 +219,8 @@ def test_files_that_do_not_say_their_network_take_that_of_the_user():
     assert registered_name(Origin("resnet50", False), "w.pth", "mobilenet_v2") == "mobilenet_v2"
     assert registered_name(Origin("resnet50", True), "w.pth", "mobilenet_v2") == "resnet50"
     assert registered_name(Origin("resnet50", False), "w.pth") == "resnet50"
+    assert registered_name(Origin("MobileNet", True), "w.keras", "mobilenet_v1_025") == "mobilenet_v1_025"
+    assert registered_name(Origin("MobileNet", True), "w.keras", "mobilenet_v2") == "mobilenet_v1"
     assert registered_name(Origin("my_own", True), "w.pth", "mobilenet_v2") == "mobilenet_v2"
     with pytest.raises(UserError, match="does not say which network its weights are of"):
         registered_name(Origin(), "w.pth")

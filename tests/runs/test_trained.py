@@ -102,6 +102,9 @@ def test_files_by_the_names_of_a_package_take_the_network_of_the_training(tmp_pa
         open_trained(tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="does not belong to resnet20"):  # of depth 20
         open_trained(tmp_path / "w.safetensors", model="resnet20")
+    with pytest.warns(UserWarning, match="taken as published"):
+        found = open_trained(tmp_path / "w.safetensors", model="resnet20", options={"depth": 8})
+    assert found.config.options["depth"] == 8
     save_file(resnet8_state(2), tmp_path / "w.safetensors", {"arch": "mobilenetv3_rw"})
     with pytest.raises(UserError, match="is a mobilenetv3_rw, which jsep does not have, since it has no shortcut"):
         open_trained(tmp_path / "w.safetensors", model="mobilenet_v3_large")
