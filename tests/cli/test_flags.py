@@ -81,3 +81,4 @@ def test_several_seeds_are_shown_with_their_mean_and_take_the_settings_of_the_fi
     assert said[3].startswith(
         "both_cnn: accuracy 80.00% ± 14.14% (best 90.00% ± 0.00%), mean and standard deviation of 2"
     )
+    assert said[4] == f"Next: jsep eval {tmp_path}/seed4"
