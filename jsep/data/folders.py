@@ -50,6 +50,8 @@ BLOCK = 4096  # bytes of a file, from its middle, that tell it from others of it
 class Pictures:
     """One part of a folder of images: `Records` that are read from one file each.
 
+    Each record also has the `path` of its file in this part.
+
     Attributes:
         folder: the folder of the set, or of its CSV.
         split: the name of the part.
@@ -67,8 +69,10 @@ class Pictures:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.path(index)
+        inside = shown(os.fsdecode(self.paths[index])).removeprefix(f"{self.split}/")
         with reading(path):
-            return {"image": path.read_bytes(), "label": int(self.classes[index]), "place": shown(path)}
+            image = path.read_bytes()
+        return {"image": image, "label": int(self.classes[index]), "place": shown(path), "path": inside}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         return [self[index] for index in indices]

@@ -97,11 +97,11 @@ def evaluate_by_class(
                     (
                         f"{100 * found.confidence[i]:.1f} % {names[found.predicted[i]]}",
                         f"is {names[found.labels[i]]} ({100 * found.own[i]:.1f} %)",
-                        f"image {i:,}",
+                        place,
                     ),
                     right=False,
                 )
-                for i, image in zip(worst, _images(setup, worst), strict=True)
+                for i, image, place in zip(worst, _images(setup, worst), _places(setup, worst), strict=True)
             ]
             title = f"{told}: {len(worst):,} of {mistakes:,} mistakes, the surest first"
             save_sheet(paths["mistakes.png"], pictures, title)
@@ -119,6 +119,16 @@ def _images(setup: Setup, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "
     feed = make_feed(Subset(part, indices), setup.dataset)
     (images, _), _ = next(iter(feed.evaluation(len(indices))))
     return images
+
+
+def _places(setup: Setup, indices: Int[np.ndarray, " n"]) -> list[str]:
+    """Return the paths of some of the test images in their part, or their numbers where they are not single files."""
+    part = setup.dataset.test
+    if isinstance(part, Split):
+        paths = [part.paths[i] for i in indices] if part.paths else [""] * len(indices)
+    else:
+        paths = [record.get("path", "") for record in part.__getitems__(indices.tolist())]
+    return [path or f"image {i:,}" for path, i in zip(paths, indices, strict=True)]
 
 
 def _table(matrix: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:
