@@ -12,6 +12,7 @@ from jaxtyping import Int, UInt8
 
 from jsep.data import Split, make_feed
 from jsep.data.imagenet import readable_names
+from jsep.data.listing import counted
 from jsep.data.pictures import Subset
 from jsep.files import write_atomically, writing
 from jsep.report.confusion import save_confusion
@@ -88,7 +89,7 @@ def evaluate_by_class(
     paths = {name: folder / name for name in ("per_class.csv", "confusion.csv", "confusion.png", "mistakes.png")}
     with writing(folder):
         write_atomically(paths["confusion.csv"], _table(matrix, names))
-        title = f"{told}: accuracy {means['accuracy']:.2%} of {len(found.labels):,} images"
+        title = f"{told}: accuracy {means['accuracy']:.2%} of {counted(len(found.labels), 'image')}"
         save_confusion(paths["confusion.png"], matrix, names, title)
         if len(worst):
             pictures = [
@@ -103,7 +104,7 @@ def evaluate_by_class(
                 )
                 for i, image, place in zip(worst, _images(setup, worst), _places(setup, worst), strict=True)
             ]
-            title = f"{told}: {len(worst):,} of {mistakes:,} mistakes, the surest first"
+            title = f"{told}: {len(worst):,} of {counted(mistakes, 'mistake')}, the surest first"
             save_sheet(paths["mistakes.png"], pictures, title)
         else:
             paths.pop("mistakes.png").unlink(missing_ok=True)  # that of an earlier evaluation
