@@ -247,11 +247,16 @@ def shown(path: Path | str) -> str:
 
 
 @contextlib.contextmanager
-def reading(path: Path | str) -> Iterator[None]:
-    """Turn an error of the file system into a sentence that names the file or folder."""
+def reading(path: Path | str, listing: Path | None = None) -> Iterator[None]:
+    """Turn an error of the file system into a sentence that names the file or folder, and the CSV that lists it."""
     try:
         yield
     except OSError as error:
+        if listing and isinstance(error, FileNotFoundError):
+            raise UserError(
+                f"{shown(path)} is listed in {listing}, and there is no such file: correct the path there, or delete "
+                "the line"
+            ) from error
         raise UserError(
             f"{shown(path)} cannot be read ({error.strerror or error}): make it readable, or take it out of the set"
         ) from error

@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         THREE,
         {"s.csv": f"{LABELS}x/1.png,a\nx/2.png,b\nx/9.png,b\n"},
         {},
-        "x/9.png cannot be read .No such file",
+        r"x/9.png is listed in .*s.csv, and there is no such file: correct the path there, or delete the line",
     ),
 }
 
