@@ -1,13 +1,16 @@
 """`jsep data`: lists and prepares the data sets that jsep knows by name."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, new_table, print_table, size
 from jsep.cli.flags import parse
+from jsep.errors import UserError
 
 
 def run(argv: Sequence[str]) -> None:
@@ -63,11 +66,16 @@ def prepare_set(
     if short_side is not None:
         return _shrink(name, short_side, quality, data_dir, skip_unreadable)
     from jsep.data.prepare import needs, prepare
-    from jsep.data.sources import EMBEDDED, data_folder, find_entry, newest_version
+    from jsep.data.sources import CATALOG, EMBEDDED, data_folder, find_entry, newest_version
 
     if name == EMBEDDED:
         console.print(f"{EMBEDDED} comes with jsep: there is nothing to prepare")
         return
+    if name not in CATALOG and os.path.exists(name):
+        raise UserError(
+            f"{name} is on this machine and needs no preparation: give --data {name} to jsep train, or `short_side` "
+            "here for a resized copy"
+        )
     entry, folder = find_entry(name), data_folder(data_dir)
     place = newest_version(folder / entry.tfds_name)
     if place is None:
@@ -80,9 +88,20 @@ def prepare_set(
 
 
 def _shrink(name: str, short_side: int, quality: int, data_dir: Path | None, skip_unreadable: bool) -> None:
+    """Write a resized copy of a data set, with a progress bar."""
     from jsep.data.shrink import shrink
 
-    console.print(f"Copying {name}: shorter side {short_side} pixels, JPEG of quality {quality}")
-    copy = shrink(name, short_side, quality, data_dir, skip_unreadable=skip_unreadable)
-    size = f", {copy.before / 1e6:,.1f} MB before and {copy.after / 1e6:,.1f} MB now" if copy.before else ""
-    console.print(f"{copy.images:,} pictures{size}: give --data {copy.folder}")
+    columns = TextColumn("copying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", visible=False)
+
+        def report(done: int, images: int) -> None:
+            if not done:
+                console.print(f"Copying {name}: shorter side {short_side} pixels, JPEG of quality {quality}")
+            progress.update(bar, completed=done, total=images, visible=True)
+
+        copy = shrink(name, short_side, quality, data_dir, skip_unreadable=skip_unreadable, report=report)
+    size = f"{copy.before / 1e6:,.1f} MB before and {copy.after / 1e6:,.1f} MB now"
+    console.print(
+        f"{copy.images:,} pictures, {size if copy.before else 'copied before'}: give --data {copy.folder}", markup=False
+    )

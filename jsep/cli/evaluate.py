@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, new_table, percent, print_next, print_table
 from jsep.cli.flags import given, parse
+from jsep.data.listing import counted
 from jsep.errors import UserError
 from jsep.runs.by_class import ByClass
 from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
@@ -74,7 +75,7 @@ def evaluate(
         found = evaluate_run(run, checkpoint, **changes)
     top5 = f"top-5 {found.top5:.2%}, " if found.classes > TOP else ""
     console.print(
-        f"{found.model} at step {found.step} on the {found.images:,} test images of {found.data}: "
+        f"{found.model} at step {found.step} on the {counted(found.images, 'test image')} of {found.data}: "
         f"accuracy {found.accuracy:.2%}, {top5}loss {found.loss:.4f} ({found.seconds:.1f} s)"
     )
     if found.note:
@@ -106,6 +107,6 @@ def _print_classes(by_class: ByClass) -> None:
     console.print()
     print_table(table)
     if len(rows) > SHOWN:
-        console.print(f"The other {len(rows) - SHOWN:,} classes have a larger F1; all are in {by_class.files[0]}")
+        console.print(f"{len(rows) - SHOWN:,} more with a larger F1; all are in {by_class.files[0]}")
     written = ", ".join(file.name for file in by_class.files)
-    console.print(f"\n{by_class.mistakes:,} mistakes. In {by_class.files[0].parent}: {written}", markup=False)
+    console.print(f"\n{counted(by_class.mistakes, 'mistake')}. In {by_class.files[0].parent}: {written}", markup=False)

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, print_next
 from jsep.cli.flags import given, parse
+from jsep.data.listing import counted
 from jsep.errors import with_flags
 from jsep.export import Int8Report, Ranges, export_run
 
@@ -80,11 +81,14 @@ def _print_int8(report: Int8Report) -> None:
         f"{report.bytes:,} bytes, {report.float_bytes:,} in float32"
     )
     if report.integer:
-        pixel, logit = (f"{one.scale:.7g} * (integer {-one.zero_point:+d})" for one in (report.input, report.output))
+        pixel, logit = (
+            f"{one.scale:.7g} * (integer {'-' if one.zero_point > 0 else '+'} {abs(one.zero_point)})"
+            for one in (report.input, report.output)
+        )
         console.print(f"It holds integers alone: an input value, from 0 to 1, is {pixel}, and a logit is {logit}")
     console.print(
-        f"Accuracy on {report.test_images:,} test images: {report.float_accuracy:.2%} in float32, "
-        f"{report.accuracy:.2%} in int8; {report.same:.2%} of them get the same class"
+        f"Accuracy on {counted(report.test_images, 'test image')}: {report.float_accuracy:.2%} in float32, "
+        f"{report.accuracy:.2%} in int8; {report.same:.2%} get the same class"
     )
     if report.advice:
         console.print(with_flags(report.advice))

@@ -14,7 +14,7 @@ from jsep.models import list_models
 from jsep.results import Result, mean_std
 from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
-from jsep.runs.several import seed_folder, train_seeds
+from jsep.runs.several import check_seeds, seed_folder, train_seeds
 from jsep.runs.trained import trained_config
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
@@ -79,6 +79,7 @@ def run(argv: Sequence[str]) -> int:
     if typed.seeds:
         results = train_seeds(config, typed.seeds, typed.out, resume=typed.resume, console=console)
         _print_seeds(results, typed.out)
+        print_next("eval", seed_folder(typed.out, typed.seeds[0]))
         return 0
     result = train(config, typed.out, resume=typed.resume, console=console)
     console.print(
@@ -108,6 +109,8 @@ def _base(argv: Sequence[str]) -> RunConfig:
     """Return the configuration that gives the defaults of the flags."""
     known: Any = parse(Earlier, "train", argv, return_unknown_args=True, add_help=False)
     earlier, _ = known
+    if earlier.seeds or "--seeds" in argv:
+        check_seeds(earlier.seeds)
     if earlier.resume:
         first = seed_folder(earlier.out, earlier.seeds[0]) if earlier.seeds else earlier.out
         return RunFolder.open(first).config()

@@ -43,10 +43,12 @@ class Split:
     Attributes:
         images: decoded images, values from 0 to 255.
         labels: indices of their classes.
+        paths: path of each picture in its part; empty if the images were not files of their own.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int[np.ndarray, " n"]
+    paths: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -345,17 +347,18 @@ def _sample(
 def _read(records: Records, shape: tuple[int, int, int], interpolation: str, crop_share: float = 1.0) -> Split:
     """Decode all records into arrays."""
 
-    def read(record: dict[str, Any]) -> tuple[Any, Any]:
+    def read(record: dict[str, Any]) -> tuple[Any, Any, str]:
         try:
             image = _brought_to(record["image"], shape, record["place"], interpolation, crop_share)
-            return image, record["label"]
+            return image, record["label"], record.get("path", "")
         except Unreadable as error:
-            return None, (record["place"], str(error))
+            return None, (record["place"], str(error)), ""
 
     rows = list(each(records, read))
-    if broken := [what for image, what in rows if image is None]:
+    if broken := [what for image, what, _ in rows if image is None]:
         raise undecodable(broken)
-    return Split(np.stack([image for image, _ in rows]), np.asarray([label for _, label in rows], np.int32))
+    images, labels, paths = zip(*rows, strict=True)
+    return Split(np.stack(images), np.asarray(labels, np.int32), paths if any(paths) else ())
 
 
 def _brought_to(

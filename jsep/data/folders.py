@@ -50,25 +50,31 @@ BLOCK = 4096  # bytes of a file, from its middle, that tell it from others of it
 class Pictures:
     """One part of a folder of images: `Records` that are read from one file each.
 
+    Each record also has the `path` of its file in this part.
+
     Attributes:
         folder: the folder of the set, or of its CSV.
         split: the name of the part.
         paths: path of each file below `folder`, in the encoding of the file system.
         classes: the class of each.
+        listing: the CSV that lists them; None where they lie in class folders.
     """
 
     folder: Path
     split: str
     paths: Shaped[np.ndarray, " n"]
     classes: Int[np.ndarray, " n"]
+    listing: Path | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.path(index)
-        with reading(path):
-            return {"image": path.read_bytes(), "label": int(self.classes[index]), "place": shown(path)}
+        inside = shown(os.fsdecode(self.paths[index])).removeprefix(f"{self.split}/")
+        with reading(path, self.listing):
+            image = path.read_bytes()
+        return {"image": image, "label": int(self.classes[index]), "place": shown(path), "path": inside}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         return [self[index] for index in indices]
@@ -126,7 +132,8 @@ def open_folder(path: Path, choice: Data) -> Prepared:
     trained, tested = (_classes(path, parts[part]) for part in (first, second))
     names = _class_names(path, trained, tested, first, second, numbered=is_csv)
     folder = path.parent if is_csv else path
-    train, test = (_part(folder, split, one, names) for split, one in ((first, trained), (second, tested)))
+    listing = path if is_csv else None
+    train, test = (_part(folder, split, one, names, listing) for split, one in ((first, trained), (second, tested)))
     heads = _heads(train), _heads(test)
     shapes = _checked((train, test), heads, leave_out=choice.skip_unreadable)
     height, width = shapes.pop() if len(shapes) == 1 else (None, None)
@@ -203,11 +210,12 @@ def _class_names(
     return tuple(names)
 
 
-def _part(folder: Path, split: str, classes: Classes, names: Sequence[str]) -> Pictures:
+def _part(folder: Path, split: str, classes: Classes, names: Sequence[str], listing: Path | None) -> Pictures:
     """Put the files of a part into order: by class, then by name."""
     found = [sorted(classes.get(name, ()), key=lambda file: (composed(file), file)) for name in names]
     paths = np.array([os.fsencode(file) for files in found for file in files])
-    return Pictures(folder, split, paths, np.repeat(np.arange(len(names), dtype=np.int32), [len(one) for one in found]))
+    labels = np.repeat(np.arange(len(names), dtype=np.int32), [len(one) for one in found])
+    return Pictures(folder, split, paths, labels, listing)
 
 
 def _heads(part: Pictures) -> list[Head]:
@@ -216,7 +224,7 @@ def _heads(part: Pictures) -> list[Head]:
     def read(index: int) -> Head:
         path = part.path(index)
         shape, reason = None, ""
-        with reading(path), path.open("rb") as file:
+        with reading(path, part.listing), path.open("rb") as file:
             try:
                 shape = measure(file)
             except Unreadable as error:

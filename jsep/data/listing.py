@@ -84,7 +84,7 @@ def listed(root: Path, folder: Path) -> Classes:
     """
     inside, loose = _folders(folder), _loose(folder)
     if not inside:
-        what = f"{_counted(loose, 'picture')} but no class folders" if loose else "neither pictures nor folders of them"
+        what = f"{counted(loose, 'picture')} but no class folders" if loose else "neither pictures nor folders of them"
         raise UserError(
             f"{folder} holds {what}: put each picture into a folder named after its class, or give a .csv with the "
             "columns path and label (of ImageNet's validation images, the classes are in its development kit)"
@@ -103,8 +103,8 @@ def listed(root: Path, folder: Path) -> Classes:
                     pictures.append(file)
                 else:
                     others[suffix or "no suffix"] += 1
-    left = [f"{_counted(others.total(), 'file')} other than pictures ({few(sorted(others))})"] if others else []
-    left += [f"{_counted(loose, 'picture')} outside class folders"] if loose else []
+    left = [f"{counted(others.total(), 'file')} other than pictures ({few(sorted(others))})"] if others else []
+    left += [f"{counted(loose, 'picture')} outside class folders"] if loose else []
     if left:
         warnings.warn(f"Left out of {folder}: {' and '.join(left)}", stacklevel=2)
     return classes
@@ -185,7 +185,7 @@ def csv_parts(path: Path) -> Parts:
     except csv.Error as error:
         raise UserError(f"Line {lines.line_num} of {path} cannot be read ({error}): correct it") from error
     if repeated:
-        warnings.warn(f"Left out of {path}: {_counted(repeated, 'line')} like earlier ones", stacklevel=2)
+        warnings.warn(f"Left out of {path}: {counted(repeated, 'line')} like earlier ones", stacklevel=2)
     if not parts:
         raise UserError(f"{path} lists no pictures: give their paths and labels")
     return parts
@@ -217,8 +217,12 @@ def patiently(items: Iterable[T], number: int, doing: str) -> Iterator[T]:
         yield item
 
 
-def _counted(number: int, word: str) -> str:
-    """Return a number of things as text, such as 1 file or 2,000 files."""
+def counted(number: int, word: str) -> str:
+    """Return a number of things as text.
+
+    >>> counted(1, "file"), counted(2000, "file")
+    ('1 file', '2,000 files')
+    """
     return f"{number:,} {word}{'s' * (number != 1)}"
 
 
@@ -243,11 +247,16 @@ def shown(path: Path | str) -> str:
 
 
 @contextlib.contextmanager
-def reading(path: Path | str) -> Iterator[None]:
-    """Turn an error of the file system into a sentence that names the file or folder."""
+def reading(path: Path | str, listing: Path | None = None) -> Iterator[None]:
+    """Turn an error of the file system into a sentence that names the file or folder, and the CSV that lists it."""
     try:
         yield
     except OSError as error:
+        if listing and isinstance(error, FileNotFoundError):
+            raise UserError(
+                f"{shown(path)} is listed in {listing}, and there is no such file: correct the path there, or delete "
+                "the line"
+            ) from error
         raise UserError(
             f"{shown(path)} cannot be read ({error.strerror or error}): make it readable, or take it out of the set"
         ) from error

@@ -1,10 +1,12 @@
 """Resized copies of data sets: smaller pictures, written once, so that every epoch decodes less."""
 
 import collections
+import contextlib
 import io
 import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +40,13 @@ class Copy(NamedTuple):
 
 @typed
 def shrink(
-    name: str, short_side: int, quality: int = 90, data_dir: Path | None = None, *, skip_unreadable: bool = False
+    name: str,
+    short_side: int,
+    quality: int = 90,
+    data_dir: Path | None = None,
+    *,
+    skip_unreadable: bool = False,
+    report: Callable[[int, int], None] = lambda done, images: None,
 ) -> Copy:
     """Write a copy of a data set whose pictures are JPEGs with a shorter side of `short_side` pixels.
 
@@ -51,6 +59,7 @@ def shrink(
         quality: quality of the JPEGs, from 1 to 100.
         data_dir: where TFDS keeps its data sets; by default $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
         skip_unreadable: leave out pictures that cannot be decoded.
+        report: called with the number of pictures copied so far, beginning with 0, and the number of all.
 
     Raises:
         UserError: the data set cannot be loaded, a picture cannot be decoded, or the copy cannot be written.
@@ -67,8 +76,16 @@ def shrink(
     if (folder / "dataset_info.json").is_file():
         return Copy(folder, images)
     sizes: collections.Counter[str] = collections.Counter()
+
+    def count(before: int, after: int) -> None:
+        sizes.update(done=1, before=before, after=after)
+        report(sizes["done"], images)
+
+    report(0, images)
+    builder = _builder(copy, dataset, short_side, quality, home, count)
     try:
-        _builder(copy, dataset, short_side, quality, home, sizes).download_and_prepare(file_format="array_record")
+        with tempfile.TemporaryDirectory() as downloads, _quiet():  # nothing is downloaded
+            builder.download_and_prepare(download_dir=downloads, file_format="array_record")
     except UserError:
         raise
     except Exception as error:  # TFDS raises whatever its disk raises
@@ -103,10 +120,22 @@ def shrunk(encoded: bytes, short_side: int, quality: int, channels: int = 3) -> 
     return file.getvalue()
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the progress bars of TFDS off."""
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.enable_progress_bar()
+
+
 def _builder(
-    name: str, dataset: Dataset, short_side: int, quality: int, home: Path, sizes: collections.Counter[str]
+    name: str, dataset: Dataset, short_side: int, quality: int, home: Path, count: Callable[[int, int], None]
 ) -> Any:
-    """Return the TFDS builder of a copy, which adds up the bytes before and after."""
+    """Return the TFDS builder of a copy, which calls `count` with the bytes of each picture before and after."""
     import tensorflow_datasets as tfds
 
     channels = dataset.image_shape[-1]
@@ -119,7 +148,7 @@ def _builder(
             for start in range(0, len(part), CHUNK):
                 records = part.__getitems__(range(start, min(start + CHUNK, len(part))))
                 for i, (record, picture) in enumerate(zip(records, threads.map(resized, records), strict=True), start):
-                    sizes.update(before=len(record["image"]), after=len(picture))
+                    count(len(record["image"]), len(picture))
                     yield i, {"image": io.BytesIO(picture), "label": record["label"]}
 
     class Shrunk(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -142,6 +171,12 @@ def _builder(
 
         def _generate_examples(self, part: Any) -> Any:
             return examples(part)
+
+        def _log_download_bytes(self) -> None:  # would print that a set of unknown size is downloaded
+            pass
+
+        def _log_download_done(self) -> None:
+            pass
 
     Shrunk.name = name
     return Shrunk(data_dir=str(home))

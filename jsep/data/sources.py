@@ -1,6 +1,8 @@
 """The data sets that jsep knows by name: where TFDS keeps them, and their figures before they are downloaded."""
 
+import contextlib
 import dataclasses
+import difflib
 import os
 import re
 from pathlib import Path
@@ -112,9 +114,12 @@ def find_entry(name: str) -> CatalogEntry:
     """
     entry = CATALOG.get(name)
     if entry is None:
+        beside = []
+        with contextlib.suppress(OSError):
+            beside = difflib.get_close_matches(name, os.listdir(), cutoff=0.7)
         raise UserError(
-            f"There is no data set {name!r}; {nearest(name, CATALOG)} (or give a path: of a folder of images, "
-            "a .csv or a prepared TFDS directory)"
+            f"There is no data set {name!r}, nor a file or folder of this name; {nearest(name, [*CATALOG, *beside])} "
+            "(a path may be that of a folder of images, a .csv or a prepared TFDS directory)"
         )
     return entry
 

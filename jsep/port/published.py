@@ -82,20 +82,23 @@ def _from_hub(name: str) -> Published:
 
 def _downloaded(name: str, repository: str, file: str, revision: str) -> Path:
     """Return a file of a repository of the hub, from the cache if it is there."""
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import constants, errors, hf_hub_download
 
     try:
         path = Path(hf_hub_download(repository, file, revision=revision or None))
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        close = _close(repository)
+        meant = f" (did you mean {' or '.join(close)}?)" if close and repository not in close else ""
+        why = "the hub cannot be reached: connect to the network, set HF_ENDPOINT to a mirror"
+        if constants.HF_HUB_OFFLINE:
+            why = "HF_HUB_OFFLINE is set: unset it to download"
         raise UserError(
-            f"{name} is not in the cache, and the hub cannot be reached: connect to the network, set HF_ENDPOINT to a "
-            "mirror, or give a folder with its config.json and model.safetensors"
+            f"{name} is not in the cache{meant}, and {why}, or give a folder with its config.json and model.safetensors"
         ) from error
     except errors.GatedRepoError as error:
         raise UserError(f"{name} is only for those who agreed to its terms: do so on its page, then log in") from error
     except errors.RepositoryNotFoundError as error:
-        known = [found.name for found in known_weights() if found.name.startswith(TIMM)]
-        close = difflib.get_close_matches(name, known, n=3)
+        close = _close(repository)
         hint = f"did you mean {' or '.join(close)}?" if close else "jsep models --weights lists known ones"
         raise UserError(f"The hub has no weights called {name}, or they are private; {hint}") from error
     except errors.RevisionNotFoundError as error:
@@ -113,6 +116,12 @@ def _downloaded(name: str, repository: str, file: str, revision: str) -> Path:
     return path
 
 
+def _close(repository: str) -> list[str]:
+    """Return the known weights on the hub that a name may have meant, the closest first."""
+    known = [found.name for found in known_weights() if found.name.startswith(TIMM)]
+    return difflib.get_close_matches(repository, known, n=3)
+
+
 def _from_torchvision(name: str) -> Published:
     """Return weights of torchvision's table, downloaded to where torch keeps them."""
     try:
@@ -128,7 +137,8 @@ def _from_torchvision(name: str) -> Published:
     except ValueError as error:
         raise UserError(f"torchvision has no network {network}: write the name as torchvision/NAME.WEIGHTS") from error
     if tag not in (tags := [one.name for one in known]):
-        raise UserError(f"torchvision has no weights {name}; {nearest(tag, tags)}")
+        names = [f"{TORCHVISION}{network}.{one}" for one in tags]
+        raise UserError(f"torchvision has no weights {name}; {nearest(name, names)}")
     weights = known[tag]
     file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
     digest = re.search(r"-([0-9a-f]{8,})\.", file.name)

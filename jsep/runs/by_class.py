@@ -12,6 +12,7 @@ from jaxtyping import Int, UInt8
 
 from jsep.data import Split, make_feed
 from jsep.data.imagenet import readable_names
+from jsep.data.listing import counted
 from jsep.data.pictures import Subset
 from jsep.files import write_atomically, writing
 from jsep.report.confusion import save_confusion
@@ -88,7 +89,7 @@ def evaluate_by_class(
     paths = {name: folder / name for name in ("per_class.csv", "confusion.csv", "confusion.png", "mistakes.png")}
     with writing(folder):
         write_atomically(paths["confusion.csv"], _table(matrix, names))
-        title = f"{told}: accuracy {means['accuracy']:.2%} of {len(found.labels):,} images"
+        title = f"{told}: accuracy {means['accuracy']:.2%} of {counted(len(found.labels), 'image')}"
         save_confusion(paths["confusion.png"], matrix, names, title)
         if len(worst):
             pictures = [
@@ -97,13 +98,13 @@ def evaluate_by_class(
                     (
                         f"{100 * found.confidence[i]:.1f} % {names[found.predicted[i]]}",
                         f"is {names[found.labels[i]]} ({100 * found.own[i]:.1f} %)",
-                        f"image {i:,}",
+                        place,
                     ),
                     right=False,
                 )
-                for i, image in zip(worst, _images(setup, worst), strict=True)
+                for i, image, place in zip(worst, _images(setup, worst), _places(setup, worst), strict=True)
             ]
-            title = f"{told}: {len(worst):,} of {mistakes:,} mistakes, the surest first"
+            title = f"{told}: {len(worst):,} of {counted(mistakes, 'mistake')}, the surest first"
             save_sheet(paths["mistakes.png"], pictures, title)
         else:
             paths.pop("mistakes.png").unlink(missing_ok=True)  # that of an earlier evaluation
@@ -119,6 +120,16 @@ def _images(setup: Setup, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "
     feed = make_feed(Subset(part, indices), setup.dataset)
     (images, _), _ = next(iter(feed.evaluation(len(indices))))
     return images
+
+
+def _places(setup: Setup, indices: Int[np.ndarray, " n"]) -> list[str]:
+    """Return the paths of some of the test images in their part, or their numbers where they are not single files."""
+    part = setup.dataset.test
+    if isinstance(part, Split):
+        paths = [part.paths[i] for i in indices] if part.paths else [""] * len(indices)
+    else:
+        paths = [record.get("path", "") for record in part.__getitems__(indices.tolist())]
+    return [path or f"image {i:,}" for path, i in zip(paths, indices, strict=True)]
 
 
 def _table(matrix: Int[np.ndarray, "k k"], names: Sequence[str]) -> str:

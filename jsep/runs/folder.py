@@ -1,8 +1,10 @@
 """The folder of a run: config.json, metrics.jsonl and results.csv, beside checkpoints/ and tensorboard/."""
 
 import contextlib
+import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any, get_type_hints
 
 from jsep.errors import UserError, first_line
 from jsep.files import local_path, make_folder, write_atomically, writing
+from jsep.models import list_models
+from jsep.port.tags import known_weights
 from jsep.results import RESULTS_CSV, CurvePoint, optional_fields
 from jsep.runs.config import load_config, save_config
 from jsep.train import RunConfig
@@ -23,6 +27,7 @@ except ImportError:  # Windows
 # the fields of a line of metrics.jsonl that results are made from, and their types
 EPOCH = {"step": int, **get_type_hints(CurvePoint)}
 EPOCH = {name: kind for name, kind in EPOCH.items() if name not in ("model", "seed")}
+PUBLISHERS = ("timm", "torchvision")  # of weights, before the slash of their names
 LATER = optional_fields(CurvePoint)  # those that lines of earlier versions lack
 
 
@@ -78,9 +83,7 @@ class RunFolder:
         if os.path.isfile(path):
             raise UserError(f"{path} is a file: give the folder of the run")
         if not cls.exists(path):
-            raise UserError(
-                f"{path} is not a run folder, since it has no config.json; `jsep train --out {path}` makes one"
-            )
+            raise UserError(_no_run(path))
         return cls(path)
 
     def config(self) -> RunConfig:
@@ -168,3 +171,38 @@ class RunFolder:
             with writing(self.metrics_path):
                 write_atomically(self.metrics_path, "".join(kept))
                 self.results_path.unlink(missing_ok=True)
+
+
+def _no_run(path: Path) -> str:
+    """Return the error sentence for a path that is no run folder."""
+    if not os.path.isdir(path):
+        return _nothing(path)
+    found = (re.fullmatch(r"seed(\d+)", name) for name in os.listdir(path))
+    seeds = sorted(int(one[1]) for one in found if one and RunFolder.exists(path / one[0]))
+    if not seeds:
+        return f"{path} is not a run folder, since it has no config.json: give the folder of a run"
+    first = path / f"seed{seeds[0]}"
+    if len(seeds) == 1:
+        return f"{path} is not a run folder, but holds one: give {first}"
+    held, numbers = ", ".join(f"seed{seed}" for seed in seeds), " ".join(map(str, seeds))
+    return (
+        f"{path} holds the runs {held}: give one of them, such as {first} (jsep train --resume --seeds {numbers} "
+        f"--out {path} resumes all)"
+    )
+
+
+def _nothing(path: Path) -> str:
+    """Return the error sentence for a path that does not exist, with the names that may have been meant."""
+    name = path.as_posix()
+    if name in list_models():
+        known = f", or give weights that jsep models {name} --weights lists" if any(known_weights(name)) else ""
+        return f"{name} is a network, not trained weights: train it with jsep train {name}{known}"
+    publisher, slash, rest = name.partition("/")
+    meant = [one.name for one in known_weights() if one.name.partition("/")[2] == name]
+    if slash and publisher not in PUBLISHERS:
+        meant += [f"{one}/{rest}" for one in difflib.get_close_matches(publisher.lower(), PUBLISHERS, n=1, cutoff=0.7)]
+    with contextlib.suppress(OSError):  # the parent folder may be missing, too
+        close = difflib.get_close_matches(path.name, os.listdir(path.parent), cutoff=0.7)
+        meant += [str(path.with_name(one)) for one in close]
+    hint = f"did you mean {' or '.join(meant)}?" if meant else "correct it; jsep models --weights lists published ones"
+    return f"There is no run folder, file or published weights {path}: {hint}"

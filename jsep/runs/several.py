@@ -42,8 +42,8 @@ def train_seeds(
         UserError: the input cannot work, or `out` holds other runs.
         Interrupted: Ctrl-C was pressed, and the state was saved.
     """
+    check_seeds(seeds)
     words = " ".join(map(str, seeds))
-    require(len(set(seeds)) == len(seeds) > 1, "seeds", words, "at least two different numbers")
     recipes = [dataclasses.replace(config.recipe, seed=seed) for seed in seeds]
     out = local_path(out)
     folders = [seed_folder(out, seed) for seed in seeds]
@@ -62,6 +62,12 @@ def train_seeds(
             with writing(out / RESULTS_CSV):
                 write_rows(out / RESULTS_CSV, results)
     return results
+
+
+def check_seeds(seeds: tuple[int, ...]) -> None:
+    """Refuse a single seed, and seeds that are given twice."""
+    words = " ".join(map(str, seeds)) or "none"
+    require(len(set(seeds)) == len(seeds) > 1, "seeds", words, "at least two different numbers")
 
 
 def seed_folder(out: Path, seed: int) -> Path:

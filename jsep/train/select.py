@@ -1,5 +1,6 @@
 """Selections of parameters by name and kind: those that are frozen, those that decay, and the classifier."""
 
+import difflib
 import fnmatch
 import math
 from collections.abc import Sequence
@@ -112,8 +113,10 @@ def check_frozen(params: Any, freeze: Sequence[str]) -> None:
     """
     for pattern in still_frozen(freeze, 0):
         if not any(jax.tree.leaves(matching(params, [pattern]))):
-            names = ", ".join(list(params)[:3])
-            raise UserError(f"`freeze`={pattern}: no parameter matches it; their names are like {names}")
+            close = difflib.get_close_matches(pattern, [BACKBONE, *params], cutoff=0.7)
+            names = f"their names are like {', '.join(list(params)[:3])}"
+            hint = f"did you mean {' or '.join(close)}?" if close else names
+            raise UserError(f"`freeze`={pattern}: no parameter matches it; {hint}")
 
 
 def classes_of(params: Any) -> int:

@@ -69,10 +69,10 @@ def test_show(capsys):
         (["show", "regular"], "There is no model 'regular'; did you mean regular_cnn"),
         (["show", "regular_cnn", "--options", "widht=1"], "no option 'widht'; did you mean width"),
         (["show", "regular_cnn", "--input", "4", "4", "3"], "at least 8x8"),
-        (["export", "nowhere", "--to", "stablehlo"], "nowhere is not a run folder"),
+        (["export", "nowhere", "--to", "stablehlo"], "no run folder, file or published weights nowhere: correct it"),
         (["export", "nowhere", "--to", "stablehlo", "--images", "0"], "--images 0: it must be at least 1"),
         (["train", "regular_cn"], "There is no model"),
-        (["train", "--data", "mnst"], "There is no data set 'mnst'; did you mean mnist"),
+        (["train", "--data", "mnst"], "no data set 'mnst', nor a file or folder of this name; did you mean mnist"),
         (["train", "--epochs", "0"], "--epochs 0: it must be at least 1"),
         (["train", "--batch-size", "2000000"], "--batch-size 2000000: it must be at least 1 and at most 1,048,576"),
         (["eval", __file__], "is a .py file: give a .safetensors, .pth, .keras or .h5 file of weights"),
@@ -81,16 +81,23 @@ def test_show(capsys):
         (["train", "--options", "width"], "write it as name=value"),
         (["train", "--normalize", "imagenet"], "needs colour images"),
         (["train", "--devices", "99"], "there are 8 here"),
-        (["train", "--resume", "--out", "nowhere"], "nowhere is not a run folder"),
-        (["eval", "nowhere"], "nowhere is not a run folder"),
+        (["train", "--resume", "--out", "nowhere"], "no run folder, file or published weights nowhere: correct it"),
+        (["eval", "nowhere"], "no run folder, file or published weights nowhere: correct it"),
+        (["train", "--resume", "--seeds", "3", "--out", "nowhere"], "--seeds 3: it must be at least two different"),
+        (["train", "--seeds"], "--seeds none: it must be at least two different numbers"),
         (["eval", "nowhere", "--out", "x"], "--out is the folder of the files that --per-class writes"),
-        (["eval", "nowhere", "--per-class"], "nowhere is not a run folder"),
+        (["eval", "nowhere", "--per-class"], "no run folder, file or published weights nowhere: correct it"),
         (["train", "--stream"], "leave --stream out"),
         (["train", "--workers", "-1"], "--workers -1: it must be at least 0"),
         (["train", "--erase", "2"], "--erase 2.0: it must be from 0 to 1"),
         (["train", "--jitter", "-1"], "--jitter -1.0: it must be from 0 to 1"),
         (["train", "--randaugment", "2", "31"], "at a magnitude from 0 to 30"),
-        (["data", "prepare", "cifr10"], "There is no data set 'cifr10'; did you mean cifar10"),
+        (
+            ["data", "prepare", "cifr10"],
+            "nor a file or folder of this name; did you mean cifar10",
+        ),
+        (["data", "prepare", "..", "--short-side", "0"], "--short-side 0: it must be at least 1"),
+        (["data", "prepare", ".."], ".. is on this machine and needs no preparation: give --data .. to jsep train, or"),
         (
             ["train", "--init", "junk.pth"],
             "junk.pth is not a file: give a .safetensors, .pth, .keras or .h5 file of weights",
@@ -335,7 +342,7 @@ def test_a_smaller_copy_says_where_it_lies_and_how_large_it_is(capsys, tmp_path,
     assert re.search(
         rf"68 pictures, 0\.\d MB before and 0\.\d MB now: give --data {tmp_path}/tiny_jpeg_32_q90/1\.0\.0", said
     )
-    assert f"68 pictures: give --data {tmp_path}/tiny_jpeg_32_q90/1.0.0" in run(capsys, *words)[1]
+    assert f"68 pictures, copied before: give --data {tmp_path}/tiny_jpeg_32_q90/1.0.0" in run(capsys, *words)[1]
     assert "--quality 0: it must be from 1 to 100" in run(capsys, *words, "--quality", "0")[2]
 
 

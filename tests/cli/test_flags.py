@@ -7,9 +7,13 @@ from sample_rows import result
 
 from jsep.cli import main
 from jsep.cli import train as cli_train
+from jsep.cli.evaluate import _print_classes
+from jsep.cli.export import _print_int8
 from jsep.cli.flags import parse
 from jsep.cli.train import Train, _base
 from jsep.errors import UserError
+from jsep.export.int8 import Int8Report, Scale
+from jsep.runs.by_class import ByClass, ClassRow
 from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
 from jsep.train import RunConfig
@@ -81,3 +85,13 @@ def test_several_seeds_are_shown_with_their_mean_and_take_the_settings_of_the_fi
     assert said[3].startswith(
         "both_cnn: accuracy 80.00% ± 14.14% (best 90.00% ± 0.00%), mean and standard deviation of 2"
     )
+    assert said[4] == f"Next: jsep eval {tmp_path}/seed4"
+
+
+def test_single_things_and_integers_are_printed_as_one_writes_them(capsys):
+    _print_int8(Int8Report(True, 9, "extremes", Scale(1 / 255, -128), Scale(0.5, 3), 1, 1, 1, 1, 10, 10))
+    _print_classes(ByClass((ClassRow("cat", 0.0, 0.0, 0.0, 1),), 1, (Path("eval/per_class.csv"),)))
+    said = capsys.readouterr().out
+    assert "is 0.003921569 * (integer + 128), and a logit is 0.5 * (integer - 3)" in said
+    assert "Accuracy on 1 test image: 100.00% in float32" in said
+    assert "\n1 mistake. In eval: per_class.csv" in said

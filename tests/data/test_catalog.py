@@ -227,9 +227,15 @@ def test_caltech256_without_its_archive_says_where_to_put_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("cifr10", "did you mean cifar10"), ("./nothing", "`data`=./nothing: there is no such file or folder")],
+    [
+        ("cifr10", "did you mean cifar10"),
+        ("flower", "did you mean flowers"),
+        ("./nothing", "`data`=./nothing: there is no such file or folder"),
+    ],
 )
-def test_wrong_names(name, sentence):
+def test_wrong_names(name, sentence, tmp_path, monkeypatch):
+    (tmp_path / "flowers").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=sentence):
         load(name)
 

@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         THREE,
         {"s.csv": f"{LABELS}x/1.png,a\nx/2.png,b\nx/9.png,b\n"},
         {},
-        "x/9.png cannot be read .No such file",
+        r"x/9.png is listed in .*s.csv, and there is no such file: correct the path there, or delete the line",
     ),
 }
 
@@ -436,6 +436,7 @@ def test_records_travel_to_workers(tmp_path):
     copy = pickle.loads(pickle.dumps(part))
     assert [copy[i] for i in range(3)] == copy.__getitems__([0, 1, 2]) == [part[i] for i in range(3)]  # type: ignore
     assert copy[0]["place"] == str(tmp_path / "train/a/1.png")
+    assert [record["path"] for record in copy.__getitems__(range(3))] == ["a/1.png", "a/2.png", "b/1.png"]  # type: ignore
 
 
 def batches(folder: Path, number: int, first_step: int = 0, workers: int = 0, **part: Any) -> list[Any]:
@@ -478,3 +479,4 @@ def test_resident_and_streamed_pictures_are_the_same(tmp_path):
     images = [batch[0] for batch, _ in make_feed(streamed.train, streamed).evaluation(3)]
     np.testing.assert_array_equal(images[0], resident.train.images)
     np.testing.assert_array_equal(resident.train.images[0], pixels("train/a/1.png"))
+    assert resident.train.paths == ("a/1.png", "a/2.png", "b/1.png")

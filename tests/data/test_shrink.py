@@ -39,9 +39,13 @@ def test_a_small_picture_keeps_its_size_and_a_small_jpeg_its_bytes():
     assert decode(shrunk(saved(SMOOTH[..., 0]), 100, 90, 1), 1).shape == (100, 132, 1)
 
 
-def test_a_copy_has_the_same_labels_classes_and_parts(jpeg_tfds, tmp_path):
+def test_a_copy_has_the_same_labels_classes_and_parts(jpeg_tfds, tmp_path, capfd):
     whole = load(str(jpeg_tfds), image_size=8, stream=True)
-    copy = shrink(str(jpeg_tfds), 48, 80, tmp_path)
+    reports = []
+    copy = shrink(str(jpeg_tfds), 48, 80, tmp_path, report=lambda *numbers: reports.append(numbers))
+    assert reports == [(done, 68) for done in range(69)]
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny_jpeg_48_q80"]  # no empty downloads
     assert copy.folder == tmp_path / "tiny_jpeg_48_q80" / "1.0.0"
     assert copy.images == 68
     assert 0 < copy.after < copy.before

@@ -52,7 +52,8 @@ def test_weights_are_downloaded_once_and_found_without_the_hub(hub, monkeypatch)
     assert found(NAME).path == path
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert found(NAME).path == path
-    with pytest.raises(UserError, match=r"timm/resnet50\.a1_in1k is not in the cache, and the hub cannot be reached"):
+    sentence = r"timm/resnet50\.a1_in1k is not in the cache, and HF_HUB_OFFLINE is set: unset it to download, or give"
+    with pytest.raises(UserError, match=sentence):
         found("timm/resnet50.a1_in1k")
 
 
@@ -77,7 +78,17 @@ def spoil(hub):
         ("timm/empty", None, r"has no config\.json: choose weights in the layout of timm"),
         ("timm/a/b", None, "is no name on the hub"),
         ("timm/" + "a" * 200, None, "is no name on the hub"),
-        ("torchvision/resnet18.IMAGENET1K", None, r"no weights .*; did you mean IMAGENET1K_V1\?"),
+        (
+            "timm/resnet18.a1_in2k",
+            Hub.stop,
+            r"not in the cache .did you mean timm/resnet18\.a1_in1k .*\?., and",
+        ),
+        (
+            "torchvision/mobilenet_v2",
+            None,
+            r"did you mean torchvision/mobilenet_v2\.IMAGENET1K_V. or torchvision/mobilenet_v2\.IMAGENET1K_V.",
+        ),
+        ("torchvision/resnet18.IMAGENET1K", None, r"no weights .*; did you mean torchvision/resnet18\.IMAGENET1K_V1\?"),
         ("torchvision/resnet19.IMAGENET1K_V1", None, "is a resnet19, which jsep does not have"),
         ("torchvision/vgg16_bn.IMAGENET1K_V1", None, "jsep does not have, since it has dense layers for 224x224"),
     ],

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from conftest import picture
 from jsep.results import read_rows
 from jsep.runs import by_class
 from jsep.runs.by_class import ClassRow, evaluate_by_class
@@ -52,6 +53,21 @@ def test_mistakes_are_shown_with_their_own_images(setup, tmp_path, monkeypatch):
     batches = [setup.testing.fetch(setup.testing.constants, batch)[0] for batch, _ in setup.testing.evaluation(20)]
     for one, i in zip(pictures, (9, 12), strict=True):
         np.testing.assert_array_equal(one.image, batches[0][i])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_mistakes_in_a_folder_of_images_are_shown_with_their_paths(tmp_path, monkeypatch, stream):
+    for i in range(20):
+        file = tmp_path / "set" / ("test" if i > 9 else "train") / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(np.full((8, 8, 3), i, np.uint8), "PNG"))
+    changes = {"data": str(tmp_path / "set"), "stream": stream, "devices": 1, "batch_size": 7}
+    setup = prepare(replace_fields(RunConfig("densenet40_k12", {"depth": 7, "growth": 2}), changes))
+    found, seen = Predictions(np.arange(10) // 5, np.zeros(10, int), np.ones(10), np.zeros(10)), []
+    monkeypatch.setattr(by_class, "save_sheet", lambda path, pictures, title: seen.extend(pictures))
+    monkeypatch.setattr(by_class, "predict_all", lambda *_: ({"accuracy": 0.5}, found))
+    evaluate_by_class(setup, None, tmp_path, shown=2)
+    assert [(one.image[0, 0, 0], one.lines[-1]) for one in seen] == [(11, "b/11.png"), (13, "b/13.png")]
 
 
 def test_a_sheet_of_an_earlier_evaluation_does_not_stay(setup, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import types
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -276,9 +277,26 @@ def test_a_state_that_evaluates_to_no_number_is_not_saved(config, tmp_path):
         train(wild, tmp_path / "run", console=QUIET)
 
 
-def test_no_run_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is not a run folder"):
-        evaluate_run(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("runs", "^runs is not a run folder, since it has no config.json: give the folder of a run"),
+        ("one", "^one is not a run folder, but holds one: give one/seed7$"),
+        ("two", r"^two holds the runs seed2, seed10: .* two/seed2 .*--resume --seeds 2 10 --out two resumes all"),
+        ("runs/flowr", "^There is no run folder, file or published weights runs/flowr: did you mean runs/flower?"),
+        ("tim/resnet50.a1_in1k", "did you mean timm/resnet50.a1_in1k?"),
+        ("resnet50.a1_in1k", "did you mean timm/resnet50.a1_in1k?"),
+        ("nothing", "nothing: correct it; jsep models --weights lists published ones"),
+        ("resnet50", "^resnet50 is a network, not trained weights: train it .* or .* jsep models resnet50 --weights"),
+        ("separable_cnn", "train it with jsep train separable_cnn$"),
+    ],
+)
+def test_what_is_no_run_is_refused_with_what_was_meant(tmp_path, monkeypatch, name, sentence):
+    monkeypatch.chdir(tmp_path)
+    for run in ("one/seed7", "two/seed10", "two/seed2", "runs/flower"):
+        RunFolder.create(Path(run), RunConfig())
+    with pytest.raises(UserError, match=sentence):
+        evaluate_run(Path(name))
 
 
 @pytest.mark.slow

@@ -175,6 +175,8 @@ def test_frozen_parameters_stay():
     assert found["depthwise"]["kernel"].all()
     with pytest.raises(UserError, match=r"`freeze`=stm: no parameter matches it.*stem"):
         check_frozen(TREE, ["stem", "stm"])
+    with pytest.raises(UserError, match=r"`freeze`=backbon: no parameter matches it; did you mean backbone"):
+        check_frozen(TREE, ["backbon"])
 
 
 HEADED: Any = {"stem": {"kernel": jnp.full((2, 2), 2.0)}, "classifier": {"kernel": jnp.full((2, 2), 3.0)}}
