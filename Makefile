@@ -57,7 +57,7 @@ $(VENV)/installed-docs: pyproject.toml | $(BIN)/python
 $(VENV)/installed-all: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev,docs,fast,keras,onnx,tflite,tpu-compiler]' 'keras>=3.8'
 	$(BIN)/python -m pip install --quiet --no-deps jax2onnx litert-converter
-	-$(BIN)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1 timm pytorchcv
+	-$(BIN)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1 timm pytorchcv torchmetrics
 	touch $(VENV)/installed-dev $(VENV)/installed-docs $@
 
 clean:

@@ -73,7 +73,7 @@ def test_a_file_gives_the_logits_of_the_live_network(program, live, tmp_path, te
     need(to)
     FORMATS[to].write(program(text), tmp_path / "model", None)
     difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
-    assert difference < 1e-5
+    assert difference < 2e-5
     assert same == 3
 
 
@@ -93,7 +93,7 @@ def test_weights_that_lie_column_by_column_are_written_as_they_are(trained, live
     assert not np.asarray(variables["params"]["classifier"]["kernel"]).flags.c_contiguous
     FORMATS[to].write(made_of(text, variables), tmp_path / "model", None)
     difference, same = agreement(live(text), FORMATS[to].load(tmp_path / "model"), PICTURES)
-    assert difference < 1e-5
+    assert difference < 2e-5
     assert same == 3
 
 
