@@ -12,8 +12,7 @@ from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, new_table, percent, print_next, print_table
 from jsep.cli.flags import given, parse
-from jsep.data.listing import counted
-from jsep.errors import UserError
+from jsep.errors import UserError, counted
 from jsep.runs.by_class import ByClass
 from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
 from jsep.train.metrics import TOP

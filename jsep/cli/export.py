@@ -9,8 +9,7 @@ from tyro.conf import Positional, arg
 
 from jsep.cli.console import console, print_next
 from jsep.cli.flags import given, parse
-from jsep.data.listing import counted
-from jsep.errors import with_flags
+from jsep.errors import counted, with_flags
 from jsep.export import Int8Report, Ranges, export_run
 
 

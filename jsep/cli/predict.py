@@ -42,7 +42,8 @@ def show_predictions(
     the others are shown all the same, and the exit code is 2.
 
     Args:
-        source: A run folder, or an exported .onnx, .tflite or .stablehlo file with the .json beside it.
+        source: Run folder, published weights such as timm/resnet50.a1_in1k, file of weights, or exported .onnx, .tflite
+            or .stablehlo file with the .json beside it.
         pictures: Files, folders with the pictures in and below them, and patterns between quotes, such as 'a/**/*.jpg'.
         top: Number of classes to name for each picture.
         json: File for the predictions in JSON, a line for each picture, with file, classes and probabilities, or with

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from jsep.errors import UserError, first_line
+from jsep.errors import UserError, counted, first_line
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
@@ -215,15 +215,6 @@ def patiently(items: Iterable[T], number: int, doing: str) -> Iterator[T]:
             told = True
             warnings.warn(f"{doing} takes a while: {done:,} of {number:,} so far", stacklevel=2)
         yield item
-
-
-def counted(number: int, word: str) -> str:
-    """Return a number of things as text.
-
-    >>> counted(1, "file"), counted(2000, "file")
-    ('1 file', '2,000 files')
-    """
-    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def few(words: Sequence[str]) -> str:

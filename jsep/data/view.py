@@ -10,7 +10,7 @@ from jsep.data.decode import Unreadable, decode, evaluation_view
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What a network sees of a picture.
+    """The part and size of a picture that a network sees.
 
     Attributes:
         shape: height, width and channels of the images that it takes.

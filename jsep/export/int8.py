@@ -63,7 +63,7 @@ class Quantizer:
 
 @dataclasses.dataclass(frozen=True)
 class Int8Report:
-    """What an int8 file is, compared with the float network on the test images.
+    """Comparison of an int8 file with the float network on the test images.
 
     Attributes:
         integer: whether its input and output are integers too.

@@ -306,7 +306,7 @@ def _foreign_setting(kind: str, settings: Mapping[str, Any]) -> str:
 
 
 def _structure(kinds: Mapping[str, int]) -> Structure | None:
-    """Return the network that has so many layers of each kind, if it is one of those that jsep has too."""
+    """Return the network that has these numbers of layers of each kind; None if jsep has no such network."""
     conv, depthwise, separable, norm = (kinds.get(kind, 0) for kind in (CONV, DEPTHWISE, SEPARABLE, NORM))
     return STRUCTURES.get((conv, depthwise, separable, norm))
 

@@ -31,7 +31,7 @@ _LIKE_KERAS = {"padding": "SAME", "epsilon": 1e-3}
 
 
 class Structure(NamedTuple):
-    """What a Keras network does that its arrays do not show.
+    """Traits of a Keras network that its arrays do not show.
 
     Attributes:
         name: what keras.applications calls the network, or jsep where it is that of a notebook.

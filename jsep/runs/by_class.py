@@ -12,8 +12,8 @@ from jaxtyping import Int, UInt8
 
 from jsep.data import Split, make_feed
 from jsep.data.imagenet import readable_names
-from jsep.data.listing import counted
 from jsep.data.pictures import Subset
+from jsep.errors import counted
 from jsep.files import write_atomically, writing
 from jsep.report.confusion import save_confusion
 from jsep.report.sheet import Captioned, save_sheet

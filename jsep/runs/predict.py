@@ -48,7 +48,7 @@ class Predictor:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a network says about a picture.
+    """Prediction of a network for a picture.
 
     Attributes:
         file: the picture.

@@ -1,4 +1,4 @@
-"""What a network says about each test image, and how well it does on each class."""
+"""Predictions for each test image, and scores of a network on each class."""
 
 import dataclasses
 from typing import Any
@@ -27,7 +27,7 @@ class Predictions:
     own: Float[np.ndarray, " n"]
 
     def worst(self, number: int) -> Int[np.ndarray, " m"]:
-        """Return the indices of at most so many mistakes, those with the most probable wrong class first."""
+        """Return the indices of at most `number` mistakes, those with the most probable wrong class first."""
         wrong = np.flatnonzero(self.predicted != self.labels)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:number]
 

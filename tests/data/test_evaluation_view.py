@@ -1,4 +1,4 @@
-"""What evaluated images are scaled and cut to: the pixels of torchvision's and timm's evaluation transforms."""
+"""Evaluated images have the pixels of torchvision's and timm's evaluation transforms."""
 
 import io
 import math
