@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,14 +58,8 @@ def adopt_file(
     file: Path,
     out: Path,
     *,
-    options: Mapping[str, Any],
-    data: str | None = None,
-    normalize: Literal["dataset", "unit", "imagenet"] | None = None,
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
-    image_size: int = 0,
-    average: bool = False,
     check_images: bool = False,
+    **known: Any,
 ) -> Adopted:
     """Make a run folder from weights of PyTorch or Keras.
 
@@ -73,14 +67,8 @@ def adopt_file(
         model: registered name of the network.
         file: a .safetensors, .pth, .keras or .h5 file, see `jsep.port.read_weights`.
         out: the new run folder. The arrays are also written to its weights.safetensors.
-        options: options of the network that the weights belong to.
-        data: the data set that the run is evaluated on; None means that of the published network.
-        normalize: how the network's images are normalised, see `jsep.data.Data`.
-        mean: mean of each channel that they are normalised by instead, for values from 0 to 1.
-        std: standard deviation of each channel, likewise.
-        image_size: side of the images in pixels; 0 means that which the network was published for.
-        average: take the moving average of the weights, where the file has both.
         check_images: compare the network with its references in PyTorch on random images.
+        **known: what is known of the network and its images, such as options: arguments of `open_foreign`.
 
     Returns:
         The run, and what there is to say about it.
@@ -89,17 +77,7 @@ def adopt_file(
         UserError: the file cannot be read or belongs to another network, or `out` already holds a run.
     """
     out = local_path(out)
-    found = open_foreign(
-        file,
-        model,
-        options=options,
-        data=data,
-        normalize=normalize,
-        mean=mean,
-        std=std,
-        image_size=image_size,
-        average=average,
-    )
+    found = open_foreign(file, model, **known)
     config, ported = found.config, found.ported
     differences = compare_with_weights(model, ported, found.weights.state) if check_images else {}
     for reference, rows in differences.items():

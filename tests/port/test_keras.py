@@ -67,15 +67,15 @@ def saved(tmp_path_factory):
 def test_logits_are_those_of_keras(saved, name):
     ours, options, fed = NETWORKS[name]
     path = saved(name)
-    alone, *described = (read_weights(path.with_suffix(suffix)) for suffix in FORMATS)
+    plain, *described = (read_weights(path.with_suffix(suffix)) for suffix in FORMATS)
     for weights in described:
-        assert weights.state.keys() == alone.state.keys()
-        assert all(np.array_equal(weights.state[key], array) for key, array in alone.state.items())
+        assert weights.state.keys() == plain.state.keys()
+        assert all(np.array_equal(weights.state[key], array) for key, array in plain.state.items())
         assert weights.origin.image_size == np.load(path.with_suffix(".npz"))["x"].shape[1]
         assert find_architecture(weights.origin, ours)[0].model == ours
         assert np.allclose(weights.origin.fed or (), fed or ())
         assert "which only training needs, were left out" in "".join(weights.notes)  # the state of the optimizer
-    ported = port_state(ours, alone.state, options)
+    ported = port_state(ours, plain.state, options)
     model = create_model(ours, num_classes=ported.num_classes, **ported.options)
     wanted = np.load(path.with_suffix(".npz"))
     logits = jax.jit(model.apply)(ported.variables, wanted["x"])

@@ -79,10 +79,10 @@ def test_weights_give_the_defaults_of_a_training(published, monkeypatch):
     for words in ([], ["mobilenet_v3_small"], ["mobilenet_v3_small", "--options", "dropout=0.5"]):
         with pytest.raises(ZeroDivisionError):
             main(["train", *words, *init])
-    alone, named, changed = trained
-    assert alone == named
-    assert (alone.model, alone.options, alone.init) == ("mobilenet_v3_small", NETWORK, published)
-    assert (alone.recipe.data.name, alone.recipe.data.interpolation) == ("flowers", "bicubic")
+    unnamed, named, changed = trained
+    assert unnamed == named
+    assert (unnamed.model, unnamed.options, unnamed.init) == ("mobilenet_v3_small", NETWORK, published)
+    assert (unnamed.recipe.data.name, unnamed.recipe.data.interpolation) == ("flowers", "bicubic")
     assert changed.options == NETWORK | {"dropout": 0.5}
     assert _base([*init, "--normalize", "unit"]).recipe.data.mean == ()
 
