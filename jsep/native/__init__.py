@@ -1,0 +1,1 @@
+"""Kernels in C++ for the convolutions on a CPU, called through XLA's foreign function interface."""
