@@ -6,6 +6,7 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from jsep.layers import fusion
 from jsep.ops.lowering import portable
 
 
@@ -23,6 +24,8 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
         slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],), jnp.float32)
+        if (folded := fusion.prelu(x, slope)) is not None and self.dtype in (None, x.dtype):
+            return folded
         x, slope = promote_dtype(x, slope, dtype=self.dtype)
         slope = slope.reshape((1,) * (x.ndim - 1) + (-1,))
         if portable():  # quantisers to int8 know products and sums, but no choice between two arrays

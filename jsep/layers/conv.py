@@ -1,7 +1,7 @@
 """Convolutions. Their parameters are named and shaped like those of `flax.linen.Conv`."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from jsep import ops
+from jsep.layers import fusion
 from jsep.layers.conv_norm import WithBatchNorm, conv_norm
 from jsep.layers.norm import BatchNorm
 from jsep.ops.geometry import Padding, axes, pair
@@ -63,16 +64,13 @@ class Conv(nn.Module):
             )
         shape = (*pair(self.kernel_size), x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        y = ops.conv(
-            x,
-            kernel,
-            strides=pair(self.strides),
-            padding=self.padding,
-            dilation=pair(self.dilation),
-            groups=self.groups,
-        )
-        return _with_bias(self, y)
+        options: dict[str, Any] = {
+            "strides": pair(self.strides),
+            "padding": self.padding,
+            "dilation": pair(self.dilation),
+            "groups": self.groups,
+        }
+        return _with_bias(self, _convolved(self, ops.conv, x, kernel, options))
 
 
 class PointwiseConv(nn.Module):
@@ -100,8 +98,7 @@ class PointwiseConv(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 f"]:
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        return _with_bias(self, ops.pointwise_conv(x, kernel, strides=pair(self.strides)))
+        return _with_bias(self, _convolved(self, ops.pointwise_conv, x, kernel, {"strides": pair(self.strides)}))
 
 
 class DepthwiseConv(nn.Module):
@@ -144,15 +141,12 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: Float[Array, "n *hw c"]) -> Float[Array, "n *hw2 cm"]:
         shape = (*axes(self.kernel_size, x.ndim - 2), 1, x.shape[-1] * self.multiplier)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        y = ops.depthwise_conv(
-            x,
-            kernel,
-            strides=axes(self.strides, x.ndim - 2),
-            padding=self.padding,
-            dilation=axes(self.dilation, x.ndim - 2),
-        )
-        return _with_bias(self, y)
+        options: dict[str, Any] = {
+            "strides": axes(self.strides, x.ndim - 2),
+            "padding": self.padding,
+            "dilation": axes(self.dilation, x.ndim - 2),
+        }
+        return _with_bias(self, _convolved(self, ops.depthwise_conv, x, kernel, options))
 
 
 class SeparableConv(WithBatchNorm):
@@ -216,6 +210,20 @@ class SeparableConv(WithBatchNorm):
             dtype=self.dtype,
             name="pointwise",
         )(x)
+
+
+def _convolved(
+    layer: Conv | PointwiseConv | DepthwiseConv,
+    op: Callable[..., Array],
+    x: Array,
+    kernel: Array,
+    options: dict[str, Any],
+) -> Array:
+    """Return the convolution of a layer, fused with its neighbours where it can be."""
+    wide, kernel = promote_dtype(x, kernel, dtype=layer.dtype)
+    if not fusion.fusing(x):
+        return op(wide, kernel, **options)
+    return fusion.convolve(wide, kernel, x, depthwise=op is ops.depthwise_conv, **options)
 
 
 def _with_bias(layer: Conv | PointwiseConv | DepthwiseConv, y: Array) -> Array:

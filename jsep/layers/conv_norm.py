@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from jsep.layers import fusion
 from jsep.layers.norm import BatchNorm
 
 
@@ -27,7 +28,8 @@ def conv_norm(
 ) -> Float[Array, "n h2 w2 f"]:
     """Apply a convolution, batch normalisation and an activation.
 
-    Every network comes through here wherever the three follow one another.
+    Every network comes through here wherever the three follow one another, so that they can be fused: see
+    `jsep.layers.fusion`.
 
     Args:
         x: input maps.
@@ -44,5 +46,7 @@ def conv_norm(
     >>> Net().init_with_output(jax.random.key(0), jnp.ones((1, 32, 32, 3)))[0].shape
     (1, 16, 16, 8)
     """
-    y = norm(call_conv(conv, x, train=train), train=train)
-    return y if act is None else act(y)
+    with fusion.norm_follows(train):
+        y = call_conv(conv, x, train=train)
+    y = norm(y, train=train)
+    return y if act is None else fusion.activate(act, y)

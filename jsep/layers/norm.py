@@ -9,7 +9,9 @@ from jaxtyping import Array, Float
 
 from jsep import ops
 from jsep.errors import UserError
+from jsep.layers import fusion
 from jsep.layers.watch import path_of
+from jsep.ops import Moments
 
 
 class BatchNorm(nn.Module):
@@ -39,12 +41,21 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         (x,) = promote_dtype(x, dtype=self.dtype)
+        fused = fusion.fusing(x)
+        if not train and fused:
+            running = Moments(running_mean.value, jnp.zeros(shape), running_var.value)
+            return fusion.fold(x, fusion.normalisation(running, scale, bias, self.epsilon))
         if not train:
             return ops.batch_norm(x, running_mean.value, running_var.value, scale, bias, self.epsilon)
         axis_name = None if self.is_initializing() else self.axis_name
         if axis_name == self.axis_name:  # otherwise nobody knows how many devices there will be
             self._check_batch(x.size // shape[0] * (lax.axis_size(axis_name) if axis_name else 1))
-        y, mean, var = ops.batch_norm_train(x, scale, bias, self.epsilon, axis_name)
+        if fused and (moments := fusion.moments_of(x)):
+            moments = moments.over_devices(axis_name)
+            y = fusion.fold(x, fusion.normalisation(moments, scale, bias, self.epsilon))
+            mean, var = moments.mean, moments.variance
+        else:
+            y, mean, var = ops.batch_norm_train(x, scale, bias, self.epsilon, axis_name)
         if not self.is_initializing():
             keep = self.momentum
             running_mean.value = keep * running_mean.value + (1 - keep) * mean

@@ -4,8 +4,10 @@ from jsep.ops.compiling import inference_options, jit_inference
 from jsep.ops.conv import conv, pointwise_conv
 from jsep.ops.depthwise import depthwise_conv
 from jsep.ops.dropout import batch_positions, dropout
+from jsep.ops.fold import Fold, apply_fold
+from jsep.ops.fused import Moments, fused_conv
 from jsep.ops.geometry import Padding, explicit_padding
-from jsep.ops.lowering import portable_operations
+from jsep.ops.lowering import for_another_machine, native_kernels, portable_operations
 from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
 from jsep.ops.resize import resize_axis
@@ -14,8 +16,11 @@ from jsep.ops.shift import address_shift, channel_shift, shortcut_shift
 from jsep.ops.shuffle import channel_shuffle
 
 __all__ = [
+    "Fold",
+    "Moments",
     "Padding",
     "address_shift",
+    "apply_fold",
     "avg_pool",
     "batch_moments",
     "batch_norm",
@@ -28,11 +33,14 @@ __all__ = [
     "dropout",
     "expand_shared_kernel",
     "explicit_padding",
+    "for_another_machine",
+    "fused_conv",
     "global_avg_pool",
     "group_sum",
     "inference_options",
     "jit_inference",
     "max_pool",
+    "native_kernels",
     "pointwise_conv",
     "portable_operations",
     "resize_axis",

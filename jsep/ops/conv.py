@@ -2,25 +2,23 @@
 
 XLA's own convolution is fast on GPU and TPU, and on every platform for dense kernels on many channels. On a CPU it
 makes poor use of vector instructions on few channels, and computes a grouped convolution ten to a hundred times slower
-than its groups one after another.
+than its groups one after another. With native kernels (`jsep.native`) they compute all of these on a CPU.
 """
 
 from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from jsep.ops.geometry import Geometry, Padding, Pair, explicit_padding, pad, pair, tap_slices
 from jsep.ops.lowering import by_platform, portable
+from jsep.ops.native_conv import Job, natively, xla_conv
 
 Lowering = Literal["auto", "products", "xla"]
 
 FEW_CHANNELS = 4  # input channels up to which a convolution is one matrix product over gathered windows
 MANY_GROUPS = 64  # groups above which the convolution is left to XLA: each group is one more product to compile
-
-_NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(
@@ -43,8 +41,8 @@ def conv(
         dilation: distance between neighbouring taps of the kernel, along height and width.
         groups: number of groups that input and output channels are split into.
         lowering: how the convolution is computed. "auto" chooses by the platform that the program is compiled for;
-            "products" is the choice for CPUs (groups one after another, 1x1 kernels and few channels as matrix
-            products), "xla" that for all other platforms. The last two are for tests and benchmarks.
+            "products" is the choice for CPUs without native kernels (groups one after another, 1x1 kernels and few
+            channels as matrix products), "xla" that for all other platforms. The last two are for tests and benchmarks.
 
     Returns:
         The activations after the convolution.
@@ -55,14 +53,15 @@ def conv(
     strides, dilation = pair(strides), pair(dilation)
     pads = explicit_padding(padding, x.shape[1:3], kernel.shape[:2], strides, dilation)
     geometry = Geometry(strides, pads, dilation)
-    products, direct = (partial(f, geometry=geometry, groups=groups) for f in (_products, _direct))
+    products, direct = (partial(f, geometry=geometry, groups=groups) for f in (_products, xla_conv))
     match lowering:
         case "products":
             return products(x, kernel)
         case "xla":
             return direct(x, kernel)
         case "auto":
-            return by_platform(x, kernel, cpu=products, default=direct)
+            native = natively(x, kernel, Job(geometry, groups))
+            return by_platform(x, kernel, cpu=native or products, default=direct)
     raise ValueError(f'lowering {lowering!r}: use "auto", "products" or "xla"')
 
 
@@ -79,37 +78,34 @@ def pointwise_conv(
     >>> pointwise_conv(jnp.ones((1, 8, 8, 6)), jnp.ones((1, 1, 6, 9)), strides=2).shape
     (1, 4, 4, 9)
     """
-    rows, columns = pair(strides)
+    geometry = Geometry(pair(strides), ((0, 0), (0, 0)), (1, 1))
     if portable():
-        return _direct(x, kernel, Geometry((rows, columns), ((0, 0), (0, 0)), (1, 1)), groups=1)
+        return xla_conv(x, kernel, geometry, groups=1)
+    product = partial(_product, strides=geometry.strides)
+    native = natively(x, kernel, Job(geometry))
+    return by_platform(x, kernel, cpu=native, default=product) if native else product(x, kernel)
+
+
+def _product(x: Array, kernel: Array, strides: Pair) -> Array:
+    rows, columns = strides
     x = x[:, ::rows, ::columns]
     n, height, width, channels = x.shape
     y = x.reshape(-1, channels) @ kernel[0, 0]  # (n, h, w, c) -> (n * h * w, o)
     return y.reshape(n, height, width, kernel.shape[-1])
 
 
-def _direct(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
-    strides, pads, dilation = geometry
-    if min(map(min, pads)) < 0:  # XLA on a CPU reads out of bounds if one end is cut and the other padded
-        x = pad(x, [(min(low, 0), min(high, 0)) for low, high in pads])
-        pads = [(max(low, 0), max(high, 0)) for low, high in pads]
-    return lax.conv_general_dilated(
-        x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=_NHWC, feature_group_count=groups
-    )
-
-
 def _products(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
     if not x.size or groups > MANY_GROUPS:
-        return _direct(x, kernel, geometry, groups)
+        return xla_conv(x, kernel, geometry, groups)
     if groups > 1:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
         return jnp.concatenate([_products(part, own, geometry, 1) for part, own in parts], -1)
     if kernel.shape[:2] == (1, 1) and not any(map(any, geometry.pads)):
-        return pointwise_conv(x, kernel, strides=geometry.strides)
+        return _product(x, kernel, geometry.strides)
     if x.shape[-1] <= FEW_CHANNELS:
         padded = pad(x, geometry.pads)
         slices = tap_slices(padded.shape, kernel.shape, geometry.strides, geometry.dilation)
         windows = jnp.concatenate([padded[:, *at] for at in slices], axis=-1)  # -> (n, h2, w2, k * k * c)
         flat = windows.reshape(-1, windows.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
         return flat.reshape(*windows.shape[:3], kernel.shape[-1])
-    return _direct(x, kernel, geometry, groups)
+    return xla_conv(x, kernel, geometry, groups)

@@ -1,9 +1,9 @@
 """Depthwise convolution that is fast on every platform.
 
 XLA compiles a grouped convolution to good code on GPU and TPU, but on a CPU to code that is tens of times slower than
-necessary, and its gradients to even slower code (jax-ml/jax#23713). On a CPU the convolution is therefore a sum of
-shifted slices over the taps, which takes one pass over the activations. So does the gradient of the input, which is
-computed separately for each residue of the stride.
+necessary, and its gradients to even slower code (jax-ml/jax#23713). On a CPU native kernels compute it (`jsep.native`).
+Where there are none, it is a sum of shifted slices over the taps, which takes one pass over the activations. So does
+the gradient of the input, which is computed separately for each residue of the stride.
 
 The price of the custom gradient is forward-mode differentiation: `jax.jvp`, `jax.jacfwd` and `jax.hessian` do not pass
 through a `custom_vjp` on any platform. They work with `lowering="xla"`.
@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from jsep.ops.conv import conv
 from jsep.ops.geometry import Geometry, Padding, Pair, axes, explicit_padding, pad, pair, tap_slices
 from jsep.ops.lowering import by_platform
+from jsep.ops.native_conv import Job, natively
 from jsep.ops.precision import accumulation_dtype
 
 Lowering = Literal["auto", "taps", "xla"]
@@ -50,8 +51,8 @@ def depthwise_conv(
         padding: see `explicit_padding`.
         dilation: distance between neighbouring taps of the kernel, along each spatial axis.
         lowering: how the convolution is computed. "auto" chooses by the platform that the program is compiled for;
-            "taps" is the choice for CPUs, "xla" that for all other platforms. The last two are for tests and
-            benchmarks.
+            "taps" is the choice for CPUs without native kernels, "xla" that for all other platforms. The last two are
+            for tests and benchmarks.
 
     Returns:
         The activations after the convolution.
@@ -98,7 +99,8 @@ def _grouped(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 def _by_platform(x: Array, kernel: Array, geometry: Geometry) -> Array:
     taps, grouped = (partial(f, geometry=geometry) for f in (_taps, _grouped))
-    return by_platform(x, kernel, cpu=taps, default=grouped)
+    native = natively(x, kernel, Job(geometry, x.shape[-1], depthwise=True))
+    return by_platform(x, kernel, cpu=native or taps, default=grouped)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import jax
-from jax import Array, lax
+from jax import lax
+
+from jsep import native
 
 _portable = jax.make_user_context(False)  # part of the keys of JAX's caches
+_elsewhere = jax.make_user_context(False)
 
 
 def portable_operations() -> AbstractContextManager[None]:
@@ -24,11 +28,25 @@ def portable_operations() -> AbstractContextManager[None]:
     return _portable(True)
 
 
+def for_another_machine() -> AbstractContextManager[None]:
+    """Trace without native kernels inside the context: for programs that are compiled for or run on another machine.
+
+    `jax.export` refuses a program that calls them, and a TPU's program would hold folded convolutions that only a CPU
+    gains from.
+    """
+    return _elsewhere(True)
+
+
 def portable() -> bool:
     """Return whether the program is traced under `portable_operations`."""
     return _portable.value
 
 
-def by_platform(x: Array, kernel: Array, *, cpu: Callable[..., Array], default: Callable[..., Array]) -> Array:
+def native_kernels() -> bool:
+    """Return whether the program may call native kernels if it is compiled for a CPU."""
+    return not _portable.value and not _elsewhere.value and native.enabled()
+
+
+def by_platform(*args: Any, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
     """Apply `cpu` if the program is compiled for a CPU, and `default` for all other platforms and portable programs."""
-    return default(x, kernel) if portable() else lax.platform_dependent(x, kernel, cpu=cpu, default=default)
+    return default(*args) if portable() else lax.platform_dependent(*args, cpu=cpu, default=default)

@@ -31,7 +31,7 @@ def batch_moments(
     >>> batch_moments(jnp.asarray([[1.0, 2.0], [3.0, 2.0]]))
     (Array([2., 2.], dtype=float32), Array([1., 0.], dtype=float32))
     """
-    shift, offset, variance = _moments(x, axis_name)
+    shift, offset, variance = shifted_moments(x, axis_name)
     return shift + offset, variance
 
 
@@ -86,7 +86,7 @@ def _train(x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str |
 
 
 def _train_fwd(x: Array, scale: Array, bias: Array, epsilon: float, axis_name: str | None):
-    shift, offset, variance = _moments(x, axis_name)
+    shift, offset, variance = shifted_moments(x, axis_name)
     mean = shift + offset
     rest = (shift - mean) + offset  # what the rounded mean leaves out
     y = batch_norm(x, mean, variance, scale, bias - rest * scale * lax.rsqrt(variance + epsilon), epsilon)
@@ -115,8 +115,8 @@ def _train_bwd(epsilon: float, axis_name: str | None, saved: tuple[Array, ...], 
 _train.defvjp(_train_fwd, _train_bwd)
 
 
-def _moments(x: Array, axis_name: str | None) -> tuple[Array, Array, Array]:
-    """Return a shift near the mean of each channel, the mean of x - shift, and the variance.
+def shifted_moments(x: Array, axis_name: str | None = None) -> tuple[Array, Array, Array]:
+    """Return a shift near the mean of each channel, the mean of x - shift, and the variance, see `batch_moments`.
 
     Where the mean is large, it is only exact as the sum of the two. The shift is the mean over up to four positions of
     each map: several, since one alone may be an outlier. All devices take that of the first.

@@ -1,0 +1,118 @@
+"""Fusing batch norms and activations into the convolutions around them, while a network is traced for a CPU.
+
+Layers hand arrays to one another and know nothing of each other. This file remembers, for as long as an array lives,
+how the layers made it: by a convolution with these moments, or by normalising those maps. A convolution that is given
+normalised maps then reads the raw ones and normalises them itself (`jsep.ops.fused_conv`), and a batch norm takes the
+moments that the convolution summed up. An array that nothing else reads is never computed: the compiler drops it. What
+is returned is the same function of the same arrays either way, so the layers stay as they are.
+"""
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jax import lax
+from jaxtyping import Array, Float
+
+from jsep import ops
+from jsep.ops import Fold, Moments
+
+ACTIVATIONS = ((nn.relu, "relu"), (nn.relu6, "relu6"), (nn.hard_swish, "hard_swish"))
+
+
+class _Folded(NamedTuple):
+    """What normalised maps were made of."""
+
+    raw: Array
+    fold: Fold
+
+
+class _Memory:
+    """A value for each of some arrays, known by their identity and forgotten with them."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[weakref.ref, Any]] = {}
+
+    def remember(self, array: Array, value: Any) -> None:
+        key = id(array)
+        self._held[key] = (weakref.ref(array, lambda _: self._held.pop(key, None)), value)
+
+    def recall(self, array: Array) -> Any:
+        reference, value = self._held.get(id(array), (None, None))
+        return value if reference is not None and reference() is array else None
+
+
+_moments, _folded = _Memory(), _Memory()
+_norm_follows: ContextVar[bool] = ContextVar("norm_follows", default=False)
+
+
+@contextlib.contextmanager
+def norm_follows(training: bool) -> Iterator[None]:
+    """Let convolutions inside the context sum up the moments of their outputs, if a batch norm in training follows."""
+    token = _norm_follows.set(training)
+    try:
+        yield
+    finally:
+        _norm_follows.reset(token)
+
+
+def convolve(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw i o"], made_of: Array, **options: Any
+) -> Float[Array, "n h2 w2 o"]:
+    """Return a convolution of maps, reading what they were normalised from where that is known.
+
+    Args:
+        x: the maps, in the dtype of the computation.
+        kernel: the kernel.
+        made_of: the maps as they came into the layer.
+        **options: those of `jsep.ops.fused_conv`.
+    """
+    folded, fold = _folded.recall(made_of) or (x, None)
+    if folded.dtype != x.dtype:
+        folded, fold = x, None
+    y, moments = ops.fused_conv(folded, kernel, fold, moments=_norm_follows.get(), **options)
+    if moments is not None:
+        _moments.remember(y, moments)
+    return y
+
+
+def fusing(x: Array) -> bool:
+    """Return whether convolutions of this array are to be fused: those of a program for this CPU's native kernels."""
+    return isinstance(x, jax.core.Tracer) and x.ndim == 4 and ops.native_kernels()
+
+
+def moments_of(x: Array) -> Moments | None:
+    """Return the moments of maps if the convolution that made them summed them up."""
+    return _moments.recall(x)
+
+
+def fold(x: Array, fold: Fold) -> Array:
+    """Return normalised maps, and remember what they were made of."""
+    y = ops.apply_fold(x, fold)
+    _folded.remember(y, _Folded(x, fold))
+    return y
+
+
+def activate(act: Callable[[Array], Array], x: Array) -> Array:
+    """Return act(x), folded into the normalisation that made `x` if both are known."""
+    made = _folded.recall(x)
+    for known, name in ACTIVATIONS:
+        if act is known and made is not None:
+            return fold(made.raw, made.fold._replace(act=name))
+    return act(x)
+
+
+def prelu(x: Array, slope: Array) -> Array | None:
+    """Return the PReLU of normalised maps, or None where it is not known what they were made of."""
+    made = _folded.recall(x)
+    return None if made is None else fold(made.raw, made.fold._replace(act="prelu", slope=slope))
+
+
+def normalisation(moments: Moments, scale: Array, bias: Array, epsilon: float) -> Fold:
+    """Return the fold of a batch norm with these moments."""
+    factor = scale * lax.rsqrt(moments.variance + epsilon)
+    return Fold(moments.mean, factor, bias - moments.rest * factor)
