@@ -56,7 +56,7 @@ inline Vec load(const bf16* p) {
 }
 inline void store(bf16* p, Vec v) {
 #if defined(__AVX512BF16__)
-  *(__m256bh*)__builtin_assume_aligned(p, 1) = _mm512_cvtneps_pbh((__m512)v);
+  *(LooseHalf*)p = (Half)_mm512_cvtneps_pbh((__m512)v);
 #else
   Bits b = (Bits)v;
   Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;        // to nearest, ties to even
