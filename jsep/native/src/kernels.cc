@@ -16,9 +16,9 @@ struct Padded {
   long length;
   std::vector<float> data;
   Padded(const float* rows, long count, long channels) : length(round_up(channels, 64)), data(count * length) {
-    for (long i = 0; i < count; ++i) std::copy_n(rows + i * channels, channels, &data[i * length]);
+    for (long i = 0; i < count; ++i) std::copy_n(rows + i * channels, channels, data.data() + i * length);
   }
-  const float* operator[](long i) const { return &data[i * length]; }
+  const float* operator[](long i) const { return data.data() + i * length; }
 };
 
 Shape shape_of(Any& x, Any& kernel, ffi::Span<const int64_t> y, ffi::Span<const int64_t> geometry, int64_t groups) {
