@@ -71,6 +71,8 @@ def call(name: str, outputs: Any, *args: Any, **attributes: bool | int | tuple[i
 def _attribute(value: bool | int | tuple[int, ...]) -> Any:
     import numpy as np
 
+    if isinstance(value, tuple):
+        return np.array(value, np.int64)
     return np.bool_(value) if isinstance(value, bool) else np.int64(value)
 
 
