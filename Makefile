@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 OUT ?= runs/depthwise_separable_cnn
+# Python files are used where they are; when one of these changes, jsep is installed anew, and its kernels are built
+PARTS := pyproject.toml jsep/native/CMakeLists.txt $(wildcard jsep/native/src/*)
 
 # two cores: steal what the other worker has not begun
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal
@@ -41,22 +43,25 @@ docs: $(VENV)/installed-docs  ## the pages, into site/index.html; a warning is a
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(BIN)/python
+$(VENV)/installed: $(PARTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/jsep --version
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/installed-dev: $(PARTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev,fast]'
+	$(BIN)/jsep --version
 	touch $@
 
-$(VENV)/installed-docs: pyproject.toml | $(BIN)/python
+$(VENV)/installed-docs: $(PARTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[docs]'
 	touch $@
 
 # the converters pin older versions of what jsep needs newer; without PyTorch the tests of parity say why they are skipped
-$(VENV)/installed-all: pyproject.toml | $(BIN)/python
+$(VENV)/installed-all: $(PARTS) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev,docs,fast,keras,onnx,tflite,tpu-compiler]' 'keras>=3.8'
 	$(BIN)/python -m pip install --quiet --no-deps jax2onnx litert-converter
+	$(BIN)/jsep --version
 	-$(BIN)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1 timm pytorchcv torchmetrics
 	touch $(VENV)/installed-dev $(VENV)/installed-docs $@
 

@@ -9,6 +9,7 @@ PACKAGE = Path(jsep.__file__).parent
 FLOORS = {
     "errors": 0,
     "files": 1,
+    "native": 1,
     "trees": 2,
     "ops": 2,
     "layers": 3,

@@ -1,4 +1,4 @@
-"""The contenders jsep and xla: a compiled function on one device, without donated buffers."""
+"""The contenders jsep, jsep.plain and xla: a compiled function on one device, without donated buffers."""
 
 import contextlib
 import time
@@ -38,7 +38,7 @@ def build(case: Case, contender: str) -> Built:
 
     Args:
         case: the case.
-        contender: "jsep", or "xla" for Flax's convolutions.
+        contender: "xla" for Flax's convolutions; for "jsep.plain", `JSEP_NATIVE` is 0 in the process.
 
     Returns:
         A function that runs one iteration to its end, the seconds of compilation, and the name of the device.

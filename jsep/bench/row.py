@@ -11,7 +11,7 @@ class BenchRow:
 
     Attributes:
         case: the case in words.
-        contender: "jsep", "xla", "torch" or "torch.compile".
+        contender: "jsep", "xla", "torch", "torch.compile" or "jsep.plain".
         task: "train" or "infer", see `Case`.
         model: registered name of the network; empty for a convolution.
         options: options of the network in text form.
@@ -42,6 +42,7 @@ class BenchRow:
         cores: number of CPU cores.
         jax: version of JAX.
         torch: version of PyTorch; empty for other contenders.
+        native: set of instructions of the native kernels that the contender could use; empty without any.
         python: version of Python.
         date: date and time in UTC.
         note: why figures are missing.
@@ -78,6 +79,7 @@ class BenchRow:
     cores: int
     jax: str
     torch: str
+    native: str
     python: str
     date: str
     note: str

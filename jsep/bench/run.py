@@ -49,13 +49,19 @@ class Worker:
             job: the contender, the case and the number of parameters of its network.
             log: the file that receives what the process prints.
         """
+        native = {"JSEP_NATIVE": "0"} if job["contender"] in ("jsep.plain", "xla") else {}
         self._process = subprocess.Popen(
-            [python, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            [python, WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, **native},
         )
         self._line = json.dumps(job)
 
     def build(self) -> dict[str, Any]:
-        """Build the case, and return the seconds of compilation and of the first call, and the device."""
+        """Build the case, and return the seconds of compilation and of the first call, the device and the kernels."""
         return self._ask(self._line)
 
     def round(self, iterations: int) -> dict[str, Any]:
@@ -220,6 +226,7 @@ def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfi
                 foreign_cores=its.foreign_cores,
                 device=facts.get("device", ""),
                 torch=facts.get("torch", ""),
+                native=facts.get("native", ""),
                 note=note,
                 **about,
             )
@@ -252,6 +259,9 @@ def _print(case: Case, rows: Sequence[BenchRow], console: Console) -> None:
     # wide enough for every figure if the output is not a terminal
     wide = Console(file=console.file, width=200, quiet=console.quiet, highlight=False)
     (console if console.is_terminal else wide).print(table)
+    for row in rows:
+        if row.contender == "jsep" and row.ms is not None:
+            console.print(f"Native kernels of jsep: {row.native or 'none'}")
     if rate := rows[0].matmul_gflops:
         console.print(f"A product of 1024x1024 matrices in {case.dtype}, in the same run: {rate:,.0f} GFLOP/s")
     if any(row.disturbed for row in rows):

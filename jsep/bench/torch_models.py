@@ -3,6 +3,7 @@
 # pyright: reportMissingImports=false
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,6 +45,59 @@ class DenseNet(nn.Sequential):
         super().__init__(*parts, *norm, nn.Linear(channels, num_classes))
 
 
+class ResNet(nn.Sequential):
+    """ResNet for images of 32x32 (arXiv 1512.03385, Section 4.2), shortcuts padded with zeros."""
+
+    def __init__(self, num_classes: int, depth: int):
+        parts, channels = _conv_norm_relu(3, 16, 3), 16
+        for features in (16, 32, 64):
+            for _ in range((depth - 2) // 6):
+                parts.append(_Residual(channels, features))
+                channels = features
+        super().__init__(*parts, _GlobalAvgPool(), nn.Linear(channels, num_classes))
+
+
+class _Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.stride, self.more = 1 + (inputs < outputs), outputs - inputs
+        last = _conv_norm_relu(outputs, outputs, 3)[:-1]
+        self.branch = nn.Sequential(*_conv_norm_relu(inputs, outputs, 3, self.stride), *last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.branch(x)
+        if self.more:
+            x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+        return (y + x).relu_()
+
+
+class VGG(nn.Sequential):
+    """VGG-16 with batch norm for images of 32x32 (arXiv 1409.1556, Table 1), with the options of jsep's VGG."""
+
+    def __init__(self, num_classes: int, width: float, sharing: int):
+        parts, channels = [], 3
+        for stage, (base, convolutions) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))):
+            parts += [nn.MaxPool2d(2)] if stage else []
+            for _ in range(convolutions):
+                shared = sharing if channels > 3 else 1
+                parts += [_GroupSum(shared)] if shared > 1 else []
+                parts += _conv_norm_relu(channels // shared, int(width * base), 3)
+                channels = int(width * base)
+        super().__init__(*parts, _GlobalAvgPool(), nn.Linear(channels, num_classes))
+
+
+class _GroupSum(nn.Module):
+    """Sums of neighbouring channels: with the convolution behind it, one whose channels share kernels."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        grouped = x.permute(0, 2, 3, 1).unflatten(3, (-1, self.size))  # as they lie in memory
+        return grouped.sum(4).permute(0, 3, 1, 2)
+
+
 class _Concatenated(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         return torch.cat([input, super().forward(input)], 1)
@@ -80,6 +134,36 @@ def _shufflenet_v2_x0_5(num_classes: int, input: str = "imagenet") -> nn.Module:
     return network
 
 
+def _mobilenet_v2(num_classes: int, width: float = 1.0, input: str = "imagenet") -> nn.Module:
+    from torchvision.models import MobileNetV2
+
+    stages = [[1, 16, 1, 1], [6, 24, 2, 1 if input == "cifar" else 2]]
+    stages += [[6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1]]
+    network: Any = MobileNetV2(num_classes, width, stages)
+    if input == "cifar":
+        network.features[0][0].stride = (1, 1)
+    return network
+
+
+def _mobilenet_v3_small(num_classes: int, input: str = "imagenet") -> nn.Module:
+    from torchvision.models import mobilenet_v3_small
+
+    network: Any = mobilenet_v3_small(num_classes=num_classes)
+    if input == "cifar":
+        stem, first = network.features[:2]
+        stem[0].stride = first.block[0][0].stride = (1, 1)
+        first.use_res_connect = True
+    return network
+
+
+def _resnet(num_classes: int, depth: int = 20) -> nn.Module:
+    return ResNet(num_classes, depth)
+
+
+def _vgg16(num_classes: int, width: float = 1.0, sharing: int = 1) -> nn.Module:
+    return VGG(num_classes, width, sharing)
+
+
 def _mobilenet_v1(num_classes: int, width: float = 1.0, input: str = "imagenet") -> nn.Module:
     return MobileNetV1(num_classes, width, stem_stride=1 if input == "cifar" else 2)
 
@@ -87,7 +171,12 @@ def _mobilenet_v1(num_classes: int, width: float = 1.0, input: str = "imagenet")
 TWINS: dict[str, Callable[..., nn.Module]] = {
     "densenet100_k12_bc": _densenet_bc,
     "mobilenet_v1": _mobilenet_v1,
+    "mobilenet_v2": _mobilenet_v2,
+    "mobilenet_v3_small": _mobilenet_v3_small,
+    "resnet20": _resnet,
     "shufflenet_v2_x0_5": _shufflenet_v2_x0_5,
+    "vgg16_bn": _vgg16,
+    "vgg16_ksc4": partial(_vgg16, sharing=4),
 }
 
 

@@ -32,7 +32,8 @@ def main() -> None:
         # some contenders compile before the first call, others during it
         compile_seconds += max(0.0, first - second)
         torch = getattr(sys.modules.get("torch"), "__version__", "")
-        answer(compile_seconds=compile_seconds, first_call_seconds=first, device=device, torch=str(torch))
+        facts = {"device": device, "torch": str(torch), "native": _native(job)}
+        answer(compile_seconds=compile_seconds, first_call_seconds=first, **facts)
         for line in sys.stdin:
             start, own, all_busy = time.perf_counter(), time.process_time(), _busy_seconds()
             seconds = [_seconds(run) for _ in range(int(line.removeprefix("round ")))]
@@ -69,6 +70,15 @@ def _build(job: dict[str, Any]) -> tuple[Callable[[], Any], float, str]:
     from jsep.bench.case import Case
 
     return jax_contender.build(Case.from_json(job["case"]), job["contender"])
+
+
+def _native(job: dict[str, Any]) -> str:
+    """Return the set of instructions of the native kernels, if the contender can use any."""
+    if job["contender"].startswith("torch"):
+        return ""
+    from jsep.native import enabled, kernels
+
+    return kernels() if enabled() else ""
 
 
 def _seconds(run: Callable[[], Any]) -> float:

@@ -67,8 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv[0] == "--version":
             from jsep import __version__
+            from jsep.native import kernels, why_not
 
-            print(f"jsep {__version__}")
+            print(f"jsep {__version__}, native kernels: {kernels() or f'none, {why_not()}'}")
             return 0
         if argv[0] not in COMMANDS:
             raise UserError(f"There is no command {argv[0]!r}; {nearest(argv[0], COMMANDS)}")

@@ -4,6 +4,7 @@ import csv
 import io
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jsep import create_model
+from jsep import create_model, native
 from jsep.bench import BenchConfig, BenchRow, bench, plain_convolutions, run
 from jsep.bench.case import Case
 from jsep.costs import count
@@ -91,6 +92,7 @@ def test_a_bench_leaves_rows_a_csv_and_a_figure(tmp_path, quick_workers):
     said = io.StringIO()
     rows = bench(config, Console(file=said, soft_wrap=True))
     assert [(row.contender, row.note) for row in rows] == [("jsep", ""), ("xla", "")]
+    assert [row.native for row in rows] == [native.kernels(), ""]
     ours, rival = map(numbers, rows)
     assert ours["ratio"] == 1
     assert rival["ratio"] == pytest.approx(rival["ms"] / ours["ms"])
@@ -134,6 +136,15 @@ def test_a_worker_that_fails_becomes_a_row_with_its_sentence(tmp_path, monkeypat
     assert (tmp_path / "bench.svg").read_text().count("not measured") == 2
 
 
+def test_jsep_plain_has_no_native_kernels(tmp_path, quick_workers):
+    case = {"op": "pointwise", "shapes": ("1x4x4x2",), "tasks": ("infer",), "contenders": ("jsep", "jsep.plain")}
+    said = io.StringIO()
+    ours, plain = bench(BenchConfig(**case, rounds=1, iterations=1, out=tmp_path), Console(file=said))
+    assert (ours.native, plain.native) == (native.kernels(), "")
+    assert plain.ratio is not None
+    assert f"Native kernels of jsep: {native.kernels() or 'none'}" in said.getvalue()
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -170,18 +181,48 @@ def test_cases_are_all_combinations_and_survive_json():
     assert Case.from_json({**vars(case), "input_shape": [32, 32, 3]}) == case
 
 
-def test_the_torch_twin_is_the_same_network():
+@pytest.mark.parametrize(
+    ("name", "options", "params"),
+    [
+        ("densenet100_k12_bc", {"depth": 22, "growth": 12}, 71_686),
+        ("mobilenet_v1", {"input": "cifar"}, 3_217_226),
+        ("mobilenet_v2", {"width": 0.5, "input": "cifar"}, 700_490),
+        ("mobilenet_v3_small", {"input": "cifar"}, 1_528_106),
+        ("resnet20", {}, 269_722),
+        ("shufflenet_v2_x0_5", {"input": "cifar"}, 352_042),
+        ("vgg16_bn", {"width": 0.25}, 923_130),
+        ("vgg16_ksc4", {"width": 0.25}, 233_658),
+    ],
+)
+def test_a_torch_twin_is_the_same_network(name, options, params):
     torch = pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
     from jsep.bench.torch_models import twin
 
-    params = count(create_model("mobilenet_v1", num_classes=10, input="cifar"), (32, 32, 3)).params
-    assert params == 3_217_226
-    network = twin("mobilenet_v1", 10, params, input="cifar")
+    table = count(create_model(name, num_classes=10, **options), (32, 32, 3))
+    assert table.params == params
+    network = twin(name, 10, params, **options)
+    macs = 0
+
+    def note(module: Any, _: object, out: Any) -> None:
+        nonlocal macs
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            macs += module.weight[0].numel() * out[0].numel()
+
+    for module in network.modules():
+        module.register_forward_hook(note)
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert macs == table.macs  # so the strides are the same, too
+
+
+def test_what_has_no_torch_twin_is_said():
+    pytest.importorskip("torch")
+    from jsep.bench.torch_models import twin
+
     with pytest.raises(LookupError, match="separable_cnn has no PyTorch twin"):
-        twin("separable_cnn", 10, params)
+        twin("separable_cnn", 10, 0)
     with pytest.raises(LookupError, match="no PyTorch twin with shallow"):
-        twin("mobilenet_v1", 10, params, shallow=True)
+        twin("mobilenet_v1", 10, 0, shallow=True)
 
 
 def test_the_torch_worker_runs_without_jax(tmp_path, monkeypatch):

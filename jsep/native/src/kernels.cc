@@ -77,6 +77,8 @@ ffi::Error Backward(ffi::ThreadPool pool, Any x, Any kernel, Floats fold, Any g,
 
 }  // namespace jsep
 
+#pragma GCC visibility push(default)  // of all functions only these two can be found from outside
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jsep_forward, jsep::Forward,
                               jsep::ffi::Ffi::Bind()
                                   .Ctx<jsep::ffi::ThreadPool>()
