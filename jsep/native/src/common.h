@@ -44,7 +44,7 @@ struct bf16 {
   uint16_t bits;
 };
 
-inline Vec splat(float value) { return Vec{} + value; }
+inline Vec splat(float value) { return value - Vec{}; }  // no arithmetic: v - 0 is v, where v + 0 would turn -0 to 0
 
 // ---- loads and stores of W values, or of the first n, with zeros behind them
 

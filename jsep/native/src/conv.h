@@ -202,9 +202,9 @@ struct Lattice {
 
 // Multiplies `positions` of a lattice by the panels [first, last) and gives every tile to
 // finish(tile, rows, numbers of their outputs, panel).
-template <class F>
+template <class T, class F>
 void multiply(const Packed& kernel, const Lattice& lattice, const float* window, long positions, long first, long last,
-              const F& finish) {
+              T* out, long channels, const F& finish) {
   alignas(64) float tile[TILE * PANEL];
   std::vector<Segment> segments(lattice.taps.size());
   for (long p = first; p < last; ++p) {
@@ -215,6 +215,9 @@ void multiply(const Packed& kernel, const Lattice& lattice, const float* window,
     for (long m = 0; m < positions; m += TILE) {
       long rows = std::min<long>(TILE, positions - m);
       int32_t at[TILE];
+      if (out)
+        for (long r = 0; r < rows; ++r)
+          for (long j = 0; j < step; j += W) __builtin_prefetch(out + lattice.out[m + r] * channels + kernel.column(p) + j, 1);
       for (long r = 0; r < TILE; ++r) at[r] = lattice.at[m + std::min(r, rows - 1)];
       product_of<false>(rows, step)(segments.data(), segments.size(), at, kernel.K, 1, step, false, tile, PANEL);
       finish(tile, rows, &lattice.out[m], p);
@@ -282,7 +285,7 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
     }
     T* out = y + (u.image * s.oh + u.row) * s.ow * s.o;
     multiply(panels, lattice, a, u.images * u.rows * s.ow, i % split * panels.count() / split,
-             (i % split + 1) * panels.count() / split,
+             (i % split + 1) * panels.count() / split, out, s.o,
              [&](const float* tile, long rows, const int32_t* positions, long p) {
       long column = panels.column(p), width = panels.width(p);
       T* to = out + positions[0] * s.o + column;
@@ -426,7 +429,7 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
       for (long b = 0; b < s.stride_w; ++b) {
         long rows = std::max<long>(0, (u.rows - a + s.stride_h - 1) / s.stride_h);
         long positions = u.images * rows * std::max<long>(0, (s.w - b + s.stride_w - 1) / s.stride_w);
-        multiply(panels, lattices[a * s.stride_w + b], g, positions, first, last,
+        multiply(panels, lattices[a * s.stride_w + b], g, positions, first, last, dx ? dx + base : dx, s.c,
                  [&](const float* tile, long rows, const int32_t* numbers, long p) {
           long column = panels.column(p), width = panels.width(p), length = panels.count() * PANEL;
           if (!fold) {
