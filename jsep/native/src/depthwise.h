@@ -57,14 +57,16 @@ void with_taps(const Phase& p, const F& f) {
 
 // Calls emit(channel, column, sums, Int<B>) for B columns at a time: inputs and taps once loaded serve all of them.
 template <int K, int S, int B, class Emit>
-inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long c, long q, const Emit& emit) {
-  for (; q + B <= p.columns; q += B) {
+inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long c, long q, Emit emit) {
+  const Line *begin = lines.data(), *end = begin + lines.size();
+  const long columns = p.columns, stride = p.stride * block, first = p.first, step = p.step;
+  const long tap_at = p.start * block + c, at = (K ? p.offsets[0] : 0) * block + c;
+  for (; q + B <= columns; q += B) {
     Vec sums[B] = {};
-    for (const Line& line : lines) {
-      const float* taps = line.taps + p.start * block + c;
-      const float* values = line.values + q * p.stride * block + c;
+    for (const Line* line = begin; line != end; ++line) {
+      const float* taps = line->taps + tap_at;
+      const float* values = line->values + q * stride + at;
       if constexpr (K > 0) {
-        values += p.offsets[0] * block;
         Vec tap[K];
 #pragma GCC unroll 8
         for (int t = 0; t < K; ++t) tap[t] = load(taps + t * block);
@@ -79,17 +81,17 @@ inline void correlate(const Phase& p, const std::vector<Line>& lines, long block
         for (long t = 0; t < (long)p.offsets.size(); ++t) {
           Vec tap = load(taps + t * block);
 #pragma GCC unroll 8
-          for (int b = 0; b < B; ++b) sums[b] += load(values + (p.offsets[t] + b * p.stride) * block) * tap;
+          for (int b = 0; b < B; ++b) sums[b] += load(values + p.offsets[t] * block + b * stride) * tap;
         }
       }
     }
-    emit(c, p.first + q * p.step, sums, Int<B>{});
+    emit(c, first + q * step, sums, Int<B>{});
   }
   if constexpr (B > 1) correlate<K, S, B / 2>(p, lines, block, c, q, emit);
 }
 
 template <class Emit>
-void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, const Emit& emit) {
+void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, Emit emit) {
   with_taps(p, [&](auto k, auto stride) {
     for (long c = 0; c < channels; c += W) correlate<k(), stride(), 8>(p, lines, block, c, 0, emit);
   });
@@ -132,6 +134,21 @@ inline void multiply_rows(const Phase& p, const std::vector<Line>& pairs, long b
       store(sums + t * block + c, load(sums + t * block + c) + total);
     }
   }
+}
+
+// Folds the channels of neighbouring columns, and asks for the next row's meanwhile.
+template <Activation A, class T>
+void fold_columns(const T* x, long pitch, long row, long columns, long channels, Fold f, float* out, long block) {
+  for (long q = 0; q < columns; ++q, x += pitch, out += block)
+    for (long c = 0; c < channels; c += W) {
+      Vec v = load(x + c, channels - c);
+      __builtin_prefetch(x + row + c);
+      if (f) {
+        v = (v - load(f.mean + c)) * load(f.factor + c) + load(f.bias + c);
+        v = activate<A>(v, A == PRELU ? load(f.slope + c) : Vec{});
+      }
+      store(out + c, v);
+    }
 }
 
 // What both directions need to know of a call.
@@ -186,20 +203,7 @@ struct Depthwise {
     for (long r = from; r < to; ++r) {
       const T* x = image + (r * s.w + first) * s.c + c0;
       float* out = ring.row(r) + (first + ring.margin) * block;
-      with_activation(f.act, [&](auto act) {
-        for (long c = 0; c < channels; c += W) {
-          long n = channels - c;
-          if (!f) {
-            for (long q = 0; q < columns; ++q) store(out + q * block + c, load(x + q * s.c + c, n));
-            continue;
-          }
-          Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
-          for (long q = 0; q < columns; ++q) {
-            Vec v = (load(x + q * s.c + c, n) - mean) * factor + bias;
-            store(out + q * block + c, activate<act()>(v, slope));
-          }
-        }
-      });
+      with_activation(f.act, [=, this](auto act) { fold_columns<act()>(x, s.c, s.w * s.c, columns, channels, f, out, block); });
       if (m > 1)
         for (long q = 0; q < columns; ++q)
           for (long c = block / m - 1; c >= 0; --c) std::fill_n(out + q * block + c * m, m, float(out[q * block + c]));
@@ -232,6 +236,8 @@ void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const T* x, const 
     Ring ring = d.input;
     ring.data = scratch.get(ring.size() * block);
     if (!ready[worker]) memset(ring.data, 0, ring.size() * block * 4), ready[worker] = 1;
+    float* shift = moments ? sums.shift(worker, c0) : nullptr;
+    float *sum = moments ? sums.sum(worker, c0) : nullptr, *square = moments ? sums.square(worker, c0) : nullptr;
     long begin = d.first_row(strip), end = d.first_row(strip + 1), have = 0;
     for (long r = begin; r < end; ++r) {
       long top = r * s.stride_h - s.top, to = std::min(s.h, top + d.reach_h);
@@ -243,24 +249,26 @@ void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const T* x, const 
         if (row >= 0 && row < s.h) lines.push_back({ring.row(row), taps + (b * s.kh + i) * s.kw * block});
       }
       T* out = y + (image * s.oh + r) * s.ow * s.o + c0;
-      auto emit = [&](long c, long q, const Vec* v, auto n) {
-        for (int i = 0; i < n(); ++i) store(out + (q + i) * s.o + c, v[i], channels - c);
-        if (!moments) return;
-        float *sum = sums.sum(worker, c0 + c), *square = sums.square(worker, c0 + c);
-        Vec shift = load(sums.shift(worker, c0 + c)), total = load(sum), squares = load(square);
+      auto emit = [=, o = s.o, row = s.ow * s.o](long c, long q, const Vec* v, auto n) {
         for (int i = 0; i < n(); ++i) {
-          Vec apart = v[i] - shift;
+          store(out + (q + i) * o + c, v[i], channels - c);
+          __builtin_prefetch(out + (q + i) * o + row + c, 1);
+        }
+        if (!shift) return;
+        Vec from = load(shift + c), total = load(sum + c), squares = load(square + c);
+        for (int i = 0; i < n(); ++i) {
+          Vec apart = v[i] - from;
           total += apart;
           squares += apart * apart;
         }
-        store(sum, total);
-        store(square, squares);
+        store(sum + c, total);
+        store(square + c, squares);
       };
       if (moments && !sums.begun(worker, c0)) {
         correlate(d.forward, lines, block, channels, emit);
         for (long c = 0; c < block; ++c) {
-          *sums.shift(worker, c0 + c) = *sums.sum(worker, c0 + c) / s.ow;
-          *sums.sum(worker, c0 + c) = *sums.square(worker, c0 + c) = 0;
+          shift[c] = sum[c] / s.ow;
+          sum[c] = square[c] = 0;
         }
       }
       if (moments) sums.count(worker, c0, s.ow);
