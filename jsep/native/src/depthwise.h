@@ -57,44 +57,44 @@ void with_taps(const Phase& p, const F& f) {
 
 // Calls emit(channel, column, sums, Int<B>) for B columns at a time: inputs and taps once loaded serve all of them.
 template <int K, int S, int B, class Emit>
-inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long c, long q, Emit emit) {
+inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, long q, Emit emit) {
   const Line *begin = lines.data(), *end = begin + lines.size();
-  const long columns = p.columns, stride = p.stride * block, first = p.first, step = p.step;
-  const long tap_at = p.start * block + c, at = (K ? p.offsets[0] : 0) * block + c;
+  const long columns = p.columns, stride = p.stride * block, count = p.offsets.size();
+  const long *offsets = p.offsets.data(), first_tap = p.start * block;
   for (; q + B <= columns; q += B) {
-    Vec sums[B] = {};
-    for (const Line* line = begin; line != end; ++line) {
-      const float* taps = line->taps + tap_at;
-      const float* values = line->values + q * stride + at;
-      if constexpr (K > 0) {
-        Vec tap[K];
+    const long column = p.first + q * p.step, at = q * stride + (K ? offsets[0] * block : 0);
+    for (long c = 0; c < channels; c += W) {
+      Vec sums[B] = {};
+      for (const Line* line = begin; line != end; ++line) {
+        const float *taps = line->taps + first_tap + c, *values = line->values + at + c;
+        if constexpr (K > 0) {
+          Vec tap[K];
 #pragma GCC unroll 8
-        for (int t = 0; t < K; ++t) tap[t] = load(taps + t * block);
+          for (int t = 0; t < K; ++t) tap[t] = load(taps + t * block);
 #pragma GCC unroll 32
-        for (int j = 0; j < (B - 1) * S + K; ++j) {
-          Vec value = load(values + j * block);
+          for (int j = 0; j < (B - 1) * S + K; ++j) {
+            Vec value = load(values + j * block);
 #pragma GCC unroll 8
-          for (int t = 0; t < K; ++t)
-            if (j >= t && (j - t) % S == 0 && (j - t) / S < B) sums[(j - t) / S] += value * tap[t];
-        }
-      } else {
-        for (long t = 0; t < (long)p.offsets.size(); ++t) {
-          Vec tap = load(taps + t * block);
+            for (int t = 0; t < K; ++t)
+              if (j >= t && (j - t) % S == 0 && (j - t) / S < B) sums[(j - t) / S] += value * tap[t];
+          }
+        } else {
+          for (long t = 0; t < count; ++t) {
+            Vec tap = load(taps + t * block);
 #pragma GCC unroll 8
-          for (int b = 0; b < B; ++b) sums[b] += load(values + p.offsets[t] * block + b * stride) * tap;
+            for (int b = 0; b < B; ++b) sums[b] += load(values + offsets[t] * block + b * stride) * tap;
+          }
         }
       }
+      emit(c, column, sums, Int<B>{});
     }
-    emit(c, first + q * step, sums, Int<B>{});
   }
-  if constexpr (B > 1) correlate<K, S, B / 2>(p, lines, block, c, q, emit);
+  if constexpr (B > 1) correlate<K, S, B / 2>(p, lines, block, channels, q, emit);
 }
 
 template <class Emit>
 void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, Emit emit) {
-  with_taps(p, [&](auto k, auto stride) {
-    for (long c = 0; c < channels; c += W) correlate<k(), stride(), 8>(p, lines, block, c, 0, emit);
-  });
+  with_taps(p, [&](auto k, auto stride) { correlate<k(), stride(), 8>(p, lines, block, channels, 0, emit); });
 }
 
 // Adds to sums[kw][block] the products of rows of the input, under the taps of one row of the kernel, with rows of dy.
