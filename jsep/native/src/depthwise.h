@@ -151,6 +151,50 @@ void fold_columns(const T* x, long pitch, long row, long columns, long channels,
     }
 }
 
+// dy of neighbouring columns; asks for the next row's meanwhile.
+template <class T>
+void gradient_columns(OutputGradient<T> from, long pitch, long row, long columns, long channels, float* out, long block) {
+  for (long q = 0; q < columns; ++q, from.g += pitch, from.y += from.y ? pitch : 0, out += block)
+    for (long c = 0; c < channels; c += W) {
+      Vec v = load(from.g + c, channels - c);
+      __builtin_prefetch(from.g + row + c);
+      if (from.y) {
+        v += load(from.constant + c) + load(from.slope + c) * (load(from.y + c, channels - c) - load(from.mean + c));
+        __builtin_prefetch(from.y + row + c);
+      }
+      store(out + c, v);
+    }
+}
+
+// From the gradient of a folded input to that of the input itself, or to none if dx is null, and the sums for the
+// folded vectors, `apart` floats from each other.
+template <Activation A, class T>
+void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, Fold f, const float* dv, long block,
+                    float* sums, long apart) {
+  constexpr long B = 8;  // columns for every time that sums are loaded and stored
+  for (long q = 0; q < columns; q += B, dv += B * block, x += B * pitch, dx += dx ? B * pitch : 0)
+    for (long c = 0; c < channels; c += W) {
+      const long n = channels - c, more = std::min(B, columns - q);
+      if (!f) {
+        for (long i = 0; i < more; ++i) store(dx + i * pitch + c, load(dv + i * block + c), n);
+        continue;
+      }
+      Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
+      Vec of_factor = load(sums + c), of_bias = load(sums + apart + c), of_slope = {};
+      for (long i = 0; i < more; ++i) {
+        Vec away = load(x + i * pitch + c, n) - mean, v = away * factor + bias, g = load(dv + i * block + c);
+        if (A == PRELU) of_slope += v < 0 ? v * g : Vec{};
+        g = activation_gradient<A>(v, slope, g);
+        of_factor += g * away;
+        of_bias += g;
+        if (dx) store(dx + i * pitch + c, g * factor, n);
+      }
+      store(sums + c, of_factor);
+      store(sums + apart + c, of_bias);
+      if (A == PRELU) store(sums + 2 * apart + c, load(sums + 2 * apart + c) + of_slope);
+    }
+}
+
 // What both directions need to know of a call.
 template <class T>
 struct Depthwise {
@@ -342,19 +386,10 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
       have_in = std::max(have_in, to);
       for (; have_out < r1; ++have_out) {
         long at = (image * s.oh + have_out) * s.ow * s.o + c0;
-        float* to = out.row(have_out) + out.margin * block;
-        for (long c = 0; c < channels; c += W) {
-          long n = channels - c;
-          const T *g = gradient.g + at + c, *y = gradient.y + at + c;
-          if (!gradient.y) {
-            for (long q = 0; q < s.ow; ++q) store(to + q * block + c, load(g + q * s.o, n));
-            continue;
-          }
-          Vec mean = load(gradient.mean + c0 + c), constant = load(gradient.constant + c0 + c);
-          Vec slope = load(gradient.slope + c0 + c);
-          for (long q = 0; q < s.ow; ++q)
-            store(to + q * block + c, load(g + q * s.o, n) + constant + slope * (load(y + q * s.o, n) - mean));
-        }
+        OutputGradient<T> from{gradient.g + at};
+        if (gradient.y)
+          from = {from.g, gradient.y + at, gradient.mean + c0, gradient.constant + c0, gradient.slope + c0};
+        gradient_columns(from, s.o, s.ow * s.o, s.ow, channels, out.row(have_out) + out.margin * block, block);
       }
       for (long i = 0; i < s.kh; ++i) {
         lines.clear();
@@ -376,8 +411,8 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
             lines.push_back({out.row(met / s.stride_h), turned + (b * s.kh + i) * s.kw * block});
         }
         for (const Phase& p : phases)
-          correlate(p, lines, block, channels, [&](long c, long q, const Vec* v, auto n) {
-            for (int i = 0; i < n(); ++i) store(dv + (q + i * p.step) * block + c, v[i]);
+          correlate(p, lines, block, channels, [=, step = p.step * block](long c, long q, const Vec* v, auto n) {
+            for (int i = 0; i < n(); ++i) store(dv + q * block + i * step + c, v[i]);
           });
         if (m > 1)
           for (long q = 0; q < s.w; ++q)
@@ -389,26 +424,7 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
         const T* from = picture + row * s.w * s.c + c0 / m;
         T* result = dx ? dx + (image * s.h + row) * s.w * s.c + c0 / m : nullptr;
         with_activation(f.act, [&](auto act) {
-          for (long c = 0; c < channels / m; c += W) {
-            long n = channels / m - c;
-            if (!f) {
-              for (long q = 0; q < s.w; ++q) store(result + q * s.c + c, load(dv + q * block + c), n);
-              continue;
-            }
-            Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
-            Vec of_factor = {}, of_bias = {}, of_slope = {};
-            for (long q = 0; q < s.w; ++q) {
-              Vec apart = load(from + q * s.c + c, n) - mean, v = apart * factor + bias, g = load(dv + q * block + c);
-              if (act() == PRELU) of_slope += v < 0 ? v * g : Vec{};
-              g = activation_gradient<act()>(v, slope, g);
-              of_factor += g * apart;
-              of_bias += g;
-              if (result) store(result + q * s.c + c, g * factor, n);
-            }
-            store(fold_sums + c, load(fold_sums + c) + of_factor);
-            store(fold_sums + inputs + c, load(fold_sums + inputs + c) + of_bias);
-            store(fold_sums + 2 * inputs + c, load(fold_sums + 2 * inputs + c) + of_slope);
-          }
+          unfold_columns<act()>(from, result, s.c, s.w, channels / m, f, dv, block, fold_sums, inputs);
         });
       }
     }
