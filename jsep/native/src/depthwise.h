@@ -57,42 +57,44 @@ void with_taps(const Phase& p, const F& f) {
 
 // Calls emit(channel, column, sums, Int<B>) for B columns at a time: inputs and taps once loaded serve all of them.
 template <int K, int S, int B, class Emit>
-inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long c, long q, const Emit& emit) {
-  for (; q + B <= p.columns; q += B) {
-    Vec sums[B] = {};
-    for (const Line& line : lines) {
-      const float* taps = line.taps + p.start * block + c;
-      const float* values = line.values + q * p.stride * block + c;
-      if constexpr (K > 0) {
-        values += p.offsets[0] * block;
-        Vec tap[K];
+inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, long q, Emit emit) {
+  const Line *begin = lines.data(), *end = begin + lines.size();
+  const long columns = p.columns, stride = p.stride * block, count = p.offsets.size();
+  const long *offsets = p.offsets.data(), first_tap = p.start * block;
+  for (; q + B <= columns; q += B) {
+    const long column = p.first + q * p.step, at = q * stride + (K ? offsets[0] * block : 0);
+    for (long c = 0; c < channels; c += W) {
+      Vec sums[B] = {};
+      for (const Line* line = begin; line != end; ++line) {
+        const float *taps = line->taps + first_tap + c, *values = line->values + at + c;
+        if constexpr (K > 0) {
+          Vec tap[K];
 #pragma GCC unroll 8
-        for (int t = 0; t < K; ++t) tap[t] = load(taps + t * block);
+          for (int t = 0; t < K; ++t) tap[t] = load(taps + t * block);
 #pragma GCC unroll 32
-        for (int j = 0; j < (B - 1) * S + K; ++j) {
-          Vec value = load(values + j * block);
+          for (int j = 0; j < (B - 1) * S + K; ++j) {
+            Vec value = load(values + j * block);
 #pragma GCC unroll 8
-          for (int t = 0; t < K; ++t)
-            if (j >= t && (j - t) % S == 0 && (j - t) / S < B) sums[(j - t) / S] += value * tap[t];
-        }
-      } else {
-        for (long t = 0; t < (long)p.offsets.size(); ++t) {
-          Vec tap = load(taps + t * block);
+            for (int t = 0; t < K; ++t)
+              if (j >= t && (j - t) % S == 0 && (j - t) / S < B) sums[(j - t) / S] += value * tap[t];
+          }
+        } else {
+          for (long t = 0; t < count; ++t) {
+            Vec tap = load(taps + t * block);
 #pragma GCC unroll 8
-          for (int b = 0; b < B; ++b) sums[b] += load(values + (p.offsets[t] + b * p.stride) * block) * tap;
+            for (int b = 0; b < B; ++b) sums[b] += load(values + offsets[t] * block + b * stride) * tap;
+          }
         }
       }
+      emit(c, column, sums, Int<B>{});
     }
-    emit(c, p.first + q * p.step, sums, Int<B>{});
   }
-  if constexpr (B > 1) correlate<K, S, B / 2>(p, lines, block, c, q, emit);
+  if constexpr (B > 1) correlate<K, S, B / 2>(p, lines, block, channels, q, emit);
 }
 
 template <class Emit>
-void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, const Emit& emit) {
-  with_taps(p, [&](auto k, auto stride) {
-    for (long c = 0; c < channels; c += W) correlate<k(), stride(), 8>(p, lines, block, c, 0, emit);
-  });
+void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, Emit emit) {
+  with_taps(p, [&](auto k, auto stride) { correlate<k(), stride(), 8>(p, lines, block, channels, 0, emit); });
 }
 
 // Adds to sums[kw][block] the products of rows of the input, under the taps of one row of the kernel, with rows of dy.
@@ -132,6 +134,65 @@ inline void multiply_rows(const Phase& p, const std::vector<Line>& pairs, long b
       store(sums + t * block + c, load(sums + t * block + c) + total);
     }
   }
+}
+
+// Folds the channels of neighbouring columns, and asks for the next row's meanwhile.
+template <Activation A, class T>
+void fold_columns(const T* x, long pitch, long row, long columns, long channels, Fold f, float* out, long block) {
+  for (long q = 0; q < columns; ++q, x += pitch, out += block)
+    for (long c = 0; c < channels; c += W) {
+      Vec v = load(x + c, channels - c);
+      __builtin_prefetch(x + row + c);
+      if (f) {
+        v = (v - load(f.mean + c)) * load(f.factor + c) + load(f.bias + c);
+        v = activate<A>(v, A == PRELU ? load(f.slope + c) : Vec{});
+      }
+      store(out + c, v);
+    }
+}
+
+// dy of neighbouring columns; asks for the next row's meanwhile.
+template <class T>
+void gradient_columns(OutputGradient<T> from, long pitch, long row, long columns, long channels, float* out, long block) {
+  for (long q = 0; q < columns; ++q, from.g += pitch, from.y += from.y ? pitch : 0, out += block)
+    for (long c = 0; c < channels; c += W) {
+      Vec v = load(from.g + c, channels - c);
+      __builtin_prefetch(from.g + row + c);
+      if (from.y) {
+        v += load(from.constant + c) + load(from.slope + c) * (load(from.y + c, channels - c) - load(from.mean + c));
+        __builtin_prefetch(from.y + row + c);
+      }
+      store(out + c, v);
+    }
+}
+
+// From the gradient of a folded input to that of the input itself, or to none if dx is null, and the sums for the
+// folded vectors, `apart` floats from each other.
+template <Activation A, class T>
+void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, Fold f, const float* dv, long block,
+                    float* sums, long apart) {
+  constexpr long B = 8;  // columns for every time that sums are loaded and stored
+  for (long q = 0; q < columns; q += B, dv += B * block, x += B * pitch, dx += dx ? B * pitch : 0)
+    for (long c = 0; c < channels; c += W) {
+      const long n = channels - c, more = std::min(B, columns - q);
+      if (!f) {
+        for (long i = 0; i < more; ++i) store(dx + i * pitch + c, load(dv + i * block + c), n);
+        continue;
+      }
+      Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
+      Vec of_factor = load(sums + c), of_bias = load(sums + apart + c), of_slope = {};
+      for (long i = 0; i < more; ++i) {
+        Vec away = load(x + i * pitch + c, n) - mean, v = away * factor + bias, g = load(dv + i * block + c);
+        if (A == PRELU) of_slope += v < 0 ? v * g : Vec{};
+        g = activation_gradient<A>(v, slope, g);
+        of_factor += g * away;
+        of_bias += g;
+        if (dx) store(dx + i * pitch + c, g * factor, n);
+      }
+      store(sums + c, of_factor);
+      store(sums + apart + c, of_bias);
+      if (A == PRELU) store(sums + 2 * apart + c, load(sums + 2 * apart + c) + of_slope);
+    }
 }
 
 // What both directions need to know of a call.
@@ -186,20 +247,7 @@ struct Depthwise {
     for (long r = from; r < to; ++r) {
       const T* x = image + (r * s.w + first) * s.c + c0;
       float* out = ring.row(r) + (first + ring.margin) * block;
-      with_activation(f.act, [&](auto act) {
-        for (long c = 0; c < channels; c += W) {
-          long n = channels - c;
-          if (!f) {
-            for (long q = 0; q < columns; ++q) store(out + q * block + c, load(x + q * s.c + c, n));
-            continue;
-          }
-          Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
-          for (long q = 0; q < columns; ++q) {
-            Vec v = (load(x + q * s.c + c, n) - mean) * factor + bias;
-            store(out + q * block + c, activate<act()>(v, slope));
-          }
-        }
-      });
+      with_activation(f.act, [=, this](auto act) { fold_columns<act()>(x, s.c, s.w * s.c, columns, channels, f, out, block); });
       if (m > 1)
         for (long q = 0; q < columns; ++q)
           for (long c = block / m - 1; c >= 0; --c) std::fill_n(out + q * block + c * m, m, float(out[q * block + c]));
@@ -232,6 +280,8 @@ void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const T* x, const 
     Ring ring = d.input;
     ring.data = scratch.get(ring.size() * block);
     if (!ready[worker]) memset(ring.data, 0, ring.size() * block * 4), ready[worker] = 1;
+    float* shift = moments ? sums.shift(worker, c0) : nullptr;
+    float *sum = moments ? sums.sum(worker, c0) : nullptr, *square = moments ? sums.square(worker, c0) : nullptr;
     long begin = d.first_row(strip), end = d.first_row(strip + 1), have = 0;
     for (long r = begin; r < end; ++r) {
       long top = r * s.stride_h - s.top, to = std::min(s.h, top + d.reach_h);
@@ -243,24 +293,26 @@ void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const T* x, const 
         if (row >= 0 && row < s.h) lines.push_back({ring.row(row), taps + (b * s.kh + i) * s.kw * block});
       }
       T* out = y + (image * s.oh + r) * s.ow * s.o + c0;
-      auto emit = [&](long c, long q, const Vec* v, auto n) {
-        for (int i = 0; i < n(); ++i) store(out + (q + i) * s.o + c, v[i], channels - c);
-        if (!moments) return;
-        float *sum = sums.sum(worker, c0 + c), *square = sums.square(worker, c0 + c);
-        Vec shift = load(sums.shift(worker, c0 + c)), total = load(sum), squares = load(square);
+      auto emit = [=, o = s.o, row = s.ow * s.o](long c, long q, const Vec* v, auto n) {
         for (int i = 0; i < n(); ++i) {
-          Vec apart = v[i] - shift;
+          store(out + (q + i) * o + c, v[i], channels - c);
+          __builtin_prefetch(out + (q + i) * o + row + c, 1);
+        }
+        if (!shift) return;
+        Vec from = load(shift + c), total = load(sum + c), squares = load(square + c);
+        for (int i = 0; i < n(); ++i) {
+          Vec apart = v[i] - from;
           total += apart;
           squares += apart * apart;
         }
-        store(sum, total);
-        store(square, squares);
+        store(sum + c, total);
+        store(square + c, squares);
       };
       if (moments && !sums.begun(worker, c0)) {
         correlate(d.forward, lines, block, channels, emit);
         for (long c = 0; c < block; ++c) {
-          *sums.shift(worker, c0 + c) = *sums.sum(worker, c0 + c) / s.ow;
-          *sums.sum(worker, c0 + c) = *sums.square(worker, c0 + c) = 0;
+          shift[c] = sum[c] / s.ow;
+          sum[c] = square[c] = 0;
         }
       }
       if (moments) sums.count(worker, c0, s.ow);
@@ -334,19 +386,10 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
       have_in = std::max(have_in, to);
       for (; have_out < r1; ++have_out) {
         long at = (image * s.oh + have_out) * s.ow * s.o + c0;
-        float* to = out.row(have_out) + out.margin * block;
-        for (long c = 0; c < channels; c += W) {
-          long n = channels - c;
-          const T *g = gradient.g + at + c, *y = gradient.y + at + c;
-          if (!gradient.y) {
-            for (long q = 0; q < s.ow; ++q) store(to + q * block + c, load(g + q * s.o, n));
-            continue;
-          }
-          Vec mean = load(gradient.mean + c0 + c), constant = load(gradient.constant + c0 + c);
-          Vec slope = load(gradient.slope + c0 + c);
-          for (long q = 0; q < s.ow; ++q)
-            store(to + q * block + c, load(g + q * s.o, n) + constant + slope * (load(y + q * s.o, n) - mean));
-        }
+        OutputGradient<T> from{gradient.g + at};
+        if (gradient.y)
+          from = {from.g, gradient.y + at, gradient.mean + c0, gradient.constant + c0, gradient.slope + c0};
+        gradient_columns(from, s.o, s.ow * s.o, s.ow, channels, out.row(have_out) + out.margin * block, block);
       }
       for (long i = 0; i < s.kh; ++i) {
         lines.clear();
@@ -368,8 +411,8 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
             lines.push_back({out.row(met / s.stride_h), turned + (b * s.kh + i) * s.kw * block});
         }
         for (const Phase& p : phases)
-          correlate(p, lines, block, channels, [&](long c, long q, const Vec* v, auto n) {
-            for (int i = 0; i < n(); ++i) store(dv + (q + i * p.step) * block + c, v[i]);
+          correlate(p, lines, block, channels, [=, step = p.step * block](long c, long q, const Vec* v, auto n) {
+            for (int i = 0; i < n(); ++i) store(dv + q * block + i * step + c, v[i]);
           });
         if (m > 1)
           for (long q = 0; q < s.w; ++q)
@@ -381,26 +424,7 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
         const T* from = picture + row * s.w * s.c + c0 / m;
         T* result = dx ? dx + (image * s.h + row) * s.w * s.c + c0 / m : nullptr;
         with_activation(f.act, [&](auto act) {
-          for (long c = 0; c < channels / m; c += W) {
-            long n = channels / m - c;
-            if (!f) {
-              for (long q = 0; q < s.w; ++q) store(result + q * s.c + c, load(dv + q * block + c), n);
-              continue;
-            }
-            Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
-            Vec of_factor = {}, of_bias = {}, of_slope = {};
-            for (long q = 0; q < s.w; ++q) {
-              Vec apart = load(from + q * s.c + c, n) - mean, v = apart * factor + bias, g = load(dv + q * block + c);
-              if (act() == PRELU) of_slope += v < 0 ? v * g : Vec{};
-              g = activation_gradient<act()>(v, slope, g);
-              of_factor += g * apart;
-              of_bias += g;
-              if (result) store(result + q * s.c + c, g * factor, n);
-            }
-            store(fold_sums + c, load(fold_sums + c) + of_factor);
-            store(fold_sums + inputs + c, load(fold_sums + inputs + c) + of_bias);
-            store(fold_sums + 2 * inputs + c, load(fold_sums + 2 * inputs + c) + of_slope);
-          }
+          unfold_columns<act()>(from, result, s.c, s.w, channels / m, f, dv, block, fold_sums, inputs);
         });
       }
     }
