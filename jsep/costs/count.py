@@ -20,7 +20,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
-from jsep import layers
+from jsep import layers, ops
 from jsep.errors import require
 from jsep.layers.watch import Answer, path_of, watch
 from jsep.ops.geometry import axes, pair
@@ -145,7 +145,8 @@ def count(model: nn.Module, input_shape: Sequence[int], **call: Any) -> CostTabl
             return model.init(jax.random.key(0), x, **call)
 
     x = jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32)
-    program, variables = jax.make_jaxpr(evaluate, return_shape=True)(x)
+    with ops.for_another_machine():  # the same program everywhere, and traced sooner
+        program, variables = jax.make_jaxpr(evaluate, return_shape=True)(x)
     params = _params_by_layer(variables)
     counted = []
     for at, elements in sorted(_computed(program.jaxpr, 1).items()):

@@ -1,0 +1,211 @@
+"""The fused convolution by the native kernels and in plain JAX, against the definition in float64."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import FEW, GEOMETRY, ROUNDING, reference  # pyright: ignore[reportMissingImports] (of tests/ops)
+
+from jsep import native, ops
+from jsep.ops import Fold
+from jsep.ops.fold import ACTIVATIONS, plain_fold
+from jsep.ops.geometry import EmptyMap
+
+NATIVE = pytest.mark.skipif(not native.kernels(), reason="the native kernels are not built")
+FORMS = [pytest.param("native", marks=NATIVE), "plain"]
+
+
+def definition(x, kernel, vectors, act, groups, depthwise, **geometry):
+    """Return the output, its means and its variances."""
+    folded = x if vectors is None else plain_fold(x, jnp.stack(vectors), act)
+    if depthwise:
+        multiplier = kernel.shape[-1] // x.shape[-1]
+        parts = zip(jnp.split(folded, x.shape[-1], -1), jnp.split(kernel, x.shape[-1], -1), strict=True)
+        assert multiplier
+    else:
+        parts = zip(jnp.split(folded, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+    y = jnp.concatenate([reference(part, own, **geometry) for part, own in parts], -1)
+    return y, y.mean((0, 1, 2)), y.var((0, 1, 2))
+
+
+def fused(form, x, kernel, vectors, act, **options):
+    fold = None if vectors is None else Fold(*vectors[:3], act, vectors[3])
+    if form == "native":
+        y, moments = ops.fused_conv(x, kernel, fold, **options)
+    else:
+        with ops.for_another_machine():
+            y, moments = ops.fused_conv(x, kernel, fold, **options)
+    return y, moments.mean + moments.rest, moments.variance
+
+
+def pulled(function, arguments, cotangents):
+    """Return the values and the gradients of a function."""
+    values, transpose = jax.vjp(function, *arguments)
+    return values, transpose(tuple(c.astype(v.dtype) for c, v in zip(cotangents, values, strict=True)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@FEW
+@given(
+    **GEOMETRY,
+    channels=st.integers(1, 40),
+    features=st.integers(1, 3),
+    groups=st.sampled_from([1, 1, 2, 3]),
+    depthwise=st.booleans(),
+    act=st.sampled_from(["nothing", *ACTIVATIONS]),
+    dtype=st.sampled_from(["float32", "float32", "bfloat16"]),
+    seed=st.integers(0, 10),
+)
+def test_values_and_gradients_are_those_of_the_definition(
+    form, size, kernel_size, strides, dilation, padding, channels, features, groups, depthwise, act, dtype, seed
+):
+    rng = np.random.default_rng(seed)
+    inputs = channels if depthwise else channels * groups
+    outputs = inputs * features if depthwise else groups * features * 7
+    shape = (*kernel_size, 1 if depthwise else channels, outputs)
+    x, kernel = rng.normal(size=(3, *size, inputs)), rng.normal(size=shape) / np.sqrt(np.prod(shape[:3]))
+    vectors = None if act == "nothing" else list(rng.normal(size=(4, inputs)))
+    act = "none" if act == "nothing" else act
+    geometry = {"strides": strides, "padding": padding, "dilation": dilation}
+    x, kernel = (np.asarray(jnp.asarray(a, dtype), np.float64) for a in (x, kernel))  # as they are in that dtype
+    try:
+        ops.explicit_padding(padding, size, kernel_size, strides, dilation)
+    except EmptyMap:
+        return
+    with jax.enable_x64(True):
+
+        def exact(x, kernel, *vectors):
+            return definition(x, kernel, vectors or None, act, groups, depthwise, **geometry)
+
+        arguments = [jnp.asarray(a) for a in (x, kernel, *(vectors or ()))]
+        y = jax.eval_shape(exact, *arguments)
+        cotangents = [rng.normal(size=one.shape) for one in y]
+        expected = pulled(exact, arguments, [jnp.asarray(c) for c in cotangents])
+
+    def ours(x, kernel, *vectors):
+        return fused(form, x, kernel, vectors or None, act, groups=groups, depthwise=depthwise, **geometry)
+
+    arguments = [jnp.asarray(x, dtype), jnp.asarray(kernel, dtype), *(jnp.asarray(v, "float32") for v in vectors or ())]
+    found = jax.jit(lambda *a: pulled(ours, a, [jnp.asarray(c, "float32") for c in cotangents]))(*arguments)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.shape == other.shape
+        one, other = np.asarray(one, np.float64), np.asarray(other)
+        error = np.abs(one - other).max(initial=0) / max(1.0, np.abs(other).max(initial=0))
+        assert error < 30 * ROUNDING[dtype], (one.shape, error)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_variance_keeps_its_digits_far_from_zero(form):
+    rng = np.random.default_rng(0)
+    x = (1000 + rng.normal(size=(16, 8, 8, 24))).astype(np.float32)
+    kernel = np.eye(24, dtype=np.float32)[None, None]
+    _, mean, variance = fused(form, jnp.asarray(x), jnp.asarray(kernel), None, "none")
+    np.testing.assert_allclose(variance, x.astype(np.float64).var((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(mean, x.astype(np.float64).mean((0, 1, 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("shape", [(0, 4, 4, 5), (2, 1, 1, 5)])
+def test_empty_batches_and_single_positions(form, depthwise, shape):
+    kernel = jnp.ones((3, 3, 1 if depthwise else 5, 10))
+    vectors = [jnp.ones(5)] * 4
+
+    def ours(x, kernel):
+        return fused(form, x, kernel, vectors, "relu", depthwise=depthwise)
+
+    (y, *_), (dx, dkernel) = pulled(ours, (jnp.ones(shape), kernel), [jnp.ones((*shape[:3], 10)), *[jnp.zeros(10)] * 2])
+    assert (y.shape, dx.shape, dkernel.shape) == ((*shape[:3], 10), shape, kernel.shape)
+    assert shape[0] or not np.any(dkernel)
+
+
+def gradient(x, kernel):
+    """Return the gradient of the squares of a folded convolution by its input."""
+    fold = Fold(jnp.full(8, 0.1), jnp.full(8, 0.5), jnp.full(8, 0.2), "relu")
+
+    def total(x):
+        y, moments = ops.fused_conv(x, kernel, fold)
+        return jnp.sum(y**2) + jnp.sum(moments.variance) + jnp.sum(moments.mean)
+
+    return jax.grad(total)(x)
+
+
+TRANSFORMATIONS = {
+    "jit": lambda f, x: jax.jit(f)(x),
+    "vmap": lambda f, x: jax.vmap(f)(x[None])[0],
+    "pmap": lambda f, x: jax.pmap(f, devices=jax.devices()[:8])(jnp.stack([x] * 8))[7],
+    "scan": lambda f, x: jax.lax.scan(lambda total, one: (total, f(one)), 0.0, x[None])[1][0],
+    "remat": lambda f, x: jax.checkpoint(f)(x),
+    "gradient of the gradient": lambda f, x: f(x) + 0 * jax.grad(lambda x: jnp.sum(f(x)))(x),
+}
+
+
+@NATIVE
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_native_gradients_under_transformations(name):
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 6, 6, 8), (3, 3, 8, 12)))
+    found = TRANSFORMATIONS[name](lambda x: gradient(x, kernel), x)
+    with ops.for_another_machine():
+        expected = gradient(x, kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@NATIVE
+def test_second_gradients_are_those_of_the_plain_form():
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 6, 6, 8), (3, 3, 8, 12)))
+
+    def second(x):
+        return jax.grad(lambda x: jnp.sum(gradient(x, kernel) ** 2))(x)
+
+    found = jax.jit(second)(x)
+    with ops.for_another_machine():
+        expected = jax.grad(lambda x: jnp.sum(plain_gradient(x, kernel) ** 2))(x)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * float(jnp.abs(expected).max()))
+
+
+def plain_gradient(x, kernel):
+    """Return what `gradient` does, from operations that can be differentiated any number of times."""
+
+    def total(x):
+        vectors = [jnp.full(8, v) for v in (0.1, 0.5, 0.2, 0.0)]
+        y, mean, variance = definition(
+            x, kernel, vectors, "relu", 1, False, strides=(1, 1), padding="TORCH", dilation=(1, 1)
+        )
+        return jnp.sum(y**2) + jnp.sum(variance) + jnp.sum(mean)
+
+    return jax.grad(total)(x)
+
+
+@NATIVE
+def test_a_program_that_travels_holds_no_native_call():
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 8, 8, 4), (3, 3, 4, 4))]
+    with ops.for_another_machine():
+        program = jax.export.export(jax.jit(lambda x, k: ops.fused_conv(x, k)[0]), platforms=["cpu", "tpu"])(*shapes)
+    assert "jsep_" not in program.mlir_module()
+    assert "jsep_" in jax.jit(lambda x, k: ops.fused_conv(x, k)[0]).lower(*shapes).as_text()
+
+
+@NATIVE
+def test_two_threads_at_once():
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((8, 16, 16, 8), (3, 3, 8, 12)))
+    compiled = jax.jit(gradient)
+    expected, found = compiled(x, kernel), []
+
+    def many():
+        found.extend(compiled(x, kernel) for _ in range(20))
+
+    threads = [threading.Thread(target=many) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 40
+    for one in found:
+        np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-5)
