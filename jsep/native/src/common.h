@@ -185,7 +185,7 @@ inline Vec activation_gradient(Vec v, Vec slope, Vec g) {
 
 // Calls f with the activation as a template argument: f(std::integral_constant<Activation, A>{}).
 template <class F>
-auto with_activation(Activation act, const F& f) {
+auto with_activation(Activation act, F&& f) {
   switch (act) {
     case RELU: return f(std::integral_constant<Activation, RELU>{});
     case RELU6: return f(std::integral_constant<Activation, RELU6>{});
@@ -195,21 +195,29 @@ auto with_activation(Activation act, const F& f) {
   }
 }
 
-// Writes one position's channels, folded, as float32 and with zeros up to a whole vector.
+// Writes the channels of `count` positions, folded, as float32 and with zeros up to a whole vector; from one position
+// to the next are x_step values of x and out_step floats.
 template <class T>
-inline void fold_row(const T* x, float* out, long channels, const Fold& fold) {
+inline void fold_rows(const T* x, long x_step, float* out, long out_step, long count, long channels, const Fold& fold) {
   if (!fold) {
-    for (long c = 0; c < channels; c += W) store(out + c, load(x + c, channels - c));
+    for (; count > 0; --count, x += x_step, out += out_step)
+      for (long c = 0; c < channels; c += W) store(out + c, load(x + c, channels - c));
     return;
   }
-  with_activation(fold.act, [&](auto act) {
-    for (long c = 0; c < channels; c += W) {
-      long n = channels - c;
-      Vec slope = act() == PRELU ? load(fold.slope + c) : Vec{};
-      Vec v = (load(x + c, n) - load(fold.mean + c)) * load(fold.factor + c) + load(fold.bias + c);
-      store(out + c, activate<act()>(v, slope));  // behind the channels all vectors are zero
-    }
+  with_activation(fold.act, [=, &fold](auto act) mutable {
+    for (; count > 0; --count, x += x_step, out += out_step)
+      for (long c = 0; c < channels; c += W) {
+        Vec slope = act() == PRELU ? load(fold.slope + c) : Vec{};
+        Vec v = (load(x + c, channels - c) - load(fold.mean + c)) * load(fold.factor + c) + load(fold.bias + c);
+        store(out + c, activate<act()>(v, slope));  // behind the channels all vectors are zero
+      }
   });
+}
+
+// One position.
+template <class T>
+inline void fold_row(const T* x, float* out, long channels, const Fold& fold) {
+  fold_rows(x, 0, out, 0, 1, channels, fold);
 }
 
 // ---- the gradient of an output: that of y itself, and that of its moments

@@ -164,23 +164,25 @@ struct Window {
   long size() const { return rows * columns * channels; }
   long at(long image, long i, long j) const { return ((image * rows + i) * columns + j) * channels; }
 
-  // write(position, out) writes a position of h x w images.
+  // write(position, count, out) writes the run of `count` positions of h x w images from the given one, step_w apart.
   template <class F>
   void fill(const Unit& u, long rows, long row, long column, long h, long w, float* out, const F& write) const {
     long begin = column < 0 ? std::min(columns, (-column + step_w - 1) / step_w) : 0;
     long end = w > column ? std::max(begin, std::min(columns, (w - column + step_w - 1) / step_w)) : begin;
-    for (long image = 0; image < u.images; ++image)
-      for (long i = 0; i < rows; ++i, out += columns * channels) {
-        long r = row + i * step_h;
-        if (r < 0 || r >= h) {
-          memset(out, 0, columns * channels * sizeof(float));
-          continue;
-        }
-        memset(out, 0, begin * channels * sizeof(float));
-        long position = ((u.image + image) * h + r) * w + column;
-        for (long j = begin; j < end; ++j) write(position + j * step_w, out + j * channels);
-        memset(out + end * channels, 0, (columns - end) * channels * sizeof(float));
+    for (long image = u.image; image < u.image + u.images; ++image) {
+      if (columns == w && !column && step_w == 1 && step_h == 1 && row >= 0 && row + rows <= h) {
+        write((image * h + row) * w, rows * w, out);
+        out += rows * w * channels;
+        continue;
       }
+      for (long i = 0, r = row; i < rows; ++i, r += step_h, out += columns * channels) {
+        bool inside = r >= 0 && r < h;
+        long from = inside ? begin : columns, to = inside ? end : columns;
+        memset(out, 0, from * channels * sizeof(float));
+        if (from < to) write((image * h + r) * w + column + from * step_w, to - from, out + from * channels);
+        memset(out + to * channels, 0, (columns - to) * channels * sizeof(float));
+      }
+    }
   }
 };
 
@@ -201,26 +203,25 @@ struct Lattice {
 };
 
 // Multiplies `positions` of a lattice by the panels [first, last) and gives every tile to
-// finish(tile, rows, numbers of their outputs, panel).
+// finish(tile, rows, numbers of their outputs, panel, its first column, its width).
 template <class T, class F>
 void multiply(const Packed& kernel, const Lattice& lattice, const float* window, long positions, long first, long last,
               T* out, long channels, const F& finish) {
   alignas(64) float tile[TILE * PANEL];
   std::vector<Segment> segments(lattice.taps.size());
   for (long p = first; p < last; ++p) {
-    long step = kernel.step(p);
+    long step = kernel.step(p), column = kernel.column(p), width = kernel.width(p);
     for (size_t i = 0; i < segments.size(); ++i)
       segments[i] = {window + lattice.taps[i].offset + kernel.group(p) * kernel.K,
                      kernel.panel(p) + lattice.taps[i].index * kernel.K * step};
     for (long m = 0; m < positions; m += TILE) {
       long rows = std::min<long>(TILE, positions - m);
       int32_t at[TILE];
-      if (out)
-        for (long r = 0; r < rows; ++r)
-          for (long j = 0; j < step; j += W) __builtin_prefetch(out + lattice.out[m + r] * channels + kernel.column(p) + j, 1);
+      for (long r = 0; out && r < rows; ++r)
+        for (long j = 0; j < width; j += W) __builtin_prefetch(out + lattice.out[m + r] * channels + column + j, 1);
       for (long r = 0; r < TILE; ++r) at[r] = lattice.at[m + std::min(r, rows - 1)];
       product_of<false>(rows, step)(segments.data(), segments.size(), at, kernel.K, 1, step, false, tile, PANEL);
-      finish(tile, rows, &lattice.out[m], p);
+      finish(tile, rows, &lattice.out[m], p, column, width);
     }
   }
 }
@@ -250,8 +251,7 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
   long stride_h = s.stride_h / step_h, dilation_h = s.dilation_h / step_h;  // inside the window
   long stride_w = s.stride_w / step_w, dilation_w = s.dilation_w / step_w;
   long more = (s.kh - 1) * dilation_h + 1 - stride_h;
-  bool direct = std::is_same_v<T, float> && !fold && flat(s) && s.h == s.oh && s.stride_h == 1 && !s.top;
-  Window window{0, (s.ow - 1) * stride_w + (s.kw - 1) * dilation_w + 1, step_h, step_w, direct ? s.c : pitch(s.c)};
+  Window window{0, (s.ow - 1) * stride_w + (s.kw - 1) * dilation_w + 1, step_h, step_w, pitch(s.c)};
   long row = window.columns * window.channels;
   Units units(pool, s.n, s.oh, flat(s) ? TILE : 1, stride_h * row, more * row);
   window.rows = units.rows * stride_h + more;
@@ -276,18 +276,15 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
   parallel(pool, units.count() * split, [&](long i, int worker) {
     static thread_local Scratch memory;
     Unit u = units[i / split];
-    const float* a = (const float*)x + u.row * s.c;
-    if (!direct) {
-      float* own = memory.get(u.images * window.size());
-      window.fill(u, u.rows * stride_h + more, u.row * s.stride_h - s.top, -s.left, s.h, s.w, own,
-             [&](long position, float* out) { fold_row(x + position * s.c, out, s.c, fold); });
-      a = own;
-    }
+    float* a = memory.get(u.images * window.size());
+    window.fill(u, u.rows * stride_h + more, u.row * s.stride_h - s.top, -s.left, s.h, s.w, a,
+                [&](long position, long count, float* to) {
+      fold_rows(x + position * s.c, step_w * s.c, to, window.channels, count, s.c, fold);
+    });
     T* out = y + (u.image * s.oh + u.row) * s.ow * s.o;
     multiply(panels, lattice, a, u.images * u.rows * s.ow, i % split * panels.count() / split,
              (i % split + 1) * panels.count() / split, out, s.o,
-             [&](const float* tile, long rows, const int32_t* positions, long p) {
-      long column = panels.column(p), width = panels.width(p);
+             [&](const float* tile, long rows, const int32_t* positions, long p, long column, long width) {
       T* to = out + positions[0] * s.o + column;
       float *shift = sums.shift(worker, p * PANEL), *sum = sums.sum(worker, p * PANEL), *square = sums.square(worker, p * PANEL);
       bool begun = sums.begun(worker, p * PANEL);
@@ -393,10 +390,13 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
     float* from = memory.get(units.images * (given.size() + read.size()) + 2 * PANEL);
     float* to = from + units.images * given.size() + PANEL;
     given.fill(u, v.outputs(u.rows), u.row / s.stride_h + v.low, h.low, s.oh, s.ow, from,
-           [&](long position, float* out) { gradient.row(position, out, s.o); });
+               [&](long position, long count, float* to) {
+      for (; count > 0; --count, to += given.channels) gradient.row(position++, to, s.o);
+    });
     if (inputs)
-      read.fill(u, u.rows, u.row, 0, s.h, s.w, to,
-             [&](long position, float* out) { fold_row(x + position * s.c, out, s.c, fold); });
+      read.fill(u, u.rows, u.row, 0, s.h, s.w, to, [&](long position, long count, float* to) {
+        fold_rows(x + position * s.c, s.c, to, read.channels, count, s.c, fold);
+      });
     return {from, to};
   };
 
@@ -430,8 +430,8 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
         long rows = std::max<long>(0, (u.rows - a + s.stride_h - 1) / s.stride_h);
         long positions = u.images * rows * std::max<long>(0, (s.w - b + s.stride_w - 1) / s.stride_w);
         multiply(panels, lattices[a * s.stride_w + b], g, positions, first, last, dx ? dx + base : dx, s.c,
-                 [&](const float* tile, long rows, const int32_t* numbers, long p) {
-          long column = panels.column(p), width = panels.width(p), length = panels.count() * PANEL;
+                 [&](const float* tile, long rows, const int32_t* numbers, long p, long column, long width) {
+          long length = panels.count() * PANEL;
           if (!fold) {
             for (long r = 0; r < rows; ++r)
               for (long j = 0; j < width; j += W)
