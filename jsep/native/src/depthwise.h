@@ -212,7 +212,7 @@ struct Depthwise {
     input.margin = s.left;
     input.columns = (s.ow - 1) * s.stride_w + reach_w;
     long unit = W * m, whole = round_up(s.o, unit);
-    long fitting = std::max<long>(32 * 1024 / 4 / (input.size() + more), 32) / unit * unit;
+    long fitting = std::clamp<long>(256 * 1024 / 4 / (input.size() + more), 32, 256) / unit * unit;
     blocks = (whole + std::max(fitting, unit) - 1) / std::max(fitting, unit);
     block = round_up((whole + blocks - 1) / blocks, unit);
     blocks = (whole + block - 1) / block;
