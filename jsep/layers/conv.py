@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
@@ -216,7 +217,7 @@ def _convolved(
     layer: Conv | PointwiseConv | DepthwiseConv,
     op: Callable[..., Array],
     x: Array,
-    kernel: Array,
+    kernel: Array | np.ndarray,
     options: dict[str, Any],
 ) -> Array:
     """Return the convolution of a layer, fused with its neighbours where it can be."""

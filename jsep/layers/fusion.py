@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from jsep import ops
 from jsep.ops import Fold, Moments
+from jsep.ops.norm import Vector
 
 ACTIVATIONS = ((nn.relu, "relu"), (nn.relu6, "relu6"), (nn.hard_swish, "hard_swish"))
 
@@ -82,7 +84,8 @@ def convolve(
 
 def fusing(x: Array) -> bool:
     """Return whether convolutions of this array are to be fused: those of a program for this CPU's native kernels."""
-    return isinstance(x, jax.core.Tracer) and x.ndim == 4 and ops.native_kernels()
+    known = isinstance(x, jax.core.Tracer) and x.ndim == 4 and x.dtype in (jnp.float32, jnp.bfloat16)
+    return known and ops.native_kernels()
 
 
 def moments_of(x: Array) -> Moments | None:
@@ -106,13 +109,13 @@ def activate(act: Callable[[Array], Array], x: Array) -> Array:
     return act(x)
 
 
-def prelu(x: Array, slope: Array) -> Array | None:
+def prelu(x: Array, slope: Vector) -> Array | None:
     """Return the PReLU of normalised maps, or None where it is not known what they were made of."""
     made = _folded.recall(x)
     return None if made is None else fold(made.raw, made.fold._replace(act="prelu", slope=slope))
 
 
-def normalisation(moments: Moments, scale: Array, bias: Array, epsilon: float) -> Fold:
+def normalisation(moments: Moments, scale: Vector, bias: Vector, epsilon: float) -> Fold:
     """Return the fold of a batch norm with these moments."""
     factor = scale * lax.rsqrt(moments.variance + epsilon)
     return Fold(moments.mean, factor, bias - moments.rest * factor)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jsep.ops.norm import Vector
 from jsep.ops.precision import accumulation_dtype
 
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "prelu")  # in the order of the native kernels' numbers
@@ -23,16 +24,16 @@ class Fold(NamedTuple):
         slope: slope of "prelu" below zero.
     """
 
-    mean: Float[Array, " c"]
-    factor: Float[Array, " c"]
-    bias: Float[Array, " c"]
+    mean: Vector
+    factor: Vector
+    bias: Vector
     act: str = "none"
-    slope: Float[Array, " c"] | None = None
+    slope: Vector | None = None
 
     def rows(self) -> Float[Array, "4 c"]:
         """Return the vectors as the rows of a matrix: mean, factor, bias, slope."""
-        slope = jnp.zeros_like(self.bias) if self.slope is None else self.slope.astype(self.bias.dtype)
-        return jnp.stack([self.mean, self.factor, self.bias, slope])
+        slope = jnp.zeros_like(self.bias) if self.slope is None else self.slope
+        return jnp.stack([jnp.asarray(vector, self.factor.dtype) for vector in (*self[:3], slope)])
 
 
 def apply_fold(x: Float[Array, "*batch c"], fold: Fold) -> Float[Array, "*batch c"]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from jsep import ops
 from jsep.costs import count
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD
 from jsep.data.feed import StreamFeed
@@ -192,7 +193,8 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         jax.ShapeDtypeStruct((number, images), jnp.int32),
     )
     name = f"{model} {format_options(options)}".strip()
-    lowered = lower_train_step(step, devices, state, (StreamFeed.constants, None), batch)
+    with ops.for_another_machine():
+        lowered = lower_train_step(step, devices, state, (StreamFeed.constants, None), batch)
     start = time.perf_counter()
     try:
         compiled = lowered.compile()

@@ -1,0 +1,137 @@
+"""Networks whose batch norms and activations are fused into their convolutions, against the same layer by layer."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jsep import layers, native, ops
+from jsep.layers.watch import path_of, watch
+
+pytestmark = pytest.mark.skipif(not native.kernels(), reason="the native kernels are not built")
+
+
+class Net(nn.Module):
+    """Every way in which a convolution, a batch norm and an activation meet."""
+
+    axis_name: str | None = None
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        def conv_norm(x, conv, act):
+            norm = layers.BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{conv.name}_norm")
+            return layers.conv_norm(x, conv, norm, act, train=train)
+
+        common = {"use_bias": False, "dtype": self.dtype}
+        x = conv_norm(x, layers.Conv(8, 3, 2, name="stem", **common), nn.relu)
+        x = conv_norm(x, layers.DepthwiseConv(3, name="depthwise", **common), nn.relu6)
+        x = y = conv_norm(x, layers.PointwiseConv(12, name="expand", **common), nn.hard_swish)
+        y = conv_norm(y, layers.DepthwiseConv(5, name="wide", **common), layers.PReLU(self.dtype, name="prelu"))
+        y = conv_norm(y, layers.Conv(12, 3, groups=2, name="project", **common), None)
+        x = conv_norm(x + y, layers.Conv(6, 3, name="biased", dtype=self.dtype), nn.silu)
+        x = conv_norm(x, layers.SeparableConv(7, inner="bn_relu", name="separable", dtype=self.dtype), nn.relu)
+        return nn.Dense(5, name="classifier")(x.mean((1, 2)).astype(jnp.float32))
+
+
+def images(n=8):
+    return jnp.asarray(np.random.default_rng(0).normal(size=(n, 8, 8, 3)), jnp.float32)
+
+
+def trained(net, variables, x, axis_name=None):
+    """Return loss, logits, statistics and gradients of a training step, and the logits in evaluation."""
+
+    def loss_of(params, x):
+        logits, updated = net.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(len(x)) % 5).mean()
+        return loss, (logits, updated)
+
+    (loss, rest), gradients = jax.value_and_grad(loss_of, has_aux=True)(variables["params"], x)
+    if axis_name:
+        loss, gradients = jax.lax.pmean((loss, gradients), axis_name)
+    return loss, rest, gradients, net.apply(variables, x)
+
+
+def apart(function, *args):
+    """Return what a function returns without native kernels."""
+    with ops.for_another_machine():
+        return jax.jit(function)(*args)
+
+
+def assert_alike(found, expected, tolerance):
+    for (path, one), other in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        scale = max(1e-2, float(jnp.abs(other).max()))
+        error = float(jnp.abs(one - other).max()) / scale
+        assert error < tolerance, (jax.tree_util.keystr(path), error)
+
+
+def test_a_fused_step_is_that_of_the_layers_one_by_one(drawn):
+    variables = drawn(Net(), (1, 8, 8, 3))
+    found = jax.jit(lambda v, x: trained(Net(), v, x))(variables, images())
+    assert_alike(found, apart(lambda v, x: trained(Net(), v, x), variables, images()), 2e-4)
+
+
+def test_in_bfloat16_a_fused_step_is_as_near_to_that_of_float32(drawn):
+    variables = drawn(Net(), (1, 8, 8, 3))
+    exact = apart(lambda v, x: trained(Net(), v, x), variables, images())
+    half = apart(lambda v, x: trained(Net(dtype="bfloat16"), v, x), variables, images())
+    fused = jax.jit(lambda v, x: trained(Net(dtype="bfloat16"), v, x))(variables, images())
+
+    def distance(found):
+        pairs = zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True)
+        return float(np.mean([jnp.linalg.norm(a - b) / (1e-3 + jnp.linalg.norm(b)) for a, b in pairs]))
+
+    assert distance(fused) < 1.5 * distance(half)
+
+
+def test_moments_are_shared_over_eight_devices(drawn):
+    net, variables = Net(axis_name="batch"), jax.tree.map(jnp.asarray, drawn(Net(), (1, 8, 8, 3)))
+    x = images(16).reshape(8, 2, 8, 8, 3)
+    found = jax.pmap(lambda x: trained(net, variables, x, "batch"), "batch")(x)
+
+    def over_all(x):
+        with ops.for_another_machine():
+            return jax.vmap(lambda x: trained(net, variables, x, "batch"), axis_name="batch")(x)
+
+    assert_alike(found, jax.jit(over_all)(x), 2e-4)
+
+
+def test_each_convolution_is_computed_once(drawn):
+    variables = drawn(Net(), (1, 8, 8, 3))
+    program = jax.jit(lambda v, x: trained(Net(), v, x)[:3]).lower(variables, images()).compile().as_text()
+    calls = re.findall(r'custom_call_target="jsep_(\w+)"', program or "")
+    assert calls.count("forward") == calls.count("backward") == 8
+
+
+def test_watchers_see_normalised_maps(drawn):
+    """What is recorded for a decomposition is the input of a layer, not that of the batch norm before it."""
+    variables = drawn(Net(), (1, 8, 8, 3))
+
+    def inputs(x):
+        seen = {}
+
+        def note(layer, call, x):
+            seen[path_of(layer)] = x
+            return call(x)
+
+        with watch(note, layers.Conv, layers.PointwiseConv, layers.DepthwiseConv):
+            Net().apply(variables, x)
+        return seen
+
+    found = jax.jit(inputs)(images())
+    assert len(found) == 8
+    assert_alike(found, apart(inputs, images()), 1e-4)
+
+
+def test_nothing_is_remembered_after_a_trace(drawn):
+    from jsep.layers import fusion
+
+    variables = drawn(Net(), (1, 8, 8, 3))
+    jax.jit(lambda v, x: trained(Net(), v, x)).lower(variables, images())
+    jax.clear_caches()
+    assert not fusion._folded._held
+    assert not fusion._moments._held
