@@ -95,38 +95,54 @@ struct Panels {
 
 // ---- a kernel in panels
 
-inline float single(float v) { return v; }
-inline float single(bf16 v) {
-  uint32_t bits = (uint32_t)v.bits << 16;
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
+// Every second value from a, every second from b, beginning in their first or second half.
+template <int FROM, int... I>
+inline Vec interleave(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (FROM + I / 2 + I % 2 * W)...);
 }
 
-// [panel][tap][K][step]: of the kernel itself (K: input channels of a group), or of its transpose (K: output channels).
-struct Packed : Panels {
-  long taps, K;
-  float* data;
-  const float* panel(long p) const { return data + p * taps * K * PANEL; }
+inline void transpose(Vec (&rows)[W]) {
+  constexpr auto all = std::make_integer_sequence<int, W>{};
+  for (int i = 1; i < W; i *= 2) {
+    Vec old[W];
+    std::copy_n(rows, W, old);
+#pragma GCC unroll 8
+    for (int r = 0; r < W / 2; ++r) {
+      rows[2 * r] = interleave<0>(old[r], old[r + W / 2], all);
+      rows[2 * r + 1] = interleave<W / 2>(old[r], old[r + W / 2], all);
+    }
+  }
+}
 
-  template <class T>
-  Packed(ffi::ThreadPool& pool, const Shape& s, const T* kernel, bool transposed, Scratch& memory)
-      : Panels(s.groups, (transposed ? s.c : s.o) / s.groups), taps(s.kh * s.kw),
-        K((transposed ? s.o : s.c) / s.groups), data(memory.get(count() * taps * K * PANEL + PANEL)) {
-    parallel(pool, count(), [&](long p, int) {
-      long n = width(p), to = step(p);
-      float* out = data + p * taps * K * PANEL;
-      if (transposed) {
-        for (long t = 0; t < taps; ++t, out += K * to) {
-          const T* from = kernel + (t * columns + p % each * PANEL) * s.o + group(p) * K;
-          for (long k = 0; k < K; ++k)
-            for (long j = 0; j < to; ++j) out[k * to + j] = j < n ? single(from[j * s.o + k]) : 0;
-        }
-        return;
-      }
+// The kernel itself (K: input channels of a group) or its transpose (K: output channels), of which a panel is
+// packed as [tap][K][step].
+template <class T>
+struct Kernel : Panels {
+  const T* kernel;
+  bool transposed;
+  long taps, K, row;  // row: from one input channel to the next
+  Kernel(const Shape& s, const T* kernel, bool transposed)
+      : Panels(s.groups, (transposed ? s.c : s.o) / s.groups), kernel(kernel), transposed(transposed),
+        taps(s.kh * s.kw), K((transposed ? s.o : s.c) / s.groups), row(s.o) {}
+  long size() const { return taps * K * PANEL; }  // floats of a panel
+
+  void pack(long p, float* out) const {
+    long n = width(p), to = step(p);
+    if (!transposed) {
       for (long k = 0; k < taps * K; ++k, out += to)
-        for (long j = 0; j < to; j += W) store(out + j, load(kernel + k * s.o + column(p) + j, n - j));
-    });
+        for (long j = 0; j < to; j += W) store(out + j, load(kernel + k * row + column(p) + j, n - j));
+      return;
+    }
+    for (long t = 0; t < taps; ++t, out += K * to) {
+      const T* from = kernel + (t * columns + p % each * PANEL) * row + group(p) * K;
+      for (long k = 0; k < K; k += W)
+        for (long j = 0; j < to; j += W) {
+          Vec block[W];
+          for (long i = 0; i < W; ++i) block[i] = i + j < n ? load(from + (i + j) * row + k, K - k) : Vec{};
+          transpose(block);
+          for (long i = 0; i < std::min<long>(W, K - k); ++i) store(out + (k + i) * to + j, block[i]);
+        }
+    }
   }
 };
 
@@ -202,28 +218,67 @@ struct Lattice {
   std::vector<int32_t> at, out;  // offset of a position in the window, and number of its output in the unit
 };
 
-// Multiplies `positions` of a lattice by the panels [first, last) and gives every tile to
-// finish(tile, rows, numbers of their outputs, panel, its first column, its width).
+// Multiplies `positions` of a lattice by a packed panel and gives every tile to
+// finish(tile, rows, numbers of their outputs, panel, its first column, its width). `out` is where they will go, or null.
 template <class T, class F>
-void multiply(const Packed& kernel, const Lattice& lattice, const float* window, long positions, long first, long last,
-              T* out, long channels, const F& finish) {
+void multiply(const Kernel<T>& kernel, const Lattice& lattice, const float* window, long positions, long p,
+              const float* panel, const T* out, long channels, const F& finish) {
   alignas(64) float tile[TILE * PANEL];
-  std::vector<Segment> segments(lattice.taps.size());
-  for (long p = first; p < last; ++p) {
-    long step = kernel.step(p), column = kernel.column(p), width = kernel.width(p);
-    for (size_t i = 0; i < segments.size(); ++i)
-      segments[i] = {window + lattice.taps[i].offset + kernel.group(p) * kernel.K,
-                     kernel.panel(p) + lattice.taps[i].index * kernel.K * step};
-    for (long m = 0; m < positions; m += TILE) {
-      long rows = std::min<long>(TILE, positions - m);
-      int32_t at[TILE];
-      for (long r = 0; out && r < rows; ++r)
-        for (long j = 0; j < width; j += W) __builtin_prefetch(out + lattice.out[m + r] * channels + column + j, 1);
-      for (long r = 0; r < TILE; ++r) at[r] = lattice.at[m + std::min(r, rows - 1)];
-      product_of<false>(rows, step)(segments.data(), segments.size(), at, kernel.K, 1, step, false, tile, PANEL);
-      finish(tile, rows, &lattice.out[m], p, column, width);
+  std::vector<Segment> segments;
+  long step = kernel.step(p), column = kernel.column(p), width = kernel.width(p);
+  for (auto& tap : lattice.taps)
+    segments.push_back({window + tap.offset + kernel.group(p) * kernel.K, panel + tap.index * kernel.K * step});
+  auto fetch = [&](long m) {
+    for (long r = m; out && r < std::min(positions, m + TILE); ++r)
+      for (long j = 0; j < width; j += W) __builtin_prefetch(out + lattice.out[r] * channels + column + j, 1);
+  };
+  fetch(0);
+  for (long m = 0; m < positions; m += TILE) {
+    fetch(m + TILE);
+    long rows = std::min<long>(TILE, positions - m);
+    const int32_t* at = &lattice.at[m];
+    int32_t last[TILE];
+    if (rows < TILE) {
+      for (long r = 0; r < TILE; ++r) last[r] = at[std::min(r, rows - 1)];
+      at = last;
     }
+    product_of<false>(rows, step)(segments.data(), segments.size(), at, kernel.K, 1, step, false, tile, PANEL);
+    finish(tile, rows, &lattice.out[m], p, column, width);
   }
+}
+
+// Whether workers had better share panels than units: those are few, or their input is smaller than the kernel.
+inline bool by_panels(ffi::ThreadPool& pool, long units, long unit_floats, long panels, long panel_floats) {
+  return units * unit_floats < panels * panel_floats || units < std::min<long>(2 * pool.num_threads(), panels);
+}
+
+// Has every unit prepared and every panel packed once, and all of them multiplied: add(unit, its memory, p, panel, worker).
+// Each worker has some units and all panels, and calls each(unit, its memory, worker) at the end of one; or, `apart`,
+// it has some panels and all units, and after(memory of all units) follows in the end.
+template <class T, class Prepare, class Add, class Each, class After>
+void run(ffi::ThreadPool& pool, const Units& units, const Kernel<T>& kernel, long unit_floats, bool apart,
+         const Prepare& prepare, const Add& add, const Each& each, const After& after) {
+  Scratch shared;
+  if (apart) {
+    float* all = shared.get(units.count() * unit_floats);
+    parallel(pool, units.count(), [&](long i, int) { prepare(units[i], all + i * unit_floats); });
+    parallel(pool, kernel.count(), [&](long p, int worker) {
+      static thread_local Scratch memory;
+      float* panel = memory.get(kernel.size());
+      kernel.pack(p, panel);
+      for (long i = 0; i < units.count(); ++i) add(units[i], all + i * unit_floats, p, panel, worker);
+    });
+    return after(all);
+  }
+  float* panels = shared.get(kernel.count() * kernel.size());
+  parallel(pool, kernel.count(), [&](long p, int) { kernel.pack(p, panels + p * kernel.size()); });
+  parallel(pool, units.count(), [&](long i, int worker) {
+    static thread_local Scratch memory;
+    float* own = memory.get(unit_floats);
+    prepare(units[i], own);
+    for (long p = 0; p < kernel.count(); ++p) add(units[i], own, p, panels + p * kernel.size(), worker);
+    each(units[i], own, worker);
+  });
 }
 
 // A convolution by a 1 x 1 kernel that reads every position once has one column only.
@@ -267,23 +322,17 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
         lattice.out.push_back(lattice.out.size());
       }
 
-  static thread_local Scratch packed;
-  Packed panels(pool, s, kernel, false, packed);
+  Kernel<T> panels(s, kernel, false);
   Moments sums(max_workers(pool), panels.count() * PANEL, PANEL);
-  long wanted = 3 * std::max<int64_t>(1, pool.num_threads());
-  long split = units.count() >= wanted || pool.num_threads() < 2
-                   ? 1 : std::min(panels.count(), (wanted + units.count() - 1) / std::max<long>(1, units.count()));
-  parallel(pool, units.count() * split, [&](long i, int worker) {
-    static thread_local Scratch memory;
-    Unit u = units[i / split];
-    float* a = memory.get(u.images * window.size());
-    window.fill(u, u.rows * stride_h + more, u.row * s.stride_h - s.top, -s.left, s.h, s.w, a,
+  auto prepare = [&](const Unit& u, float* own) {
+    window.fill(u, u.rows * stride_h + more, u.row * s.stride_h - s.top, -s.left, s.h, s.w, own,
                 [&](long position, long count, float* to) {
       fold_rows(x + position * s.c, step_w * s.c, to, window.channels, count, s.c, fold);
     });
+  };
+  auto add = [&](const Unit& u, const float* own, long p, const float* panel, int worker) {
     T* out = y + (u.image * s.oh + u.row) * s.ow * s.o;
-    multiply(panels, lattice, a, u.images * u.rows * s.ow, i % split * panels.count() / split,
-             (i % split + 1) * panels.count() / split, out, s.o,
+    multiply(panels, lattice, own, u.images * u.rows * s.ow, p, panel, out, s.o,
              [&](const float* tile, long rows, const int32_t* positions, long p, long column, long width) {
       T* to = out + positions[0] * s.o + column;
       float *shift = sums.shift(worker, p * PANEL), *sum = sums.sum(worker, p * PANEL), *square = sums.square(worker, p * PANEL);
@@ -309,7 +358,10 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
       }
       if (moments) sums.count(worker, p * PANEL, rows);
     });
-  });
+  };
+  long floats = units.images * window.size();
+  bool apart = by_panels(pool, units.count(), floats, panels.count(), panels.size());
+  run(pool, units, panels, floats, apart, prepare, add, [](auto...) {}, [](auto...) {});
   if (moments) {
     std::vector<float> padded(3 * panels.count() * PANEL);
     sums.finish(padded.data());
@@ -378,60 +430,66 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
             lattices[a * s.stride_w + b].taps.push_back(
                 {i * s.kw + j, given.at(0, v.shift(a, i) - v.low, h.shift(b, j) - h.low)});
 
-  static thread_local Scratch packed;
   int workers = max_workers(pool);
   long taps = s.kh * s.kw, depth = s.c / s.groups, padded = round_up(depth, STEP);
   Panels outputs(s.groups, s.o / s.groups);
+  Kernel<T> inputs(s, kernel, true);
+  long inputs_at = units.images * given.size() + PANEL, floats = inputs_at + units.images * read.size() + PANEL;
   long items = outputs.count() * taps, item = padded * PANEL;  // a tap of a panel's outputs: [padded][PANEL]
-  bool copies = workers * items * item <= 4 << 20;  // every worker has its own sums; else each sums some of the items
-  std::vector<float> kernels((copies ? workers : 1) * items * item);
+  // Every worker has its own sums of the kernel's gradient, or sums some of the items.
+  bool apart = workers * items * item > 4 << 20 ||
+               by_panels(pool, units.count(), floats, inputs.count(), inputs.size());
+  std::vector<float> kernels(apart ? 0 : workers * items * item);
+  std::vector<float> folds(dfold ? workers * 3 * inputs.count() * PANEL : 0);
 
-  auto prepare = [&](const Unit& u, Scratch& memory, bool inputs) -> std::pair<float*, float*> {
-    float* from = memory.get(units.images * (given.size() + read.size()) + 2 * PANEL);
-    float* to = from + units.images * given.size() + PANEL;
-    given.fill(u, v.outputs(u.rows), u.row / s.stride_h + v.low, h.low, s.oh, s.ow, from,
+  auto prepare = [&](const Unit& u, float* own) {
+    given.fill(u, v.outputs(u.rows), u.row / s.stride_h + v.low, h.low, s.oh, s.ow, own,
                [&](long position, long count, float* to) {
       for (; count > 0; --count, to += given.channels) gradient.row(position++, to, s.o);
     });
-    if (inputs)
-      read.fill(u, u.rows, u.row, 0, s.h, s.w, to, [&](long position, long count, float* to) {
-        fold_rows(x + position * s.c, s.c, to, read.channels, count, s.c, fold);
-      });
-    return {from, to};
+    read.fill(u, u.rows, u.row, 0, s.h, s.w, own + inputs_at, [&](long position, long count, float* to) {
+      fold_rows(x + position * s.c, s.c, to, read.channels, count, s.c, fold);
+    });
   };
 
-  // Adds a unit to items [first, last) of the kernel's gradient.
-  auto add_kernel = [&](const Unit& u, const float* g, const float* inputs, long first, long last, float* sums) {
-    std::vector<Segment> segments;
-    for (long q = first; q < last; ++q) {
-      long p = q / taps, i = q % taps / s.kw, j = q % taps % s.kw, group = outputs.group(p);
-      long r0 = v.first(u.row, i), r1 = v.first(u.row + u.rows, i), c0 = h.first(0, j), c1 = h.first(s.w, j);
-      long K = c1 - c0, a_step = s.stride_w * read.channels;
-      if (K <= 0 || r1 <= r0) continue;
-      segments.clear();
-      for (long image = 0; image < u.images; ++image)
-        for (long r = r0; r < r1; ++r)
-          segments.push_back({inputs + read.at(image, v.input(r, i) - u.row, h.input(c0, j)) + group * depth,
-                              g + given.at(image, r - u.row / s.stride_h - v.low, c0 - h.low) + outputs.column(p)});
-      long count = segments.size(), b_step = given.channels;
-      join(segments, &count, &K, &a_step, &b_step);
-      for (int32_t c = 0; c < depth; c += TILE)
-        product_of<true>(std::min<long>(TILE, depth - c), outputs.width(p))(
-            segments.data(), count, &c, K, a_step, b_step, true, sums + q * item + c * PANEL, PANEL);
-    }
+  // Adds a unit to an item of the kernel's gradient.
+  auto add_kernel = [&](const Unit& u, const float* own, long q, float* sums, std::vector<Segment>& segments) {
+    long p = q / taps, i = q % taps / s.kw, j = q % taps % s.kw;
+    long r0 = v.first(u.row, i), r1 = v.first(u.row + u.rows, i), c0 = h.first(0, j), c1 = h.first(s.w, j);
+    if (r0 >= r1 || c0 >= c1) return;
+    const float *in = own + inputs_at + outputs.group(p) * depth, *g = own + outputs.column(p);
+    segments.clear();
+    for (long image = 0; image < u.images; ++image)
+      for (long r = r0; r < r1; ++r)
+        segments.push_back({in + read.at(image, v.input(r, i) - u.row, h.input(c0, j)),
+                            g + given.at(image, r - u.row / s.stride_h - v.low, c0 - h.low)});
+    long count = segments.size(), K = c1 - c0, a_step = s.stride_w * read.channels, b_step = given.channels;
+    join(segments, &count, &K, &a_step, &b_step);
+    for (int32_t c = 0; c < depth; c += TILE)
+      product_of<true>(std::min<long>(TILE, depth - c), outputs.width(p))(
+          segments.data(), count, &c, K, a_step, b_step, true, sums + c * PANEL, PANEL);
+  };
+  // Writes an item that lies in several parts.
+  auto write_kernel = [&](long q, const float* sums, long parts, long part) {
+    long p = q / taps, width = outputs.width(p);
+    for (long c = 0; c < depth; ++c)
+      for (long j = 0; j < width; j += W) {
+        Vec sum{};
+        for (long i = 0; i < parts; ++i) sum += load(sums + i * part + c * PANEL + j);
+        store(dkernel + (q % taps * depth + c) * s.o + outputs.column(p) + j, sum, width - j);
+      }
   };
 
-  Panels inputs(s.groups, depth);
-  std::vector<float> folds(dfold ? workers * 3 * inputs.count() * PANEL : 0);
-  auto add_input = [&](const Packed& panels, const Unit& u, const float* g, long first, long last, int worker) {
+  auto add_input = [&](const Unit& u, const float* own, long p, const float* panel, int worker) {
+    if (!dx && !dfold) return;
     long base = (u.image * s.h + u.row) * s.w * s.c;
     for (long a = 0; a < s.stride_h; ++a)
       for (long b = 0; b < s.stride_w; ++b) {
         long rows = std::max<long>(0, (u.rows - a + s.stride_h - 1) / s.stride_h);
         long positions = u.images * rows * std::max<long>(0, (s.w - b + s.stride_w - 1) / s.stride_w);
-        multiply(panels, lattices[a * s.stride_w + b], g, positions, first, last, dx ? dx + base : dx, s.c,
+        multiply(inputs, lattices[a * s.stride_w + b], own, positions, p, panel, dx ? dx + base : dx, s.c,
                  [&](const float* tile, long rows, const int32_t* numbers, long p, long column, long width) {
-          long length = panels.count() * PANEL;
+          long length = inputs.count() * PANEL;
           if (!fold) {
             for (long r = 0; r < rows; ++r)
               for (long j = 0; j < width; j += W)
@@ -461,45 +519,23 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
         });
       }
   };
-  bool wanted = dx || dfold;
-  static thread_local Scratch transposed;
-  std::unique_ptr<Packed> panels;
-  if (wanted) panels = std::make_unique<Packed>(pool, s, kernel, true, transposed);
-  if (copies) {
-    parallel(pool, units.count(), [&](long i, int worker) {
+  run(pool, units, inputs, floats, apart, prepare, add_input,
+      [&](const Unit& u, const float* own, int worker) {
+    std::vector<Segment> segments;
+    for (long q = 0; q < items; ++q) add_kernel(u, own, q, &kernels[(worker * items + q) * item], segments);
+  },
+      [&](const float* all) {
+    parallel(pool, items, [&](long q, int) {
       static thread_local Scratch memory;
-      auto [g, in] = prepare(units[i], memory, true);
-      if (wanted) add_input(*panels, units[i], g, 0, panels->count(), worker);
-      add_kernel(units[i], g, in, 0, items, &kernels[worker * items * item]);
+      std::vector<Segment> segments;
+      float* sums = memory.get(item);
+      std::fill_n(sums, item, 0.f);
+      for (long i = 0; i < units.count(); ++i) add_kernel(units[i], all + i * floats, q, sums, segments);
+      write_kernel(q, sums, 1, 0);
     });
-  } else {
-    long threads = std::max<int64_t>(1, pool.num_threads());
-    long split = std::min(inputs.count(), threads > 1 ? 3 * threads / std::max<long>(1, units.count()) + 1 : 1);
-    if (wanted)
-      parallel(pool, units.count() * split, [&](long i, int worker) {
-        static thread_local Scratch memory;
-        auto [g, in] = prepare(units[i / split], memory, false);
-        add_input(*panels, units[i / split], g, i % split * inputs.count() / split,
-                  (i % split + 1) * inputs.count() / split, worker);
-      });
-    long parts = std::min(items, threads > 1 ? 3 * threads : 1);
-    parallel(pool, parts, [&](long part, int) {
-      static thread_local Scratch memory;
-      for (long i = 0; i < units.count(); ++i) {
-        auto [g, in] = prepare(units[i], memory, true);
-        add_kernel(units[i], g, in, part * items / parts, (part + 1) * items / parts, kernels.data());
-      }
-    });
-  }
-  parallel(pool, items, [&](long q, int) {
-    long p = q / taps, width = outputs.width(p);
-    for (long c = 0; c < depth; ++c)
-      for (long j = 0; j < width; j += W) {
-        Vec sum{};
-        for (int i = 0; i < (copies ? workers : 1); ++i) sum += load(&kernels[(i * items + q) * item + c * PANEL + j]);
-        store(dkernel + (q % taps * depth + c) * s.o + outputs.column(p) + j, sum, width - j);
-      }
   });
+  if (!apart)
+    parallel(pool, items, [&](long q, int) { write_kernel(q, &kernels[q * item], workers, items * item); });
   if (dfold) {
     long length = 3 * inputs.count() * PANEL;
     for (int i = 1; i < workers; ++i)
