@@ -142,7 +142,7 @@ void fold_columns(const T* x, long pitch, long row, long columns, long channels,
   for (long q = 0; q < columns; ++q, x += pitch, out += block)
     for (long c = 0; c < channels; c += W) {
       Vec v = load(x + c, channels - c);
-      __builtin_prefetch(x + row + c);
+      __builtin_prefetch(x + row + c, 0, 2);
       if (f) {
         v = (v - load(f.mean + c)) * load(f.factor + c) + load(f.bias + c);
         v = activate<A>(v, A == PRELU ? load(f.slope + c) : Vec{});
@@ -157,10 +157,10 @@ void gradient_columns(OutputGradient<T> from, long pitch, long row, long columns
   for (long q = 0; q < columns; ++q, from.g += pitch, from.y += from.y ? pitch : 0, out += block)
     for (long c = 0; c < channels; c += W) {
       Vec v = load(from.g + c, channels - c);
-      __builtin_prefetch(from.g + row + c);
+      __builtin_prefetch(from.g + row + c, 0, 2);
       if (from.y) {
         v += load(from.constant + c) + load(from.slope + c) * (load(from.y + c, channels - c) - load(from.mean + c));
-        __builtin_prefetch(from.y + row + c);
+        __builtin_prefetch(from.y + row + c, 0, 2);
       }
       store(out + c, v);
     }
@@ -176,7 +176,7 @@ void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, 
     for (long c = 0; c < channels; c += W) {
       const long n = channels - c, more = std::min(B, columns - q);
       if (!f) {
-        for (long i = 0; i < more; ++i) store(dx + i * pitch + c, load(dv + i * block + c), n);
+        for (long i = 0; i < more; ++i) store(dx + i * pitch + c, load(dv + i * block + c), n), __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
         continue;
       }
       Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
@@ -187,7 +187,7 @@ void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, 
         g = activation_gradient<A>(v, slope, g);
         of_factor += g * away;
         of_bias += g;
-        if (dx) store(dx + i * pitch + c, g * factor, n);
+        if (dx) store(dx + i * pitch + c, g * factor, n), __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
       }
       store(sums + c, of_factor);
       store(sums + apart + c, of_bias);
@@ -203,10 +203,10 @@ struct Depthwise {
   long m = s.o / s.c, reach_h = (s.kh - 1) * s.dilation_h + 1, reach_w = (s.kw - 1) * s.dilation_w + 1;
   Ring input{};
   Phase forward{0, 1, s.ow, s.stride_w, 0, {}};
-  long block, blocks, strips, units;
+  long block, blocks, strips, units, step;
 
   // `rows` of output are made at a time; `more` floats for each channel are needed beside the ring.
-  Depthwise(ffi::ThreadPool& pool, const Shape& shape, const Fold& f, long rows, long more) : s(shape), fold(f) {
+  Depthwise(ffi::ThreadPool& pool, const Shape& shape, const Fold& f, long rows, long more) : s(shape), fold(f), step(rows) {
     for (long t = 0; t < s.kw; ++t) forward.offsets.push_back(t * s.dilation_w);
     input.slots = std::max(1L, std::min(s.h, (rows - 1) * s.stride_h + reach_h));
     input.margin = s.left;
@@ -243,11 +243,12 @@ struct Depthwise {
   // Folds the rows [from, to) of an image into the ring; c is the first of `channels` channels of the input.
   void read(const T* image, const Ring& ring, long from, long to, long c0, long channels) const {
     Fold f = fold_at(c0);
+    const long ahead = step * s.stride_h * s.w * s.c;
     long first = std::max(0L, -ring.margin), columns = std::min(s.w, ring.columns - ring.margin) - first;
     for (long r = from; r < to; ++r) {
       const T* x = image + (r * s.w + first) * s.c + c0;
       float* out = ring.row(r) + (first + ring.margin) * block;
-      with_activation(f.act, [=, this](auto act) { fold_columns<act()>(x, s.c, s.w * s.c, columns, channels, f, out, block); });
+      with_activation(f.act, [=, this](auto act) { fold_columns<act()>(x, s.c, ahead, columns, channels, f, out, block); });
       if (m > 1)
         for (long q = 0; q < columns; ++q)
           for (long c = block / m - 1; c >= 0; --c) std::fill_n(out + q * block + c * m, m, float(out[q * block + c]));
@@ -389,7 +390,7 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
         OutputGradient<T> from{gradient.g + at};
         if (gradient.y)
           from = {from.g, gradient.y + at, gradient.mean + c0, gradient.constant + c0, gradient.slope + c0};
-        gradient_columns(from, s.o, s.ow * s.o, s.ow, channels, out.row(have_out) + out.margin * block, block);
+        gradient_columns(from, s.o, rows * s.ow * s.o, s.ow, channels, out.row(have_out) + out.margin * block, block);
       }
       for (long i = 0; i < s.kh; ++i) {
         lines.clear();
