@@ -66,4 +66,4 @@ $(VENV)/installed-all: $(PARTS) | $(BIN)/python
 	touch $(VENV)/installed-dev $(VENV)/installed-docs $@
 
 clean:
-	rm -rf .venv* runs site build dist *.egg-info
+	rm -rf .venv* runs site build dist *.egg-info jsep/native/*.so
