@@ -157,7 +157,7 @@ struct Units {
   long n, h, images, rows, strips;
   // `row_floats`, `halo_floats`: memory that a row takes, and what an image or strip takes besides its rows.
   Units(ffi::ThreadPool& pool, long n, long h, long multiple, long row_floats, long halo_floats) : n(n), h(h) {
-    constexpr long memory = 49152;
+    constexpr long memory = 98304;  // floats: 384 KiB, which a cache of second level holds
     long threads = std::max<int64_t>(1, pool.num_threads());
     rows = std::max<long>(1, std::min(h, (memory - halo_floats) / row_floats));
     if (n < 3 * threads && threads > 1) rows = std::min(rows, std::max<long>(h * n / (3 * threads), 1));
@@ -228,22 +228,18 @@ void multiply(const Kernel<T>& kernel, const Lattice& lattice, const float* wind
   long step = kernel.step(p), column = kernel.column(p), width = kernel.width(p);
   for (auto& tap : lattice.taps)
     segments.push_back({window + tap.offset + kernel.group(p) * kernel.K, panel + tap.index * kernel.K * step});
-  auto fetch = [&](long m) {
-    for (long r = m; out && r < std::min(positions, m + TILE); ++r)
-      for (long j = 0; j < width; j += W) __builtin_prefetch(out + lattice.out[r] * channels + column + j, 1);
-  };
-  fetch(0);
   for (long m = 0; m < positions; m += TILE) {
-    fetch(m + TILE);
     long rows = std::min<long>(TILE, positions - m);
-    const int32_t* at = &lattice.at[m];
+    const int32_t *at = &lattice.at[m], *numbers = &lattice.out[m];
+    for (long r = 0; out && r < rows; ++r)
+      for (long j = 0; j < width; j += W) __builtin_prefetch(out + numbers[r] * channels + column + j, 1);
     int32_t last[TILE];
     if (rows < TILE) {
       for (long r = 0; r < TILE; ++r) last[r] = at[std::min(r, rows - 1)];
       at = last;
     }
     product_of<false>(rows, step)(segments.data(), segments.size(), at, kernel.K, 1, step, false, tile, PANEL);
-    finish(tile, rows, &lattice.out[m], p, column, width);
+    finish(tile, rows, numbers, p, column, width);
   }
 }
 
