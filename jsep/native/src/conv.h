@@ -21,7 +21,8 @@ struct Segment {
   const float *a, *b;
 };
 
-// c[r][j] (+)= the sum over segments and k of a[rows[r] + k * a_step] * b[k * b_step + j]; ADJACENT: rows[r] = rows[0] + r.
+// c[r][j] (+)= the sum over segments and k of a[rows[r] + k * a_step] * b[k * b_step + j]; rows[r] = rows[0] + r
+// where they are ADJACENT.
 template <int M, int N, bool ADJACENT>
 void product(const Segment* segments, long count, const int32_t* rows, long K, long a_step, long b_step, bool add,
              float* c, long c_step) {
@@ -157,7 +158,7 @@ struct Units {
   long n, h, images, rows, strips;
   // `row_floats`, `halo_floats`: memory that a row takes, and what an image or strip takes besides its rows.
   Units(ffi::ThreadPool& pool, long n, long h, long multiple, long row_floats, long halo_floats) : n(n), h(h) {
-    constexpr long memory = 49152;
+    constexpr long memory = 98304;  // floats: 384 KiB, which a cache of second level holds
     long threads = std::max<int64_t>(1, pool.num_threads());
     rows = std::max<long>(1, std::min(h, (memory - halo_floats) / row_floats));
     if (n < 3 * threads && threads > 1) rows = std::min(rows, std::max<long>(h * n / (3 * threads), 1));
@@ -219,7 +220,7 @@ struct Lattice {
 };
 
 // Multiplies `positions` of a lattice by a packed panel and gives every tile to
-// finish(tile, rows, numbers of their outputs, panel, its first column, its width). `out` is where they will go, or null.
+// finish(tile, rows, numbers of their outputs, first column, width). `out` is where they will go, or null.
 template <class T, class F>
 void multiply(const Kernel<T>& kernel, const Lattice& lattice, const float* window, long positions, long p,
               const float* panel, const T* out, long channels, const F& finish) {
@@ -228,22 +229,18 @@ void multiply(const Kernel<T>& kernel, const Lattice& lattice, const float* wind
   long step = kernel.step(p), column = kernel.column(p), width = kernel.width(p);
   for (auto& tap : lattice.taps)
     segments.push_back({window + tap.offset + kernel.group(p) * kernel.K, panel + tap.index * kernel.K * step});
-  auto fetch = [&](long m) {
-    for (long r = m; out && r < std::min(positions, m + TILE); ++r)
-      for (long j = 0; j < width; j += W) __builtin_prefetch(out + lattice.out[r] * channels + column + j, 1);
-  };
-  fetch(0);
   for (long m = 0; m < positions; m += TILE) {
-    fetch(m + TILE);
     long rows = std::min<long>(TILE, positions - m);
-    const int32_t* at = &lattice.at[m];
+    const int32_t *at = &lattice.at[m], *numbers = &lattice.out[m];
+    for (long r = 0; out && r < rows; ++r)
+      for (long j = 0; j < width; j += W) __builtin_prefetch(out + numbers[r] * channels + column + j, 1);
     int32_t last[TILE];
     if (rows < TILE) {
       for (long r = 0; r < TILE; ++r) last[r] = at[std::min(r, rows - 1)];
       at = last;
     }
     product_of<false>(rows, step)(segments.data(), segments.size(), at, kernel.K, 1, step, false, tile, PANEL);
-    finish(tile, rows, &lattice.out[m], p, column, width);
+    finish(tile, rows, numbers, column, width);
   }
 }
 
@@ -252,9 +249,9 @@ inline bool by_panels(ffi::ThreadPool& pool, long units, long unit_floats, long 
   return units * unit_floats < panels * panel_floats || units < std::min<long>(2 * pool.num_threads(), panels);
 }
 
-// Has every unit prepared and every panel packed once, and all of them multiplied: add(unit, its memory, p, panel, worker).
-// Each worker has some units and all panels, and calls each(unit, its memory, worker) at the end of one; or, `apart`,
-// it has some panels and all units, and after(memory of all units) follows in the end.
+// Has every unit prepared and every panel packed once, and all of them multiplied: add(unit, its memory, p, panel,
+// worker). Each worker has some units and all panels, and calls each(unit, its memory, worker) at the end of one;
+// or, `apart`, it has some panels and all units, and after(memory of all units) follows in the end.
 template <class T, class Prepare, class Add, class Each, class After>
 void run(ffi::ThreadPool& pool, const Units& units, const Kernel<T>& kernel, long unit_floats, bool apart,
          const Prepare& prepare, const Add& add, const Each& each, const After& after) {
@@ -289,7 +286,6 @@ inline Shape flattened(Shape s) {
   }
   return s;
 }
-inline bool flat(const Shape& s) { return s.n == 1 && s.w == 1 && s.ow == 1 && s.kh == 1 && s.kw == 1; }
 
 // ---- forward
 
@@ -308,7 +304,7 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
   long more = (s.kh - 1) * dilation_h + 1 - stride_h;
   Window window{0, (s.ow - 1) * stride_w + (s.kw - 1) * dilation_w + 1, step_h, step_w, pitch(s.c)};
   long row = window.columns * window.channels;
-  Units units(pool, s.n, s.oh, flat(s) ? TILE : 1, stride_h * row, more * row);
+  Units units(pool, s.n, s.oh, s.ow == 1 ? TILE : 1, stride_h * row, more * row);
   window.rows = units.rows * stride_h + more;
 
   Lattice lattice;
@@ -333,28 +329,26 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
   auto add = [&](const Unit& u, const float* own, long p, const float* panel, int worker) {
     T* out = y + (u.image * s.oh + u.row) * s.ow * s.o;
     multiply(panels, lattice, own, u.images * u.rows * s.ow, p, panel, out, s.o,
-             [&](const float* tile, long rows, const int32_t* positions, long p, long column, long width) {
+             [&](const float* tile, long rows, const int32_t* positions, long column, long width) {
       T* to = out + positions[0] * s.o + column;
-      float *shift = sums.shift(worker, p * PANEL), *sum = sums.sum(worker, p * PANEL), *square = sums.square(worker, p * PANEL);
       bool begun = sums.begun(worker, p * PANEL);
       for (long j = 0; j < width; j += W) {
-        if (moments) {
-          Vec total{}, squares{};
-          if (!begun) {
-            for (long r = 0; r < rows; ++r) total += load(tile + r * PANEL + j);
-            store(shift + j, total * (1.f / rows));
-            total = Vec{};
-          }
-          Vec about = load(shift + j);
-          for (long r = 0; r < rows; ++r) {
-            Vec v = load(tile + r * PANEL + j), d = v - about;
-            total += d;
-            squares += d * d;
-          }
-          store(sum + j, load(sum + j) + total);
-          store(square + j, load(square + j) + squares);
+        float* shift = sums.shift(worker, p * PANEL + j);
+        if (moments && !begun) {
+          Vec total{};
+          for (long r = 0; r < rows; ++r) total += load(tile + r * PANEL + j);
+          store(shift, total * (1.f / rows));
         }
-        for (long r = 0; r < rows; ++r) store(to + r * s.o + j, load(tile + r * PANEL + j), width - j);
+        Vec about = load(shift), total{}, squares{};
+        for (long r = 0; r < rows; ++r) {
+          Vec v = load(tile + r * PANEL + j), d = v - about;
+          total += d;
+          squares += d * d;
+          store(to + r * s.o + j, v, width - j);
+        }
+        float *sum = sums.sum(worker, p * PANEL + j), *square = sums.square(worker, p * PANEL + j);
+        store(sum, load(sum) + total);
+        store(square, load(square) + squares);
       }
       if (moments) sums.count(worker, p * PANEL, rows);
     });
@@ -374,26 +368,17 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const T
 // Along one axis: input i and output r meet at tap t where r * stride - before + t * dilation = i. Backward, the inputs
 // that leave `rest` by the stride meet some of the taps only, and their outputs are i / stride + shift(rest, t).
 struct Axis {
-  long in, out, k, stride, before, dilation, low = 0, high = 0;  // least and greatest shift
-  Axis(long in, long out, long k, long stride, long before, long dilation)
-      : in(in), out(out), k(k), stride(stride), before(before), dilation(dilation) {
-    for (long rest = 0, first = 1; rest < stride; ++rest)
-      for (long t = 0; t < k; ++t)
-        if (meets(rest, t)) {
-          low = first ? shift(rest, t) : std::min(low, shift(rest, t));
-          high = first ? shift(rest, t) : std::max(high, shift(rest, t));
-          first = 0;
-        }
-  }
+  long out, stride, before, dilation, low, high;  // low, high: least and greatest shift
+  Axis(long out, long k, long stride, long before, long dilation)
+      : out(out), stride(stride), before(before), dilation(dilation), low(ceil(before - (k - 1) * dilation)),
+        high(ceil(before)) {}
+  long ceil(long i) const { return i > 0 ? (i + stride - 1) / stride : i / stride; }
   bool meets(long rest, long t) const { return (rest + before - t * dilation) % stride == 0; }
   long shift(long rest, long t) const { return (rest + before - t * dilation) / stride; }
   long input(long r, long t) const { return r * stride - before + t * dilation; }
   // The first output of tap t whose input is at or after i.
-  long first(long i, long t) const {
-    long a = i + before - t * dilation;
-    return std::max<long>(0, std::min(out, a > 0 ? (a + stride - 1) / stride : 0));
-  }
-  long outputs(long inputs) const { return (inputs + stride - 1) / stride + high - low; }  // that `inputs` of them meet
+  long first(long i, long t) const { return std::max<long>(0, std::min(out, ceil(i + before - t * dilation))); }
+  long outputs(long inputs) const { return ceil(inputs) + high - low; }  // how many `inputs` of them meet
 };
 
 template <class T>
@@ -406,10 +391,10 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
     std::fill_n(dkernel, s.kh * s.kw * s.c / s.groups * s.o, T{});
     return;
   }
-  Axis v(s.h, s.oh, s.kh, s.stride_h, s.top, s.dilation_h), h(s.w, s.ow, s.kw, s.stride_w, s.left, s.dilation_w);
+  Axis v(s.oh, s.kh, s.stride_h, s.top, s.dilation_h), h(s.ow, s.kw, s.stride_w, s.left, s.dilation_w);
   Window given{0, h.outputs(s.w), 1, 1, pitch(s.o)}, read{0, s.w, 1, 1, pitch(s.c)};
   long row = given.columns * given.channels;
-  Units units(pool, s.n, s.h, (flat(s) ? TILE : 1) * s.stride_h, row / s.stride_h + 1 + read.columns * read.channels,
+  Units units(pool, s.n, s.h, (s.w == 1 ? TILE : 1) * s.stride_h, row / s.stride_h + 1 + read.columns * read.channels,
               row * v.outputs(0));
   given.rows = v.outputs(units.rows);
   read.rows = units.rows;
@@ -440,7 +425,7 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
   bool apart = workers * items * item > 4 << 20 ||
                by_panels(pool, units.count(), floats, inputs.count(), inputs.size());
   std::vector<float> kernels(apart ? 0 : workers * items * item);
-  std::vector<float> folds(dfold ? workers * 3 * inputs.count() * PANEL : 0);
+  std::vector<float> folds(fold ? workers * 3 * inputs.count() * PANEL : 0);
 
   auto prepare = [&](const Unit& u, float* own) {
     given.fill(u, v.outputs(u.rows), u.row / s.stride_h + v.low, h.low, s.oh, s.ow, own,
@@ -485,10 +470,9 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const T* x, const 
     long base = (u.image * s.h + u.row) * s.w * s.c;
     for (long a = 0; a < s.stride_h; ++a)
       for (long b = 0; b < s.stride_w; ++b) {
-        long rows = std::max<long>(0, (u.rows - a + s.stride_h - 1) / s.stride_h);
-        long positions = u.images * rows * std::max<long>(0, (s.w - b + s.stride_w - 1) / s.stride_w);
+        long positions = u.images * v.ceil(u.rows - a) * h.ceil(s.w - b);
         multiply(inputs, lattices[a * s.stride_w + b], own, positions, p, panel, dx ? dx + base : dx, s.c,
-                 [&](const float* tile, long rows, const int32_t* numbers, long p, long column, long width) {
+                 [&](const float* tile, long rows, const int32_t* numbers, long column, long width) {
           long length = inputs.count() * PANEL;
           if (!fold) {
             for (long r = 0; r < rows; ++r)
