@@ -136,7 +136,8 @@ inline void multiply_rows(const Phase& p, const std::vector<Line>& pairs, long b
   }
 }
 
-// Folds the channels of neighbouring columns, and asks for the next row's meanwhile.
+// Folds the channels of neighbouring columns, and asks meanwhile for those `row` values further on, into the second
+// level of cache: rows are short, so that the processor's own guesses come late.
 template <Activation A, class T>
 void fold_columns(const T* x, long pitch, long row, long columns, long channels, Fold f, float* out, long block) {
   for (long q = 0; q < columns; ++q, x += pitch, out += block)
@@ -151,9 +152,10 @@ void fold_columns(const T* x, long pitch, long row, long columns, long channels,
     }
 }
 
-// dy of neighbouring columns; asks for the next row's meanwhile.
+// The same for dy.
 template <class T>
-void gradient_columns(OutputGradient<T> from, long pitch, long row, long columns, long channels, float* out, long block) {
+void gradient_columns(OutputGradient<T> from, long pitch, long row, long columns, long channels, float* out,
+                      long block) {
   for (long q = 0; q < columns; ++q, from.g += pitch, from.y += from.y ? pitch : 0, out += block)
     for (long c = 0; c < channels; c += W) {
       Vec v = load(from.g + c, channels - c);
@@ -176,7 +178,10 @@ void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, 
     for (long c = 0; c < channels; c += W) {
       const long n = channels - c, more = std::min(B, columns - q);
       if (!f) {
-        for (long i = 0; i < more; ++i) store(dx + i * pitch + c, load(dv + i * block + c), n), __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
+        for (long i = 0; i < more; ++i) {
+          store(dx + i * pitch + c, load(dv + i * block + c), n);
+          __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
+        }
         continue;
       }
       Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
@@ -187,7 +192,9 @@ void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, 
         g = activation_gradient<A>(v, slope, g);
         of_factor += g * away;
         of_bias += g;
-        if (dx) store(dx + i * pitch + c, g * factor, n), __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
+        if (!dx) continue;
+        store(dx + i * pitch + c, g * factor, n);
+        __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
       }
       store(sums + c, of_factor);
       store(sums + apart + c, of_bias);
@@ -206,7 +213,8 @@ struct Depthwise {
   long block, blocks, strips, units, step;
 
   // `rows` of output are made at a time; `more` floats for each channel are needed beside the ring.
-  Depthwise(ffi::ThreadPool& pool, const Shape& shape, const Fold& f, long rows, long more) : s(shape), fold(f), step(rows) {
+  Depthwise(ffi::ThreadPool& pool, const Shape& shape, const Fold& f, long rows, long more)
+      : s(shape), fold(f), step(rows) {
     for (long t = 0; t < s.kw; ++t) forward.offsets.push_back(t * s.dilation_w);
     input.slots = std::max(1L, std::min(s.h, (rows - 1) * s.stride_h + reach_h));
     input.margin = s.left;
@@ -248,7 +256,7 @@ struct Depthwise {
     for (long r = from; r < to; ++r) {
       const T* x = image + (r * s.w + first) * s.c + c0;
       float* out = ring.row(r) + (first + ring.margin) * block;
-      with_activation(f.act, [=, this](auto act) { fold_columns<act()>(x, s.c, ahead, columns, channels, f, out, block); });
+      with_activation(f.act, [&](auto act) { fold_columns<act()>(x, s.c, ahead, columns, channels, f, out, block); });
       if (m > 1)
         for (long q = 0; q < columns; ++q)
           for (long c = block / m - 1; c >= 0; --c) std::fill_n(out + q * block + c * m, m, float(out[q * block + c]));
@@ -259,7 +267,7 @@ struct Depthwise {
 template <class T>
 void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const T* x, const T* kernel, const Fold& fold, T* y,
                        float* moments) {
-  if (!s.outputs()) {
+  if (!s.outputs() || !s.o) {
     if (moments) std::fill_n(moments, 3 * s.o, 0.f);
     return;
   }
@@ -327,7 +335,7 @@ template <class T>
 void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const T* kernel, const Fold& fold,
                         const OutputGradient<T>& gradient, T* dx, T* dkernel, float* dfold) {
   const long taps = s.kh * s.kw;
-  if (!s.outputs()) {
+  if (!s.outputs() || !s.o) {
     if (dx) memset((void*)dx, 0, s.inputs() * s.c * sizeof(T));
     memset((void*)dkernel, 0, taps * s.o * sizeof(T));
     if (dfold) std::fill_n(dfold, 3 * s.c, 0.f);
@@ -441,7 +449,7 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
       store(dkernel + t * s.o + c, total((c / block * taps + t) * block + c % block), s.o - c);
   if (dfold)
     for (long i = 0; i < 3; ++i)
-      for (long c = 0; c < s.c; c += W) store(dfold + i * s.c + c, total(d.blocks * taps * block + i * inputs + c), s.c - c);
+      for (long c = 0; c < s.c; c += W) store(dfold + i * s.c + c, total(own + (i - 3) * inputs + c), s.c - c);
 }
 
 }  // namespace jsep
