@@ -194,6 +194,7 @@ def race(names: list[str], rows: Rows, small: bool, deadline: float, again: list
                 timing.go()
         if processes:
             print(f"The time is over: {', '.join(processes)} not timed to the end")
+            wrong += len(processes)
     finally:
         for process in processes.values():
             process.signal(signal.SIGKILL)
