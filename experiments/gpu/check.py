@@ -41,7 +41,6 @@ NETWORKS: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("vgg16_wksc4", {"width": 0.25}, 32),
     ("antnet_g2", {"dropout": 0.0}, 64),
     ("addressnet20", {}, 32),
-    ("xception", {"dropout": 0.0}, 75),
 )
 
 
@@ -252,7 +251,7 @@ def main() -> int:
     makers: list[Callable[[], list[Check]]] = [
         partial(batch_norms, args.rehearse),
         partial(operations, args.rehearse),
-        *(lambda spec=spec: [network(*spec, batch=4 if args.rehearse else 16)] for spec in networks),
+        *(lambda spec=spec: [network(*spec, batch=4 if args.rehearse else 8)] for spec in networks),
     ]
     wrong, done, lock = [], [], threading.Lock()
 
