@@ -242,7 +242,7 @@ def work(name: str, size: str) -> None:
 
         torch.backends.cudnn.benchmark = True
         if torch.cuda.is_available():
-            torch.cuda.set_per_process_memory_fraction(0.45)
+            torch.cuda.set_per_process_memory_fraction(0.5)
     assert small or jax.devices()[0].platform == "gpu", "JAX sees no GPU"
     races = _convolutions(small) if name == OPERATIONS else _network(name, small)
     say({"built": time.monotonic() - begin})
