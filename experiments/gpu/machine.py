@@ -84,13 +84,15 @@ class Rows:
             with self.path.open(newline="") as file:
                 self.rows = list(csv.DictReader(file))
 
-    def holds(self, **wanted: Any) -> bool:
-        """Return whether a row of this card and JAX has these values and a figure, that is no note."""
+    def matching(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Return the rows of this card and JAX with these values and with a figure instead of a note, oldest first."""
         wanted |= {key: machine()[key] for key in ("card", "jax")}
-        return any(
-            not row.get("note") and all(row.get(key) == str(value) for key, value in wanted.items())
-            for row in self.rows
-        )
+        found = [row for row in self.rows if all(row.get(key) == str(value) for key, value in wanted.items())]
+        return [row for row in found if not row.get("note")]
+
+    def holds(self, **wanted: Any) -> bool:
+        """Return whether there are such rows."""
+        return bool(self.matching(**wanted))
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Write a row at once; floats are rounded to six digits. The first row decides the columns."""
