@@ -28,7 +28,7 @@ def main() -> int:
         print("CIFAR10 names no prepared TFDS folder: the embedded digits instead")
     data = "" if args.rehearse else data
     name = Path(data).parent.name if data else "mnist5k"
-    epochs = 2 if args.rehearse else EPOCHS
+    epochs = 1 if args.rehearse else EPOCHS
     words = ["--epochs", str(epochs), "--batch-size", "256", "--lr", "1e-4", "--schedule", "constant"]
     words += ["--normalize", "unit", "--dtype", DTYPE, "--seed", str(SEED), "--keep", "1", "--data", data or "mnist5k"]
     width = ["--options", "width=0.0625"] if args.rehearse else []

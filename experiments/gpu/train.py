@@ -30,7 +30,7 @@ FALL, ACCURACY = 0.5, 0.8  # at most this share of the first epoch's loss is lef
 def main() -> int:
     """Train what has no row yet; return whether something was wrong."""
     begin, args, rows = time.monotonic(), arguments(__doc__ or ""), Rows("train")
-    epochs = 2 if args.rehearse else EPOCHS
+    epochs = 1 if args.rehearse else EPOCHS
     wanted = [(words, dtype) for words in (NETWORKS[1:2] if args.rehearse else NETWORKS) for dtype in TYPES]
     trainings = {}
     for words, dtype in wanted:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,8 @@ def _begin(training: Training) -> subprocess.Popen:
     path = training.folder
     path.parent.mkdir(parents=True, exist_ok=True)
     resume = ["--resume"] if any((path / "checkpoints").glob("[0-9]*")) else []
+    if path.exists() and not resume:  # it was stopped before its first checkpoint
+        shutil.rmtree(path)
     words = [*training.words, "--out", str(path), *resume]
     with path.with_suffix(".log").open("a") as log:
         environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
