@@ -33,17 +33,18 @@ def network(case: Case) -> nn.Module:
     return create_model(case.model, dtype=jnp.dtype(case.dtype), **case.options)
 
 
-def build(case: Case, contender: str) -> Built:
+def build(case: Case, contender: str, variables: Any = None) -> Built:
     """Compile a case.
 
     Args:
         case: the case.
         contender: "xla" for Flax's convolutions; for "jsep.plain", `JSEP_NATIVE` is 0 in the process.
+        variables: variables of the network; by default they are initialised, which is a program to compile, too.
 
     Returns:
         A function that runs one iteration to its end, the seconds of compilation, and the name of the device.
     """
-    function, state = _operation(case) if case.op else _model(case)
+    function, state = _operation(case) if case.op else _model(case, variables)
     start = time.perf_counter()
     with plain_convolutions() if contender == "xla" else contextlib.nullcontext():
         options = inference_options() if case.task == "infer" else None
@@ -94,12 +95,13 @@ def _operation(case: Case) -> tuple[Callable, tuple]:
     return both, (params, x, jax.random.normal(keys[2], y.shape, dtype))
 
 
-def _model(case: Case) -> tuple[Callable, tuple]:
+def _model(case: Case, variables: Any) -> tuple[Callable, tuple]:
     model = network(case)
     keys = jax.random.split(jax.random.key(0), 4)
     x = jax.random.normal(keys[0], (case.batch_size, *case.input_shape))
     labels = jax.random.randint(keys[1], (case.batch_size,), 0, case.num_classes)
-    variables = jax.jit(model.init)(keys[2], x[:1])
+    if variables is None:
+        variables = jax.jit(model.init)(keys[2], x[:1])
     if case.task == "infer":
         return lambda variables, x: model.apply(variables, x, train=False), (variables, x)
     optimizer = optax.sgd(1e-3, momentum=0.9)
