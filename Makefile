@@ -26,7 +26,7 @@ check: $(VENV)/installed-dev
 
 check-all: $(VENV)/installed-all
 	$(PYTEST) -m ''
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) tests/ops tests/layers tests/train/test_step.py
+	JSEP_NATIVE=0 JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) tests/ops tests/layers tests/train
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 METHODS = ("svd", "data", "comp", "als", "channel_svd", "channel", "spatial")
-RIVALS = {"xla": "plain Flax", "torch": "PyTorch eager", "torch.compile": "`torch.compile`"}
+RIVALS = {"jsep.plain": "jsep without them", "xla": "plain Flax", "torch": "PyTorch eager", "torch.compile": "`torch.compile`"}
 MIXTURES = ("xla", "taps", "taps forward", "taps d/dx", "taps d/dkernel", "taps forward, d/dx", "taps at stride 1")
 
 Cells = dict[str, str]
@@ -137,22 +137,20 @@ def synthetic() -> str:
     return markdown(["method", *headings], lines, len(headings)) + origin(path, read(path))
 
 
-def speed_networks() -> str:
-    """Time of each rival over jsep's, for both releases of JAX that were measured."""
-    path = "studies/results/bench_networks.csv"
-    rows = read(path)
-    return _speed(path, rows, lambda row: row["case"], lambda found: f"{found[0]:.2f}")
+def speed_networks(name: str = "") -> str:
+    """Time of each rival over jsep's, for the releases of JAX that were measured."""
+    path = f"experiments/results/{name}.csv" if name else "studies/results/bench_networks.csv"
+    return _speed(path, read(path), lambda row: row["case"], lambda found: f"{found[0]:.2f}")
 
 
-def speed_operations() -> str:
+def speed_operations(name: str = "") -> str:
     """The same for single convolutions: the median and the range over shapes."""
-    path = "studies/results/bench_ops.csv"
-    rows = read(path)
+    path = f"experiments/results/{name}.csv" if name else "studies/results/bench_ops.csv"
 
     def spread(found: list[float]) -> str:
         return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
-    return _speed(path, rows, lambda row: f"{row['op']} {row['kernel_size']}x{row['kernel_size']}", spread)
+    return _speed(path, read(path), lambda row: f"{row['op']} {row['kernel_size']}x{row['kernel_size']}", spread)
 
 
 def _speed(path: str, rows: list[Cells], case: Callable[[Cells], str], told: Callable[[list[float]], str]) -> str:
