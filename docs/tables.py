@@ -8,7 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 METHODS = ("svd", "data", "comp", "als", "channel_svd", "channel", "spatial")
-RIVALS = {"jsep.plain": "jsep without them", "xla": "plain Flax", "torch": "PyTorch eager", "torch.compile": "`torch.compile`"}
+RIVALS = {
+    "jsep.plain": "jsep without them",
+    "xla": "plain Flax",
+    "torch": "PyTorch eager",
+    "torch.compile": "`torch.compile`",
+}
 MIXTURES = ("xla", "taps", "taps forward", "taps d/dx", "taps d/dkernel", "taps forward, d/dx", "taps at stride 1")
 
 Cells = dict[str, str]
