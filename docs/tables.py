@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 METHODS = ("svd", "data", "comp", "als", "channel_svd", "channel", "spatial")
 RIVALS = {
-    "jsep.plain": "jsep without them",
+    "jsep.plain": "jsep without native kernels",
     "xla": "plain Flax",
     "torch": "PyTorch eager",
     "torch.compile": "`torch.compile`",

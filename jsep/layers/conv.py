@@ -203,7 +203,8 @@ class SeparableConv(WithBatchNorm):
             norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name="norm")
             x = conv_norm(x, depthwise, norm, nn.relu if self.inner == "bn_relu" else None, train=train)
         else:
-            x = depthwise(x)
+            with fusion.norm_follows(False):
+                x = depthwise(x)
         return PointwiseConv(
             self.features,
             use_bias=self.use_bias,
@@ -224,7 +225,8 @@ def _convolved(
     wide, kernel = promote_dtype(x, kernel, dtype=layer.dtype)
     if not fusion.fusing(x):
         return op(wide, kernel, **options)
-    return fusion.convolve(wide, kernel, x, depthwise=op is ops.depthwise_conv, **options)
+    moments = fusion.norm_is_next() and not layer.use_bias
+    return fusion.convolve(wide, kernel, x, depthwise=op is ops.depthwise_conv, moments=moments, **options)
 
 
 def _with_bias(layer: Conv | PointwiseConv | DepthwiseConv, y: Array) -> Array:

@@ -4,7 +4,8 @@ Layers hand arrays to one another and know nothing of each other. This file reme
 how the layers made it: by a convolution with these moments, or by normalising those maps. A convolution that is given
 normalised maps then reads the raw ones and normalises them itself (`jsep.ops.fused_conv`), and a batch norm takes the
 moments that the convolution summed up. An array that nothing else reads is never computed: the compiler drops it. What
-is returned is the same function of the same arrays either way, so the layers stay as they are.
+is returned is the same function of the same arrays either way, so the layers stay as they are. That is under `jit`; a
+layer that is called with arrays of numbers is not fused.
 """
 
 import contextlib
@@ -14,9 +15,10 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jsep import ops
@@ -62,8 +64,13 @@ def norm_follows(training: bool) -> Iterator[None]:
         _norm_follows.reset(token)
 
 
+def norm_is_next() -> bool:
+    """Return whether a convolution is called inside `norm_follows(True)`."""
+    return _norm_follows.get()
+
+
 def convolve(
-    x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw i o"], made_of: Array, **options: Any
+    x: Float[Array, "n h w c"], kernel: Float[Array | np.ndarray, "kh kw i o"], made_of: Array, **options: Any
 ) -> Float[Array, "n h2 w2 o"]:
     """Return a convolution of maps, reading what they were normalised from where that is known.
 
@@ -76,7 +83,7 @@ def convolve(
     folded, fold = _folded.recall(made_of) or (x, None)
     if folded.dtype != x.dtype:
         folded, fold = x, None
-    y, moments = ops.fused_conv(folded, kernel, fold, moments=_norm_follows.get(), **options)
+    y, moments = ops.fused_conv(folded, jnp.asarray(kernel), fold, **options)
     if moments is not None:
         _moments.remember(y, moments)
     return y
@@ -84,7 +91,7 @@ def convolve(
 
 def fusing(x: Array) -> bool:
     """Return whether convolutions of this array are to be fused: those of a program for this CPU's native kernels."""
-    known = isinstance(x, jax.core.Tracer) and x.ndim == 4 and x.dtype in (jnp.float32, jnp.bfloat16)
+    known = isinstance(x, Tracer) and x.ndim == 4 and x.dtype in (jnp.float32, jnp.bfloat16)
     return known and ops.native_kernels()
 
 
@@ -102,7 +109,7 @@ def fold(x: Array, fold: Fold) -> Array:
 
 def activate(act: Callable[[Array], Array], x: Array) -> Array:
     """Return act(x), folded into the normalisation that made `x` if both are known."""
-    made = _folded.recall(x)
+    made = _normalised(x)
     for known, name in ACTIVATIONS:
         if act is known and made is not None:
             return fold(made.raw, made.fold._replace(act=name))
@@ -111,11 +118,18 @@ def activate(act: Callable[[Array], Array], x: Array) -> Array:
 
 def prelu(x: Array, slope: Vector) -> Array | None:
     """Return the PReLU of normalised maps, or None where it is not known what they were made of."""
-    made = _folded.recall(x)
+    made = _normalised(x)
     return None if made is None else fold(made.raw, made.fold._replace(act="prelu", slope=slope))
+
+
+def _normalised(x: Array) -> _Folded | None:
+    """Return what maps were made of if they are normalised and nothing else: a fold holds one activation."""
+    made = _folded.recall(x)
+    return made if made is not None and made.fold.act == "none" else None
 
 
 def normalisation(moments: Moments, scale: Vector, bias: Vector, epsilon: float) -> Fold:
     """Return the fold of a batch norm with these moments."""
+    scale, bias = (jnp.asarray(vector, moments.variance.dtype) for vector in (scale, bias))
     factor = scale * lax.rsqrt(moments.variance + epsilon)
     return Fold(moments.mean, factor, bias - moments.rest * factor)

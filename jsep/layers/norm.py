@@ -43,7 +43,8 @@ class BatchNorm(nn.Module):
         (x,) = promote_dtype(x, dtype=self.dtype)
         fused = fusion.fusing(x)
         if not train and fused:
-            running = Moments(running_mean.value, jnp.zeros(shape), running_var.value)
+            mean, var = (jnp.asarray(v.value, jnp.float32) for v in (running_mean, running_var))
+            running = Moments(mean, jnp.zeros(shape, jnp.float32), var)
             return fusion.fold(x, fusion.normalisation(running, scale, bias, self.epsilon))
         if not train:
             return ops.batch_norm(x, running_mean.value, running_var.value, scale, bias, self.epsilon)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jsep.ops.norm import Vector
@@ -30,10 +31,10 @@ class Fold(NamedTuple):
     act: str = "none"
     slope: Vector | None = None
 
-    def rows(self) -> Float[Array, "4 c"]:
+    def rows(self, dtype: DTypeLike) -> Float[Array, "4 c"]:
         """Return the vectors as the rows of a matrix: mean, factor, bias, slope."""
         slope = jnp.zeros_like(self.bias) if self.slope is None else self.slope
-        return jnp.stack([jnp.asarray(vector, self.factor.dtype) for vector in (*self[:3], slope)])
+        return jnp.stack([jnp.asarray(vector).astype(dtype) for vector in (*self[:3], slope)])
 
 
 def apply_fold(x: Float[Array, "*batch c"], fold: Fold) -> Float[Array, "*batch c"]:
@@ -46,7 +47,7 @@ def apply_fold(x: Float[Array, "*batch c"], fold: Fold) -> Float[Array, "*batch 
     >>> apply_fold(jnp.asarray([[-4.0], [1.0], [9.0]]), fold).ravel()
     Array([0., 3., 6.], dtype=float32)
     """
-    return _apply(x, fold.rows(), fold.act)
+    return _apply(x, fold.rows(accumulation_dtype(x.dtype)), fold.act)
 
 
 def plain_fold(x: Array, rows: Array, act: str) -> Array:

@@ -21,6 +21,7 @@ from jsep.ops.geometry import Geometry, Padding, explicit_padding, pair
 from jsep.ops.lowering import by_platform
 from jsep.ops.native_conv import Job, native_conv, usable
 from jsep.ops.norm import shifted_moments
+from jsep.ops.precision import accumulation_dtype
 
 
 class Moments(NamedTuple):
@@ -83,19 +84,19 @@ def fused_conv(
     """
     strides, dilation = pair(strides), pair(dilation)
     pads = explicit_padding(padding, x.shape[1:3], kernel.shape[:2], strides, dilation)
-    geometry = Geometry(strides, pads, dilation)
+    geometry, dtype = Geometry(strides, pads, dilation), accumulation_dtype(x.dtype)
 
     def plain(x: Array, kernel: Array, rows: Array) -> tuple[Array, Array]:
-        folded = x if fold is None else apply_fold(x, Fold(*rows[:3], fold.act, rows[3]))
+        folded = x if fold is None else apply_fold(x, Fold(rows[0], rows[1], rows[2], fold.act, rows[3]))
         where = {"strides": strides, "padding": pads, "dilation": dilation}
         y = depthwise_conv(folded, kernel, **where) if depthwise else conv(folded, kernel, groups=groups, **where)
         if not moments:
-            return y, jnp.zeros((3, 0), rows.dtype)
+            return y, jnp.zeros((3, 0), dtype)
         shift, offset, variance = shifted_moments(y)
         mean = shift + offset
         return y, jnp.stack([mean, (shift - mean) + offset, variance])
 
-    rows = jnp.zeros((4, 0), jnp.float32) if fold is None else fold.rows()
+    rows = jnp.zeros((4, 0), dtype) if fold is None else fold.rows(dtype)
     if usable(x, kernel):
         count = x.shape[-1] if depthwise else groups
         job = Job(geometry, count, depthwise, "none" if fold is None else fold.act, moments)

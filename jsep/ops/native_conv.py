@@ -49,7 +49,12 @@ def natively(x: Array, kernel: Array, job: Job) -> Callable[..., Array] | None:
     """Return the convolution (x, kernel) -> y by the native kernels; None where they are not to be used."""
     if not usable(x, kernel):
         return None
-    return lambda x, kernel: native_conv(x, kernel, jnp.zeros((4, 0), jnp.float32), job)[0]
+
+    def convolve(x: Array, kernel: Array) -> Array:
+        result: Any = native_conv(x, kernel, jnp.zeros((4, 0), jnp.float32), job)
+        return result[0]
+
+    return convolve
 
 
 def usable(x: Array, kernel: Array) -> bool:
@@ -90,21 +95,30 @@ def native_conv(x: Array, kernel: Array, fold: Array, job: Job) -> tuple[Array, 
 
 
 def _forward(x: Any, kernel: Any, fold: Any, job: Job) -> tuple[tuple[Array, Array], Any]:
-    y, moments = native_conv(x.value, kernel.value, fold.value, job)
-    wanted = () if x.perturbed else None  # nobody wants the gradient of images
+    result: Any = native_conv(x.value, kernel.value, fold.value, job)
+    y, moments = result
+    wanted = () if x.perturbed else None  # a flag as part of the tree's structure; images need no gradient
     return (y, moments), (x.value, kernel.value, fold.value, y if job.moments else None, moments, wanted)
 
 
 def _backward(job: Job, saved: Any, cotangents: Any) -> tuple[Array | None, Array, Array]:
     x, kernel, fold, y, moments, wanted = saved
-    g, more = (jnp.zeros(c.shape, c.dtype) if isinstance(c, SymbolicZero) else c for c in cotangents)
+    g, more = map(_instantiated, cotangents)
     if y is None:
         y, vectors = jnp.zeros((0,), x.dtype), jnp.zeros((3, 0), jnp.float32)
     else:
         count = max(1, y.size // y.shape[-1])
         vectors = jnp.stack([moments[0], more[0] / count, more[2] * (2 / count)])
-    dx, dkernel, dfold = _gradients(x, kernel, fold, g, y, vectors, job, wanted is not None)
+    gradients: Any = _gradients(x, kernel, fold, g, y, vectors, job, wanted is not None)
+    dx, dkernel, dfold = gradients
     return (dx if wanted is not None else None), dkernel, dfold
+
+
+def _instantiated(cotangent: Any) -> Array:
+    if not isinstance(cotangent, SymbolicZero):
+        return cotangent
+    array: Any = cotangent.aval
+    return jnp.zeros(array.shape, array.dtype)
 
 
 native_conv.defvjp(_forward, _backward, symbolic_zeros=True)

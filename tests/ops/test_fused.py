@@ -23,9 +23,7 @@ def definition(x, kernel, vectors, act, groups, depthwise, **geometry):
     """Return the output, its means and its variances."""
     folded = x if vectors is None else plain_fold(x, jnp.stack(vectors), act)
     if depthwise:
-        multiplier = kernel.shape[-1] // x.shape[-1]
         parts = zip(jnp.split(folded, x.shape[-1], -1), jnp.split(kernel, x.shape[-1], -1), strict=True)
-        assert multiplier
     else:
         parts = zip(jnp.split(folded, groups, -1), jnp.split(kernel, groups, -1), strict=True)
     y = jnp.concatenate([reference(part, own, **geometry) for part, own in parts], -1)
@@ -33,12 +31,16 @@ def definition(x, kernel, vectors, act, groups, depthwise, **geometry):
 
 
 def fused(form, x, kernel, vectors, act, **options):
-    fold = None if vectors is None else Fold(*vectors[:3], act, vectors[3])
+    fold = None
+    if vectors is not None:
+        mean, factor, bias, slope = vectors
+        fold = Fold(mean, factor, bias, act, slope)
     if form == "native":
         y, moments = ops.fused_conv(x, kernel, fold, **options)
     else:
         with ops.for_another_machine():
             y, moments = ops.fused_conv(x, kernel, fold, **options)
+    assert moments is not None
     return y, moments.mean + moments.rest, moments.variance
 
 
@@ -110,6 +112,35 @@ def test_the_variance_keeps_its_digits_far_from_zero(form):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("depthwise", [False, True])
+def test_moments_of_a_million_positions(form, depthwise):
+    x = np.random.default_rng(0).normal(size=(64, 128, 128, 4)).astype(np.float32)
+    kernel = np.ones((1, 1, 1, 4), np.float32) if depthwise else np.eye(4, dtype=np.float32)[None, None]
+    _, mean, variance = fused(form, jnp.asarray(x), jnp.asarray(kernel), None, "none", depthwise=depthwise)
+    np.testing.assert_allclose(variance, x.astype(np.float64).var((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(mean, x.astype(np.float64).mean((0, 1, 2)), atol=1e-6)
+
+
+@NATIVE
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_gradients_at_the_corners_of_activations(act):
+    x = jnp.asarray([-3.0, -0.5, 3.0, 7.0]).reshape(1, 1, 4, 1)
+    fold = Fold(jnp.zeros(1), jnp.ones(1), jnp.zeros(1), act, jnp.full(1, 0.25))
+    found = jax.grad(lambda x: jnp.sum(ops.fused_conv(x, jnp.ones((1, 1, 1, 1)), fold)[0]))(x)
+    np.testing.assert_allclose(found, jax.grad(lambda x: jnp.sum(ops.apply_fold(x, fold)))(x), atol=1e-6)
+
+
+@NATIVE
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_fold_may_have_another_dtype(dtype):
+    fold = Fold(jnp.full(4, 0.5, dtype), jnp.full(4, 2.0, dtype), jnp.full(4, 1.0, dtype), "relu")
+    y, moments = jax.jit(lambda x: ops.fused_conv(x, jnp.ones((1, 1, 4, 4)), fold))(jnp.ones((1, 2, 2, 4)))
+    assert moments is not None
+    np.testing.assert_allclose(y, 8.0)
+    np.testing.assert_allclose(moments.mean, 8.0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("shape", [(0, 4, 4, 5), (2, 1, 1, 5)])
 def test_empty_batches_and_single_positions(form, depthwise, shape):
     kernel = jnp.ones((3, 3, 1 if depthwise else 5, 10))
@@ -129,6 +160,7 @@ def gradient(x, kernel):
 
     def total(x):
         y, moments = ops.fused_conv(x, kernel, fold)
+        assert moments is not None
         return jnp.sum(y**2) + jnp.sum(moments.variance) + jnp.sum(moments.mean)
 
     return jax.grad(total)(x)
@@ -140,7 +172,6 @@ TRANSFORMATIONS = {
     "pmap": lambda f, x: jax.pmap(f, devices=jax.devices()[:8])(jnp.stack([x] * 8))[7],
     "scan": lambda f, x: jax.lax.scan(lambda total, one: (total, f(one)), 0.0, x[None])[1][0],
     "remat": lambda f, x: jax.checkpoint(f)(x),
-    "gradient of the gradient": lambda f, x: f(x) + 0 * jax.grad(lambda x: jnp.sum(f(x)))(x),
 }
 
 
