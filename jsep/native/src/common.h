@@ -126,6 +126,11 @@ inline int max_workers(ffi::ThreadPool& pool) { return (int)threads(pool) + 1; }
 // whose threads are all busy, and helpers that come late find nothing to do.
 template <class F>
 void parallel(ffi::ThreadPool& pool, long units, const F& f) {
+  const long helpers = std::min(threads(pool), units) - 1;
+  if (helpers <= 0) {
+    for (long i = 0; i < units; ++i) f(i, 0);
+    return;
+  }
   struct Job {
     const F* f;  // lives on the caller's stack: only touched while units are left or running
     long units;
@@ -140,7 +145,7 @@ void parallel(ffi::ThreadPool& pool, long units, const F& f) {
     }
   };
   std::shared_ptr<Job> job(new Job{&f, units});
-  for (long i = std::min(threads(pool), units); i > 1; --i) pool.Schedule([job] { job->work(); });
+  for (long i = 0; i < helpers; ++i) pool.Schedule([job] { job->work(); });
   job->work();
   for (long spins = 0; job->done.load(std::memory_order_acquire) < units; ++spins)
     if (spins > 10000) std::this_thread::yield();
@@ -148,14 +153,14 @@ void parallel(ffi::ThreadPool& pool, long units, const F& f) {
 
 // ---- what a convolution reads
 
-enum Activation : int64_t { NONE = 0, RELU = 1, RELU6 = 2, HARD_SWISH = 3, PRELU = 4 };
+enum Activation : int64_t { UNFOLDED = -1, NONE = 0, RELU = 1, RELU6 = 2, HARD_SWISH = 3, PRELU = 4 };
 
-// act((x - mean) * factor + bias), with vectors padded with zeros to a multiple of 64; null for an x read as it is.
+// act((x - mean) * factor + bias), with vectors padded with zeros to a multiple of 64; or x as it is.
 struct Fold {
-  Activation act = NONE;
+  Activation act = UNFOLDED;
   const float *mean = nullptr, *factor = nullptr, *bias = nullptr, *slope = nullptr;
-  explicit operator bool() const { return mean; }
-  Fold at(long c) const { return mean ? Fold{act, mean + c, factor + c, bias + c, slope + c} : *this; }
+  explicit operator bool() const { return act != UNFOLDED; }
+  Fold at(long c) const { return *this ? Fold{act, mean + c, factor + c, bias + c, slope + c} : *this; }
 };
 
 inline Vec relu6(Vec v) { return v < 0 ? Vec{} : (v > 6 ? splat(6) : v); }  // NaN stays NaN
@@ -184,13 +189,14 @@ inline Vec activation_gradient(Vec v, Vec slope, Vec g) {
 
 // Calls f with the activation as a template argument: f(std::integral_constant<Activation, A>{}).
 template <class F>
-auto with_activation(Activation act, F&& f) {
+auto with_activation(Activation act, F f) {
   switch (act) {
     case RELU: return f(std::integral_constant<Activation, RELU>{});
     case RELU6: return f(std::integral_constant<Activation, RELU6>{});
     case HARD_SWISH: return f(std::integral_constant<Activation, HARD_SWISH>{});
     case PRELU: return f(std::integral_constant<Activation, PRELU>{});
-    default: return f(std::integral_constant<Activation, NONE>{});
+    case NONE: return f(std::integral_constant<Activation, NONE>{});
+    default: return f(std::integral_constant<Activation, UNFOLDED>{});
   }
 }
 
@@ -212,14 +218,14 @@ struct Source {
       for (long i = 0; count > 0; --count, i += step, out += out_step)
         for (long c = 0; c < n; c += W) {
           Vec v = load(from + i + c, n - c);
-          if (ahead) __builtin_prefetch(from + i + ahead + c, 0, 2);
-          if (f) {  // behind the channels all vectors are zero
+          __builtin_prefetch(from + i + ahead + c, 0, 2);
+          if (act() != UNFOLDED) {  // behind the channels all vectors are zero
             v = (v - load(f.mean + c)) * load(f.factor + c) + load(f.bias + c);
             v = activate<act()>(v, act() == PRELU ? load(f.slope + c) : Vec{});
           }
-          if (more) {
+          if (act() == NONE && more) {
             v += load(more + i + c, n - c);
-            if (ahead) __builtin_prefetch(more + i + ahead + c, 0, 2);
+            __builtin_prefetch(more + i + ahead + c, 0, 2);
           }
           store(out + c, v);
         }
@@ -237,9 +243,9 @@ struct Source {
         auto at = [=](long r) { return where(r) * channels + c0 + c; };
         auto write = [=](long r, Vec v) {
           store(dx + at(r), v, rest);
-          if (ahead) __builtin_prefetch(dx + at(r) + ahead, 1);
+          __builtin_prefetch(dx + at(r) + ahead, 1);
         };
-        if (!f) {
+        if (act() == UNFOLDED) {
           for (long r = 0; r < count; ++r) write(r, load(d + r * d_step + c));
           continue;
         }

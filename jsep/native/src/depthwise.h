@@ -19,10 +19,23 @@ using Int = std::integral_constant<int, N>;
 struct Ring {
   long h, w;                    // of an image
   long slots, margin, columns;  // columns with margins
-  long block = 0, have = 0;     // have: the rows before this one have been read
+  long times, block = 0;        // how often a channel of the source is repeated
+  long image = 0, c0 = 0, channels = 0, have = 0;  // of a unit: channels of the source, rows that have been read
   float* data = nullptr;
   long size() const { return slots * columns; }  // for each channel
   float* row(long r) const { return data + r % slots * columns * block; }
+
+  // Reads those rows from `begin` to `end` that it does not have, and asks for what is `ahead` rows further on.
+  template <class T>
+  void read(const Source<T>& from, long begin, long end, long ahead) {
+    const long first = std::max(0L, -margin), count = std::min(w, columns - margin) - first;
+    for (long r = std::max(begin, have); r < end; have = ++r) {
+      float* out = row(r) + (first + margin) * block;
+      from.read((image * h + r) * w + first, 1, count, c0, channels, out, block, ahead * w);
+      for (long q = 0; times > 1 && q < count; ++q, out += block)
+        for (long c = block / times - 1; c >= 0; --c) std::fill_n(out + c * times, times, float(out[c]));
+    }
+  }
 };
 
 // The columns first, first + step, ... of a result: the q-th is the sum of taps[t], packed as number start + t of its
@@ -69,21 +82,23 @@ inline void meet(const float* values, long step, const F& f) {
 template <int K, int S, int B, class Emit>
 inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, long q, Emit emit) {
   const Line *begin = lines.data(), *end = begin + lines.size();
-  const long *offsets = p.offsets.data(), runs = K == 1 ? p.offsets.size() : 1;
+  const long *offsets = p.offsets.data(), runs = K == 1 ? p.offsets.size() : 1, first_tap = p.start * block;
   const long columns = p.columns, stride = p.stride * block, step = K == 1 ? stride : block;
-  for (; q + B <= columns; q += B)
+  for (; q + B <= columns; q += B) {
+    const long column = p.first + q * p.step, at = q * stride + (K == 1 ? 0 : offsets[0] * block);
     for (long c = 0; c < channels; c += W) {
       Vec sums[B] = {};
       for (const Line* line = begin; line != end; ++line)
         for (long run = 0; run < runs; ++run) {
-          const float* taps = line->taps + (p.start + run) * block + c;
+          const float *taps = line->taps + first_tap + run * block + c, *values = line->values + at + c;
           Vec tap[K];
           unrolled<K>([&](int t) { tap[t] = load(taps + t * block); });
-          meet<K, S, B>(line->values + q * stride + offsets[run] * block + c, step,
-                        [&](Vec value, int b, int t) { sums[b] += value * tap[t]; });
+          if (K == 1) values += offsets[run] * block;
+          meet<K, S, B>(values, step, [&](Vec value, int b, int t) { sums[b] += value * tap[t]; });
         }
-      emit(c, p.first + q * p.step, sums, Int<B>{});
+      emit(c, column, sums, Int<B>{});
     }
+  }
   if constexpr (B > 1) correlate<K, S, B / 2>(p, lines, block, channels, q, emit);
 }
 
@@ -122,7 +137,7 @@ template <class T>
 struct Depthwise {
   const Shape& s;
   long m = s.o / s.c, reach_h = (s.kh - 1) * s.dilation_h + 1, reach_w = (s.kw - 1) * s.dilation_w + 1;
-  Ring input{s.h, s.w};
+  Ring input{s.h, s.w, 0, 0, 0, m};
   Phase forward{0, 1, s.ow, s.stride_w, 0, {}, {}};
   long block, blocks, strips, rows;
 
@@ -147,7 +162,6 @@ struct Depthwise {
     blocks = (whole + std::max(fitting, unit) - 1) / std::max(fitting, unit);
     block = round_up((whole + blocks - 1) / blocks, unit);
     blocks = (whole + block - 1) / block;
-    input.block = block;
     strips = threads(pool) == 1 ? 1 : std::max(1L, std::min(s.oh / 8, 4 * threads(pool) / (s.n * blocks)));
   }
 
@@ -165,6 +179,16 @@ struct Depthwise {
     });
   }
 
+  // The ring of a unit.
+  Ring of(const Unit& u, Ring ring, float* data) const {
+    ring.block = block;
+    ring.image = u.image;
+    ring.c0 = u.c0 / ring.times;
+    ring.channels = u.channels / ring.times;
+    ring.data = data;
+    return ring;
+  }
+
   // The kernel as [block][kh][kw][channel], the taps of each row in the order of the phases.
   void pack(const T* kernel, const std::vector<Phase>& phases, float* out) const {
     for (long b = 0; b < blocks; ++b)
@@ -177,19 +201,6 @@ struct Depthwise {
             }
   }
 
-  // Reads rows of the unit's image, those from `begin` to `end` that the ring does not have, and asks for those `ahead`
-  // rows further on. Channels of an input are repeated.
-  void read(const Source<T>& from, const Unit& u, Ring& ring, long begin, long end, long ahead) const {
-    const long first = std::max(0L, -ring.margin), columns = std::min(ring.w, ring.columns - ring.margin) - first;
-    const long times = s.o / from.channels;
-    for (long r = std::max(begin, ring.have); r < end; ring.have = ++r) {
-      float* out = ring.row(r) + (first + ring.margin) * block;
-      from.read((u.image * ring.h + r) * ring.w + first, 1, columns, u.c0 / times, u.channels / times, out, block,
-                ahead * ring.w);
-      for (long q = 0; times > 1 && q < columns; ++q)
-        for (long c = block / m - 1; c >= 0; --c) std::fill_n(out + q * block + c * m, m, float(out[q * block + c]));
-    }
-  }
 };
 
 template <class T>
@@ -202,19 +213,18 @@ void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& x
   d.pack(kernel, {d.forward}, taps);
   Moments sums(moments ? max_workers(pool) : 0, d.blocks * block);
   d.run(pool, d.input.size(), [&](const auto& u) {
-    std::vector<Line> lines;
-    Ring ring = d.input;
-    ring.data = u.memory;
+    static thread_local std::vector<Line> lines;
+    Ring ring = d.of(u, d.input, u.memory);
     for (long r = u.begin; r < u.end; ++r) {
       long top = r * s.stride_h - s.top;
-      d.read(x, u, ring, top, std::min(s.h, top + d.reach_h), s.stride_h);
+      ring.read(x, top, std::min(s.h, top + d.reach_h), s.stride_h);
       lines.clear();
       for (long i = 0; i < s.kh; ++i) {
         long row = top + i * s.dilation_h;
         if (row >= 0 && row < s.h) lines.push_back({ring.row(row), taps + (u.b * s.kh + i) * s.kw * block});
       }
       T* out = y + (u.image * s.oh + r) * s.ow * s.o + u.c0;
-      auto emit = [=, &sums, o = s.o, row = s.ow * s.o](long c, long q, const Vec* v, auto n) {
+      auto emit = [=, &sums, &u, o = s.o, row = s.ow * s.o](long c, long q, const Vec* v, auto n) {
         for (int i = 0; i < n(); ++i) {
           store(out + (q + i) * o + c, v[i], u.channels - c);
           __builtin_prefetch(out + (q + i) * o + row + c, 1);
@@ -233,11 +243,11 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& 
   const long taps = s.kh * s.kw, reach_h = (s.kh - 1) * s.dilation_h + 1, reach_w = (s.kw - 1) * s.dilation_w + 1;
   const long rows = std::max(1L, std::min(s.oh, 32 / s.ow));
   // Column w of the input meets tap j at column (w + left - j * dilation) / stride of dy.
-  Ring dy{s.oh, s.ow, std::min(s.oh, rows + (reach_h - 1) / s.stride_h)};
-  dy.margin = std::max(0L, (reach_w - 1 - s.left + s.stride_w - 1) / s.stride_w);
-  dy.columns = dy.margin + std::max(s.ow, (s.w - 1 + s.left) / s.stride_w + 1);
+  const long margin = std::max(0L, (reach_w - 1 - s.left + s.stride_w - 1) / s.stride_w);
+  const long columns = margin + std::max(s.ow, (s.w - 1 + s.left) / s.stride_w + 1);
+  Ring dy{s.oh, s.ow, std::min(s.oh, rows + (reach_h - 1) / s.stride_h), margin, columns, 1};
   const Depthwise<T> d(pool, s, rows, dy.size() + s.w + 2 * taps);
-  const long m = d.m, block = dy.block = d.block, inputs = d.blocks * block / m;
+  const long m = d.m, block = d.block, inputs = d.blocks * block / m;
   std::vector<Phase> phases;
   for (long first = 0, start = 0; first < s.stride_w; ++first) {
     Phase p{first, s.stride_w, (s.w - first + s.stride_w - 1) / s.stride_w, 1, start, {}, {}};
@@ -259,10 +269,8 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& 
   std::fill_n(sums, workers * own, 0.f);
 
   d.run(pool, d.input.size() + dy.size() + s.w, [&](const auto& u) {
-    std::vector<Line> lines;
-    Ring in = d.input, out = dy;
-    in.data = u.memory;
-    out.data = in.data + in.size() * block;
+    static thread_local std::vector<Line> lines;
+    Ring in = d.of(u, d.input, u.memory), out = d.of(u, dy, in.data + in.size() * block);
     float* dv = out.data + out.size() * block;
     float *kernel_sums = sums + u.worker * own + u.b * taps * block;
     float *fold_sums = sums + u.worker * own + d.blocks * taps * block + u.c0 / m;
@@ -271,8 +279,8 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& 
     long row = edge(u.begin);
     for (long r0 = u.begin; r0 < u.end; r0 += rows) {
       long r1 = std::min(u.end, r0 + rows), top = r0 * s.stride_h - s.top;
-      d.read(x, u, in, top, std::min(s.h, (r1 - 1) * s.stride_h - s.top + reach_h), rows * s.stride_h);
-      d.read(gradient, u, out, r0 - (reach_h - 1) / s.stride_h, r1, rows);
+      in.read(x, top, std::min(s.h, (r1 - 1) * s.stride_h - s.top + reach_h), rows * s.stride_h);
+      out.read(gradient, r0 - (reach_h - 1) / s.stride_h, r1, rows);
       for (long i = 0; i < s.kh; ++i) {
         lines.clear();
         for (long r = r0; r < r1; ++r) {
