@@ -85,6 +85,14 @@ inline void store(T* p, Vec v, long n) {
 
 inline long round_up(long n, long m) { return (n + m - 1) / m * m; }
 
+// The same value, which is held in a register: GCC may rather load it again for each use.
+inline Vec held(Vec v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 // Calls f(0) to f(N - 1) in straight code, so that arrays of vectors lie in registers.
 template <int N, class F>
 inline void unrolled(const F& f) {

@@ -118,7 +118,7 @@ void multiply_rows(const Phase& p, const std::vector<Line>& pairs, long block, l
         const float *x = pair.values + p.offsets[run] * block + c, *g = pair.taps + c;
         auto add = [&](auto columns) {
           Vec dy[columns()];
-          unrolled<columns()>([&](int b) { dy[b] = load(g + b * block); });
+          unrolled<columns()>([&](int b) { dy[b] = held(load(g + b * block)); });
           meet<K, S, columns()>(x, step, [&](Vec value, int b, int t) { total[b % 2][t] += value * dy[b]; });
           x += columns() * stride;
           g += columns() * block;
