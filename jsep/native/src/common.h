@@ -187,10 +187,7 @@ template <Activation A>
 inline Vec activation_gradient(Vec v, Vec slope, Vec g) {
   if constexpr (A == RELU) return v > 0 ? g : Vec{};
   if constexpr (A == RELU6) return v > 0 ? (v < 6 ? g : Vec{}) : Vec{};
-  if constexpr (A == HARD_SWISH) {
-    Vec inner = g * (v * (1.f / 3) + .5f);
-    return v < -3 ? Vec{} : (v > 3 ? g : inner);
-  }
+  if constexpr (A == HARD_SWISH) return v < -3 ? Vec{} : (v > 3 ? g : g * (v * (1.f / 3) + .5f));
   if constexpr (A == PRELU) return v < 0 ? g * slope : g;
   return g;
 }

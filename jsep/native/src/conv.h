@@ -69,20 +69,15 @@ struct Panels {
 
 // ---- a kernel in panels
 
-// Every second value from a, every second from b, beginning in their first or second half.
-template <int FROM, int... I>
-inline Vec interleave(Vec a, Vec b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, (FROM + I / 2 + I % 2 * W)...);
-}
-
-inline void transpose(Vec (&rows)[W]) {
-  constexpr auto all = std::make_integer_sequence<int, W>{};
+// Interleaves rows of both halves until rows are columns; I counts to W.
+template <int... I>
+inline void transpose(Vec (&rows)[W], std::integer_sequence<int, I...>) {
   for (int i = 1; i < W; i *= 2) {
     Vec old[W];
     std::copy_n(rows, W, old);
     unrolled<W / 2>([&](int r) {
-      rows[2 * r] = interleave<0>(old[r], old[r + W / 2], all);
-      rows[2 * r + 1] = interleave<W / 2>(old[r], old[r + W / 2], all);
+      rows[2 * r] = __builtin_shufflevector(old[r], old[r + W / 2], (I / 2 + I % 2 * W)...);
+      rows[2 * r + 1] = __builtin_shufflevector(old[r], old[r + W / 2], (W / 2 + I / 2 + I % 2 * W)...);
     });
   }
 }
@@ -112,7 +107,7 @@ struct Kernel : Panels {
         for (long j = 0; j < to; j += W) {
           Vec block[W];
           for (long i = 0; i < W; ++i) block[i] = i + j < n ? load(from + (i + j) * row + k, K - k) : Vec{};
-          transpose(block);
+          transpose(block, std::make_integer_sequence<int, W>{});
           for (long i = 0; i < std::min<long>(W, K - k); ++i) store(out + (k + i) * to + j, block[i]);
         }
     }

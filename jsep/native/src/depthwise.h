@@ -19,9 +19,10 @@ using Int = std::integral_constant<int, N>;
 struct Ring {
   long h, w;                    // of an image
   long slots, margin, columns;  // columns with margins
-  long times, block = 0;        // how often a channel of the source is repeated
-  long image = 0, c0 = 0, channels = 0, have = 0;  // of a unit: channels of the source, rows that have been read
-  float* data = nullptr;
+  long times, block;            // how often a channel of the source is repeated, channels then
+  long image, c0, channels;     // of the source, for a unit
+  float* data;
+  long have = 0;  // the rows before this one have been read
   long size() const { return slots * columns; }  // for each channel
   float* row(long r) const { return data + r % slots * columns * block; }
 
@@ -137,15 +138,14 @@ template <class T>
 struct Depthwise {
   const Shape& s;
   long m = s.o / s.c, reach_h = (s.kh - 1) * s.dilation_h + 1, reach_w = (s.kw - 1) * s.dilation_w + 1;
-  Ring input{s.h, s.w, 0, 0, 0, m};
+  Ring input{s.h, s.w, 0, s.left, (s.ow - 1) * s.stride_w + reach_w, m, 0, 0, 0, 0, nullptr};
   Phase forward{0, 1, s.ow, s.stride_w, 0, {}, {}};
   long block, blocks, strips, rows;
 
   // A unit of work: a block of channels from c0 on, an image, rows [begin, end) of the output, memory of its worker.
   struct Unit {
-    long b, c0, channels, image, begin, end;
+    long b, c0, channels, image, begin, end, worker;
     float* memory;
-    int worker;
   };
 
   // `rows` of output are made at a time; `more` floats for each channel are needed beside the ring.
@@ -155,8 +155,6 @@ struct Depthwise {
       forward.offsets.push_back(t * s.dilation_w);
     }
     input.slots = std::max(1L, std::min(s.h, (rows - 1) * s.stride_h + reach_h));
-    input.margin = s.left;
-    input.columns = (s.ow - 1) * s.stride_w + reach_w;
     long unit = W * m, whole = round_up(s.o, unit);
     long fitting = std::clamp<long>(256 * 1024 / 4 / (input.size() + more), 32, 256) / unit * unit;
     blocks = (whole + std::max(fitting, unit) - 1) / std::max(fitting, unit);
@@ -175,18 +173,13 @@ struct Depthwise {
       if (!std::exchange(ready[worker], 1)) std::fill_n(memory, floats * block, 0.f);
       long b = i % blocks, strip = i / blocks % strips, c0 = b * block;
       f(Unit{b, c0, std::min(block, s.o - c0), i / blocks / strips, s.oh * strip / strips,
-             s.oh * (strip + 1) / strips, memory, worker});
+             s.oh * (strip + 1) / strips, worker, memory});
     });
   }
 
   // The ring of a unit.
-  Ring of(const Unit& u, Ring ring, float* data) const {
-    ring.block = block;
-    ring.image = u.image;
-    ring.c0 = u.c0 / ring.times;
-    ring.channels = u.channels / ring.times;
-    ring.data = data;
-    return ring;
+  Ring of(const Unit& u, const Ring& r, float* data) const {
+    return {r.h, r.w, r.slots, r.margin, r.columns, r.times, block, u.image, u.c0 / r.times, u.channels / r.times, data};
   }
 
   // The kernel as [block][kh][kw][channel], the taps of each row in the order of the phases.
@@ -245,7 +238,7 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& 
   // Column w of the input meets tap j at column (w + left - j * dilation) / stride of dy.
   const long margin = std::max(0L, (reach_w - 1 - s.left + s.stride_w - 1) / s.stride_w);
   const long columns = margin + std::max(s.ow, (s.w - 1 + s.left) / s.stride_w + 1);
-  Ring dy{s.oh, s.ow, std::min(s.oh, rows + (reach_h - 1) / s.stride_h), margin, columns, 1};
+  Ring dy{s.oh, s.ow, std::min(s.oh, rows + (reach_h - 1) / s.stride_h), margin, columns, 1, 0, 0, 0, 0, nullptr};
   const Depthwise<T> d(pool, s, rows, dy.size() + s.w + 2 * taps);
   const long m = d.m, block = d.block, inputs = d.blocks * block / m;
   std::vector<Phase> phases;
@@ -308,9 +301,9 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& 
             const float* from = dv + q * block + c * m;
             dv[q * block + c] = std::accumulate(from, from + m, 0.f);
           }
-        for (long q = 0; q < s.w; q += 8)  // few columns, which lie in cache for all channels
+        for (long q = 0; q < s.w; q += 16)  // few columns, which lie in cache for all channels
           x.unfold(dv + q * block, block, [at = (u.image * s.h + row) * s.w + q](long i) { return at + i; },
-                   std::min(8L, s.w - q), u.c0 / m, u.channels / m, dx, fold_sums, inputs, s.w);
+                   std::min(16L, s.w - q), u.c0 / m, u.channels / m, dx, fold_sums, inputs, s.w);
       }
     }
   });
