@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <thread>
 #include <type_traits>
@@ -51,16 +50,14 @@ inline Vec splat(float value) { return value - Vec{}; }  // no arithmetic: v - 0
 inline Vec load(const float* p) { return *(const LooseVec*)p; }
 inline void store(float* p, Vec v) { *(LooseVec*)p = v; }
 
-inline Vec load(const bf16* p) {
-  return (Vec)(__builtin_convertvector(*(const LooseHalf*)p, Bits) << 16);
-}
+inline Vec load(const bf16* p) { return (Vec)(__builtin_convertvector(*(const LooseHalf*)p, Bits) << 16); }
 inline void store(bf16* p, Vec v) {
 #if defined(__AVX512BF16__)
   *(LooseHalf*)p = (Half)_mm512_cvtneps_pbh((__m512)v);
 #else
   Bits b = (Bits)v;
-  Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;        // to nearest, ties to even
-  Bits quiet = (b >> 16) | 0x40;                                // a NaN stays one
+  Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;  // to nearest, ties to even
+  Bits quiet = (b >> 16) | 0x40;                          // a NaN stays one
   *(LooseHalf*)p = __builtin_convertvector((Bits)(v == v ? rounded : quiet), Half);
 #endif
 }
@@ -88,38 +85,56 @@ inline void store(T* p, Vec v, long n) {
 
 inline long round_up(long n, long m) { return (n + m - 1) / m * m; }
 
+// The same value, which is held in a register: GCC may rather load it again for each use.
+inline Vec held(Vec v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
+// Calls f(0) to f(N - 1) in straight code, so that arrays of vectors lie in registers.
+template <int N, class F>
+inline void unrolled(const F& f) {
+#pragma GCC unroll 32
+  for (int i = 0; i < N; ++i) f(i);
+}
+
+// The sum of `count` vectors, `step` floats apart.
+inline Vec total(const float* p, long count, long step) {
+  Vec sum{};
+  for (long i = 0; i < count; ++i) sum += load(p + i * step);
+  return sum;
+}
+
 // ---- memory of a thread for one call, which grows and is kept for the next
 
 class Scratch {
  public:
   float* get(size_t floats) {
     if (floats > size_) {
-      free(data_);
       size_ = floats + floats / 4 + 1024;
-      data_ = (float*)aligned_alloc(64, round_up(size_ * 4, 64));
+      data_.reset((float*)aligned_alloc(64, round_up(size_ * 4, 64)));
     }
-    return data_;
+    return data_.get();
   }
-  Scratch() = default;
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { free(data_); }
 
  private:
-  float* data_ = nullptr;
+  std::unique_ptr<float, void (*)(void*)> data_{nullptr, free};
   size_t size_ = 0;
 };
 
 // ---- threads
 
+inline long threads(ffi::ThreadPool& pool) { return std::max<long>(1, pool.num_threads()); }
+inline int max_workers(ffi::ThreadPool& pool) { return (int)threads(pool) + 1; }
+
 // Runs f(unit, worker) for every unit in [0, units) on XLA's threads and on the calling one; workers are numbered from
 // 0 below `max_workers(pool)`. The caller only ever waits for units that have begun, so it cannot be blocked by a pool
 // whose threads are all busy, and helpers that come late find nothing to do.
-inline int max_workers(ffi::ThreadPool& pool) { return (int)std::max<int64_t>(1, pool.num_threads()) + 1; }
-
 template <class F>
 void parallel(ffi::ThreadPool& pool, long units, const F& f) {
-  long helpers = std::min<long>(std::max<int64_t>(1, pool.num_threads()), units) - 1;
+  const long helpers = std::min(threads(pool), units) - 1;
   if (helpers <= 0) {
     for (long i = 0; i < units; ++i) f(i, 0);
     return;
@@ -137,35 +152,32 @@ void parallel(ffi::ThreadPool& pool, long units, const F& f) {
       }
     }
   };
-  auto job = std::make_shared<Job>();
-  job->f = &f;
-  job->units = units;
+  std::shared_ptr<Job> job(new Job{&f, units});
   for (long i = 0; i < helpers; ++i) pool.Schedule([job] { job->work(); });
   job->work();
   for (long spins = 0; job->done.load(std::memory_order_acquire) < units; ++spins)
     if (spins > 10000) std::this_thread::yield();
 }
 
-// ---- the input of a convolution: act((x - mean) * factor + bias), or x itself
+// ---- what a convolution reads
 
-enum Activation : int64_t { NONE = 0, RELU = 1, RELU6 = 2, HARD_SWISH = 3, PRELU = 4 };
+enum Activation : int64_t { UNFOLDED = -1, NONE = 0, RELU = 1, RELU6 = 2, HARD_SWISH = 3, PRELU = 4 };
 
-// Per-channel vectors of float32, `stride` floats apart and padded with zeros to whole vectors; data is null without folding.
+// act((x - mean) * factor + bias), with vectors padded with zeros to a multiple of 64; or x as it is.
 struct Fold {
-  Activation act = NONE;
+  Activation act = UNFOLDED;
   const float *mean = nullptr, *factor = nullptr, *bias = nullptr, *slope = nullptr;
-  explicit operator bool() const { return mean; }
+  explicit operator bool() const { return act != UNFOLDED; }
+  Fold at(long c) const { return *this ? Fold{act, mean + c, factor + c, bias + c, slope + c} : *this; }
 };
+
+inline Vec relu6(Vec v) { return v < 0 ? Vec{} : (v > 6 ? splat(6) : v); }  // NaN stays NaN
 
 template <Activation A>
 inline Vec activate(Vec v, Vec slope) {
-  if constexpr (A == RELU) return v < 0 ? Vec{} : v;  // NaN stays NaN
-  if constexpr (A == RELU6) return v < 0 ? Vec{} : (v > 6 ? splat(6) : v);
-  if constexpr (A == HARD_SWISH) {
-    Vec gate = v + 3;
-    gate = gate < 0 ? Vec{} : (gate > 6 ? splat(6) : gate);
-    return v * gate * (1.f / 6);
-  }
+  if constexpr (A == RELU) return v < 0 ? Vec{} : v;
+  if constexpr (A == RELU6) return relu6(v);
+  if constexpr (A == HARD_SWISH) return v * relu6(v + 3) * (1.f / 6);
   if constexpr (A == PRELU) return v < 0 ? v * slope : v;
   return v;
 }
@@ -175,128 +187,155 @@ template <Activation A>
 inline Vec activation_gradient(Vec v, Vec slope, Vec g) {
   if constexpr (A == RELU) return v > 0 ? g : Vec{};
   if constexpr (A == RELU6) return v > 0 ? (v < 6 ? g : Vec{}) : Vec{};
-  if constexpr (A == HARD_SWISH) {
-    Vec inner = g * (v * (1.f / 3) + .5f);
-    return v < -3 ? Vec{} : (v > 3 ? g : inner);
-  }
+  if constexpr (A == HARD_SWISH) return v < -3 ? Vec{} : (v > 3 ? g : g * (v * (1.f / 3) + .5f));
   if constexpr (A == PRELU) return v < 0 ? g * slope : g;
   return g;
 }
 
 // Calls f with the activation as a template argument: f(std::integral_constant<Activation, A>{}).
 template <class F>
-auto with_activation(Activation act, F&& f) {
+auto with_activation(Activation act, F f) {
   switch (act) {
     case RELU: return f(std::integral_constant<Activation, RELU>{});
     case RELU6: return f(std::integral_constant<Activation, RELU6>{});
     case HARD_SWISH: return f(std::integral_constant<Activation, HARD_SWISH>{});
     case PRELU: return f(std::integral_constant<Activation, PRELU>{});
-    default: return f(std::integral_constant<Activation, NONE>{});
+    case NONE: return f(std::integral_constant<Activation, NONE>{});
+    default: return f(std::integral_constant<Activation, UNFOLDED>{});
   }
 }
 
-// Writes the channels of `count` positions, folded, as float32 and with zeros up to a whole vector; from one position
-// to the next are x_step values of x and out_step floats.
+// Positions of `channels` values each, folded. The input of a convolution is one; the gradient of its output another:
+// where gradients of moments come in, it is g + slope * (y - mean) + constant, so y is folded and g `plus`.
 template <class T>
-inline void fold_rows(const T* x, long x_step, float* out, long out_step, long count, long channels, const Fold& fold) {
-  if (!fold) {
-    for (; count > 0; --count, x += x_step, out += out_step)
-      for (long c = 0; c < channels; c += W) store(out + c, load(x + c, channels - c));
-    return;
+struct Source {
+  const T* x;
+  long channels;
+  Fold fold{};
+  const T* plus = nullptr;
+
+  // Writes n channels from c0 on of `count` positions, `step` apart, as float32 and with zeros up to a whole vector.
+  // Asks meanwhile for what is `ahead` positions further on, if that is given, into the second level of cache: where
+  // rows are short, the processor's own guesses come late.
+  void read(long position, long step, long count, long c0, long n, float* out, long out_step, long ahead = 0) const {
+    const T *from = x + position * channels + c0, *more = plus ? plus + position * channels + c0 : nullptr;
+    with_activation(fold.act, [=, f = fold.at(c0), step = step * channels, ahead = ahead * channels](auto act) mutable {
+      for (long i = 0; count > 0; --count, i += step, out += out_step)
+        for (long c = 0; c < n; c += W) {
+          Vec v = load(from + i + c, n - c);
+          __builtin_prefetch(from + i + ahead + c, 0, 2);
+          if (act() != UNFOLDED) {  // behind the channels all vectors are zero
+            v = (v - load(f.mean + c)) * load(f.factor + c) + load(f.bias + c);
+            v = activate<act()>(v, act() == PRELU ? load(f.slope + c) : Vec{});
+          }
+          if (act() == NONE && more) {
+            v += load(more + i + c, n - c);
+            __builtin_prefetch(more + i + ahead + c, 0, 2);
+          }
+          store(out + c, v);
+        }
+    });
   }
-  with_activation(fold.act, [=, &fold](auto act) mutable {
-    for (; count > 0; --count, x += x_step, out += out_step)
-      for (long c = 0; c < channels; c += W) {
-        Vec slope = act() == PRELU ? load(fold.slope + c) : Vec{};
-        Vec v = (load(x + c, channels - c) - load(fold.mean + c)) * load(fold.factor + c) + load(fold.bias + c);
-        store(out + c, activate<act()>(v, slope));  // behind the channels all vectors are zero
+
+  // The way back: from d, the gradient of what `read` gives for positions where(0) to where(count - 1), to dx, that of
+  // x, unless it is null, and to the sums for factors, biases and slopes, `apart` floats from each other.
+  template <class Where>
+  void unfold(const float* d, long d_step, const Where& where, long count, long c0, long n, T* dx, float* sums,
+              long apart, long ahead = 0) const {
+    with_activation(fold.act, [=, x = x, f = fold.at(c0), channels = channels, ahead = ahead * channels](auto act) {
+      for (long c = 0; c < n; c += W) {
+        const long rest = n - c;
+        auto at = [=](long r) { return where(r) * channels + c0 + c; };
+        auto write = [=](long r, Vec v) {
+          store(dx + at(r), v, rest);
+          __builtin_prefetch(dx + at(r) + ahead, 1);
+        };
+        if (act() == UNFOLDED) {
+          for (long r = 0; r < count; ++r) write(r, load(d + r * d_step + c));
+          continue;
+        }
+        Vec mean = load(f.mean + c, rest), factor = load(f.factor + c, rest), bias = load(f.bias + c, rest);
+        Vec slope = act() == PRELU ? load(f.slope + c, rest) : Vec{}, factors{}, biases{}, slopes{};
+        for (long r = 0; r < count; ++r) {
+          Vec away = load(x + at(r), rest) - mean, v = away * factor + bias, g = load(d + r * d_step + c);
+          if (act() == PRELU) slopes += v < 0 ? v * g : Vec{};
+          g = activation_gradient<act()>(v, slope, g);
+          factors += g * away;
+          biases += g;
+          if (dx) write(r, g * factor);
+        }
+        store(sums + c, load(sums + c) + factors);
+        store(sums + apart + c, load(sums + apart + c) + biases);
+        if (act() == PRELU) store(sums + 2 * apart + c, load(sums + 2 * apart + c) + slopes);
       }
-  });
-}
-
-// One position.
-template <class T>
-inline void fold_row(const T* x, float* out, long channels, const Fold& fold) {
-  fold_rows(x, 0, out, 0, 1, channels, fold);
-}
-
-// ---- the gradient of an output: that of y itself, and that of its moments
-
-// dy = g + constant + slope * (y - mean), with vectors padded to whole vectors; y is null without moments.
-template <class T>
-struct OutputGradient {
-  const T* g = nullptr;
-  const T* y = nullptr;
-  const float *mean = nullptr, *constant = nullptr, *slope = nullptr;
-
-  // Writes one position's channels as float32, with zeros up to a whole vector.
-  void row(long position, float* out, long channels) const {
-    const T* gp = g + position * channels;
-    const T* yp = y ? y + position * channels : nullptr;
-    for (long c = 0; c < channels; c += W) {
-      long n = channels - c;
-      Vec v = load(gp + c, n);
-      if (y) v += load(constant + c) + load(slope + c) * (load(yp + c, n) - load(mean + c));  // zeros behind stay zeros
-      store(out + c, v);
-    }
+    });
   }
 };
 
 // ---- moments of an output
 
-// Sums of every worker about a shift, which is near the mean so that the variance keeps its digits.
-//
-// Channels lie in blocks of `block` (a multiple of W). A worker's shift of a block is the mean of the first values that
-// it adds to it: `begin`, once for each block and worker, then `add` for any number of vectors, then `finish`.
+// Sums of every worker about a shift, which is near the mean so that the variance keeps its digits: it is the mean of
+// the first values that the worker adds.
 class Moments {
  public:
-  Moments(int workers, long channels, long block)
-      : channels_(channels), block_(block), padded_(round_up(channels, block)), blocks_(padded_ / block),
-        sums_((size_t)workers * 3 * padded_), counts_((size_t)workers * blocks_), workers_(workers) {}
+  Moments(int workers, long channels)
+      : workers_(workers), length_(round_up(channels, 128)),  // workers write to lines of cache of their own
+        sums_((size_t)workers * 3 * length_), counts_((size_t)workers * length_ / W) {}
 
-  bool begun(int worker, long channel) const { return counts_[worker * blocks_ + channel / block_]; }
-  // Says that `values` more values of each channel of a block are about to be added.
-  void count(int worker, long channel, long values) { counts_[worker * blocks_ + channel / block_] += values; }
-  float* shift(int worker, long channel) { return &sums_[(size_t)worker * 3 * padded_ + channel]; }
-  float* sum(int worker, long channel) { return shift(worker, channel) + padded_; }
-  float* square(int worker, long channel) { return shift(worker, channel) + 2 * padded_; }
+  // Adds `count` values, `step` floats apart, of each of the W channels from the given one on.
+  void add(int worker, long channel, const float* values, long step, long count) {
+    float* shift = &sums_[(size_t)worker * 3 * length_ + channel];
+    float *sum = shift + length_, *square = sum + length_;
+    long& counted = counts_[(worker * length_ + channel) / W];
+    if (!counted) store(shift, total(values, count, step) * (1.f / count));
+    counted += count;
+    Vec about = load(shift), apart{}, squares{};
+    for (long r = 0; r < count; ++r) {
+      Vec away = load(values + r * step) - about;
+      apart += away;
+      squares += away * away;
+    }
+    store(sum, load(sum) + apart);
+    store(square, load(square) + squares);
+  }
 
-  // Writes the means, what rounding them left out, and the biased variances: out[3][channels].
-  void finish(float* out) const {
-    for (long c = 0; c < channels_; ++c) {
+  // Writes the means, what rounding them left out, and the biased variances: out[3][channels]. What belongs to channel
+  // c has been added to channel at(c).
+  template <class At>
+  void finish(float* out, long channels, const At& at) const {
+    for (long c = 0; c < channels; ++c) {
       double n = 0, mean = 0, deviations = 0;
       for (int i = 0; i < workers_; ++i) {
-        double more = counts_[i * blocks_ + c / block_];
+        double more = counts_[(i * length_ + at(c)) / W];
         if (!more) continue;
-        const float* own = &sums_[(size_t)i * 3 * padded_ + c];
-        double sum = own[padded_], there = own[0] + sum / more, apart = there - mean;
-        deviations += own[2 * padded_] - sum * sum / more + apart * apart * n * more / (n + more);
+        const float* own = &sums_[(size_t)i * 3 * length_ + at(c)];
+        double sum = own[length_], there = own[0] + sum / more, apart = there - mean;
+        deviations += own[2 * length_] - sum * sum / more + apart * apart * n * more / (n + more);
         mean += apart * more / (n + more);
         n += more;
       }
       out[c] = (float)mean;
-      out[channels_ + c] = (float)(mean - (double)(float)mean);
-      out[2 * channels_ + c] = n && deviations > 0 ? (float)(deviations / n) : (float)(deviations * 0);
+      out[channels + c] = (float)(mean - (double)(float)mean);
+      out[2 * channels + c] = n && deviations > 0 ? (float)(deviations / n) : (float)(deviations * 0);
     }
   }
 
  private:
-  long channels_, block_, padded_, blocks_;
+  int workers_;
+  long length_;
   std::vector<float> sums_;
   std::vector<long> counts_;
-  int workers_;
 };
 
 // ---- the shape of a convolution
 
 struct Shape {
-  long n, h, w, c;          // input
-  long kh, kw;              // kernel
-  long oh, ow, o;           // output
-  long stride_h, stride_w, top, left, dilation_h, dilation_w;  // position (r, s) of the output and tap (i, j) meet input
-  long groups;                                                 // (r * stride_h - top + i * dilation_h, ...)
-  long outputs() const { return n * oh * ow; }
-  long inputs() const { return n * h * w; }
+  long n, h, w, c;  // input
+  long kh, kw;      // kernel
+  long oh, ow, o;   // output
+  // Row r of the output meets, under row i of the kernel, row r * stride_h - top + i * dilation_h of the input.
+  long stride_h, stride_w, top, left, dilation_h, dilation_w;
+  long groups;
 };
 
 }  // namespace jsep

@@ -5,6 +5,9 @@
 // only one value and one tap per output channel. The same loop makes the outputs and, from a ring of dy, the gradient
 // of the input: at stride s that is s convolutions of stride 1, each with the taps that meet every s-th column.
 #pragma once
+#include <numeric>
+#include <utility>
+
 #include "common.h"
 
 namespace jsep {
@@ -14,18 +17,33 @@ using Int = std::integral_constant<int, N>;
 
 // Rows of a block of channels with zeros left and right of them: [slot][column][channel], row r in slot r % slots.
 struct Ring {
+  long h, w;                    // of an image
   long slots, margin, columns;  // columns with margins
-  long block = 0;
-  float* data = nullptr;
+  long times, block;            // how often a channel of the source is repeated, channels then
+  long image, c0, channels;     // of the source, for a unit
+  float* data;
+  long have = 0;  // the rows before this one have been read
   long size() const { return slots * columns; }  // for each channel
   float* row(long r) const { return data + r % slots * columns * block; }
+
+  // Reads those rows from `begin` to `end` that it does not have, and asks for what is `ahead` rows further on.
+  template <class T>
+  void read(const Source<T>& from, long begin, long end, long ahead) {
+    const long first = std::max(0L, -margin), count = std::min(w, columns - margin) - first;
+    for (long r = std::max(begin, have); r < end; have = ++r) {
+      float* out = row(r) + (first + margin) * block;
+      from.read((image * h + r) * w + first, 1, count, c0, channels, out, block, ahead * w);
+      for (long q = 0; times > 1 && q < count; ++q, out += block)
+        for (long c = block / times - 1; c >= 0; --c) std::fill_n(out + c * times, times, float(out[c]));
+    }
+  }
 };
 
-// The columns first, first + step, ... of a result: the q-th is the sum of tap `start + t`, in the order in which taps
-// are packed, times column q * stride + offsets[t] of the source.
+// The columns first, first + step, ... of a result: the q-th is the sum of taps[t], packed as number start + t of its
+// row, times column q * stride + offsets[t] of the source.
 struct Phase {
   long first, step, columns, stride, start;
-  std::vector<long> offsets;
+  std::vector<long> taps, offsets;
 };
 
 // A row of a source and the row of taps that it meets.
@@ -33,59 +51,52 @@ struct Line {
   const float *values, *taps;
 };
 
-// Calls f with the number of neighbouring taps and the stride as template arguments, or with zeros for any others.
+// Calls f with the number of taps that are taken together and their stride. Neighbouring ones are, where they are of a
+// usual number and stride; all others come one by one.
 template <class F>
 void with_taps(const Phase& p, const F& f) {
-  long k = p.offsets.size();
-  for (long t = 1; t < (long)p.offsets.size(); ++t)
-    if (p.offsets[t] != p.offsets[0] + t) k = 0;
-  if (p.stride == 1) {
-    if (k == 1) return f(Int<1>{}, Int<1>{});
-    if (k == 2) return f(Int<2>{}, Int<1>{});
-    if (k == 3) return f(Int<3>{}, Int<1>{});
-    if (k == 4) return f(Int<4>{}, Int<1>{});
-    if (k == 5) return f(Int<5>{}, Int<1>{});
-    if (k == 7) return f(Int<7>{}, Int<1>{});
+  const long k = p.offsets.size();
+  if (k && p.offsets[k - 1] - p.offsets[0] == k - 1) {
+    if (p.stride == 1 && k == 2) return f(Int<2>{}, Int<1>{});
+    if (p.stride == 1 && k == 3) return f(Int<3>{}, Int<1>{});
+    if (p.stride == 1 && k == 5) return f(Int<5>{}, Int<1>{});
+    if (p.stride == 1 && k == 7) return f(Int<7>{}, Int<1>{});
+    if (p.stride == 2 && k == 3) return f(Int<3>{}, Int<2>{});
+    if (p.stride == 2 && k == 5) return f(Int<5>{}, Int<2>{});
   }
-  if (p.stride == 2) {
-    if (k == 3) return f(Int<3>{}, Int<2>{});
-    if (k == 5) return f(Int<5>{}, Int<2>{});
-    if (k == 7) return f(Int<7>{}, Int<2>{});
-  }
-  f(Int<0>{}, Int<0>{});
+  f(Int<1>{}, Int<1>{});
 }
 
-// Calls emit(channel, column, sums, Int<B>) for B columns at a time: inputs and taps once loaded serve all of them.
+// Calls f(value, b, t) for columns b < B and taps t < K, which meet at value b * S + t, of values `step` floats apart:
+// each is loaded once.
+template <int K, int S, int B, class F>
+inline void meet(const float* values, long step, const F& f) {
+  unrolled<(B - 1) * S + K>([&](int j) {
+    Vec value = load(values + j * step);
+    unrolled<K>([&](int t) {
+      if (j >= t && (j - t) % S == 0 && (j - t) / S < B) f(value, (j - t) / S, t);
+    });
+  });
+}
+
+// Calls emit(channel, column, sums, Int<B>) for B columns at a time: taps once loaded serve all of them.
 template <int K, int S, int B, class Emit>
 inline void correlate(const Phase& p, const std::vector<Line>& lines, long block, long channels, long q, Emit emit) {
   const Line *begin = lines.data(), *end = begin + lines.size();
-  const long columns = p.columns, stride = p.stride * block, count = p.offsets.size();
-  const long *offsets = p.offsets.data(), first_tap = p.start * block;
+  const long *offsets = p.offsets.data(), runs = K == 1 ? p.offsets.size() : 1, first_tap = p.start * block;
+  const long columns = p.columns, stride = p.stride * block, step = K == 1 ? stride : block;
   for (; q + B <= columns; q += B) {
-    const long column = p.first + q * p.step, at = q * stride + (K ? offsets[0] * block : 0);
+    const long column = p.first + q * p.step, at = q * stride + (K == 1 ? 0 : offsets[0] * block);
     for (long c = 0; c < channels; c += W) {
       Vec sums[B] = {};
-      for (const Line* line = begin; line != end; ++line) {
-        const float *taps = line->taps + first_tap + c, *values = line->values + at + c;
-        if constexpr (K > 0) {
+      for (const Line* line = begin; line != end; ++line)
+        for (long run = 0; run < runs; ++run) {
+          const float *taps = line->taps + first_tap + run * block + c, *values = line->values + at + c;
           Vec tap[K];
-#pragma GCC unroll 8
-          for (int t = 0; t < K; ++t) tap[t] = load(taps + t * block);
-#pragma GCC unroll 32
-          for (int j = 0; j < (B - 1) * S + K; ++j) {
-            Vec value = load(values + j * block);
-#pragma GCC unroll 8
-            for (int t = 0; t < K; ++t)
-              if (j >= t && (j - t) % S == 0 && (j - t) / S < B) sums[(j - t) / S] += value * tap[t];
-          }
-        } else {
-          for (long t = 0; t < count; ++t) {
-            Vec tap = load(taps + t * block);
-#pragma GCC unroll 8
-            for (int b = 0; b < B; ++b) sums[b] += load(values + offsets[t] * block + b * stride) * tap;
-          }
+          unrolled<K>([&](int t) { tap[t] = load(taps + t * block); });
+          if (K == 1) values += offsets[run] * block;
+          meet<K, S, B>(values, step, [&](Vec value, int b, int t) { sums[b] += value * tap[t]; });
         }
-      }
       emit(c, column, sums, Int<B>{});
     }
   }
@@ -97,108 +108,28 @@ void correlate(const Phase& p, const std::vector<Line>& lines, long block, long 
   with_taps(p, [&](auto k, auto stride) { correlate<k(), stride(), 8>(p, lines, block, channels, 0, emit); });
 }
 
-// Adds to sums[kw][block] the products of rows of the input, under the taps of one row of the kernel, with rows of dy.
+// Adds to sums[tap][block] the products of rows of the input, under the taps of one row of the kernel, with rows of dy.
 template <int K, int S>
-inline void multiply_rows(const Phase& p, const std::vector<Line>& pairs, long block, long c, float* sums) {
-  if constexpr (K > 0) {
-    Vec total[2][K] = {};
-    for (const Line& pair : pairs) {
-      const float *x = pair.values + c, *g = pair.taps + c;
-      long q = 0;
-      for (constexpr int B = 4; q + B <= p.columns; q += B, x += B * S * block, g += B * block) {
-        Vec dy[B];
-#pragma GCC unroll 8
-        for (int b = 0; b < B; ++b) dy[b] = load(g + b * block);
-#pragma GCC unroll 32
-        for (int j = 0; j < (B - 1) * S + K; ++j) {
-          Vec value = load(x + j * block);
-#pragma GCC unroll 8
-          for (int t = 0; t < K; ++t)
-            if (j >= t && (j - t) % S == 0 && (j - t) / S < B) total[(j - t) / S % 2][t] += value * dy[(j - t) / S];
-        }
+void multiply_rows(const Phase& p, const std::vector<Line>& pairs, long block, long channels, float* sums) {
+  const long runs = K == 1 ? p.offsets.size() : 1, stride = p.stride * block, step = K == 1 ? stride : block;
+  for (long c = 0; c < channels; c += W)
+    for (long run = 0; run < runs; ++run) {
+      Vec total[2][K] = {};
+      for (const Line& pair : pairs) {
+        const float *x = pair.values + p.offsets[run] * block + c, *g = pair.taps + c;
+        auto add = [&](auto columns) {
+          Vec dy[columns()];
+          unrolled<columns()>([&](int b) { dy[b] = held(load(g + b * block)); });
+          meet<K, S, columns()>(x, step, [&](Vec value, int b, int t) { total[b % 2][t] += value * dy[b]; });
+          x += columns() * stride;
+          g += columns() * block;
+        };
+        long q = 0;
+        for (; q + 4 <= p.columns; q += 4) add(Int<4>{});
+        for (; q < p.columns; ++q) add(Int<1>{});
       }
-      for (; q < p.columns; ++q, x += S * block, g += block) {
-        Vec dy = load(g);
-#pragma GCC unroll 8
-        for (int t = 0; t < K; ++t) total[0][t] += load(x + t * block) * dy;
-      }
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < K; ++t) store(sums + t * block + c, load(sums + t * block + c) + total[0][t] + total[1][t]);
-  } else {
-    for (long t = 0; t < (long)p.offsets.size(); ++t) {
-      Vec total = {};
-      for (const Line& pair : pairs)
-        for (long q = 0; q < p.columns; ++q)
-          total += load(pair.values + (q * p.stride + p.offsets[t]) * block + c) * load(pair.taps + q * block + c);
-      store(sums + t * block + c, load(sums + t * block + c) + total);
-    }
-  }
-}
-
-// Folds the channels of neighbouring columns, and asks meanwhile for those `row` values further on, into the second
-// level of cache: rows are short, so that the processor's own guesses come late.
-template <Activation A, class T>
-void fold_columns(const T* x, long pitch, long row, long columns, long channels, Fold f, float* out, long block) {
-  for (long q = 0; q < columns; ++q, x += pitch, out += block)
-    for (long c = 0; c < channels; c += W) {
-      Vec v = load(x + c, channels - c);
-      __builtin_prefetch(x + row + c, 0, 2);
-      if (f) {
-        v = (v - load(f.mean + c)) * load(f.factor + c) + load(f.bias + c);
-        v = activate<A>(v, A == PRELU ? load(f.slope + c) : Vec{});
-      }
-      store(out + c, v);
-    }
-}
-
-// The same for dy.
-template <class T>
-void gradient_columns(OutputGradient<T> from, long pitch, long row, long columns, long channels, float* out,
-                      long block) {
-  for (long q = 0; q < columns; ++q, from.g += pitch, from.y += from.y ? pitch : 0, out += block)
-    for (long c = 0; c < channels; c += W) {
-      Vec v = load(from.g + c, channels - c);
-      __builtin_prefetch(from.g + row + c, 0, 2);
-      if (from.y) {
-        v += load(from.constant + c) + load(from.slope + c) * (load(from.y + c, channels - c) - load(from.mean + c));
-        __builtin_prefetch(from.y + row + c, 0, 2);
-      }
-      store(out + c, v);
-    }
-}
-
-// From the gradient of a folded input to that of the input itself, or to none if dx is null, and the sums for the
-// folded vectors, `apart` floats from each other.
-template <Activation A, class T>
-void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, Fold f, const float* dv, long block,
-                    float* sums, long apart) {
-  constexpr long B = 8;  // columns for every time that sums are loaded and stored
-  for (long q = 0; q < columns; q += B, dv += B * block, x += B * pitch, dx += dx ? B * pitch : 0)
-    for (long c = 0; c < channels; c += W) {
-      const long n = channels - c, more = std::min(B, columns - q);
-      if (!f) {
-        for (long i = 0; i < more; ++i) {
-          store(dx + i * pitch + c, load(dv + i * block + c), n);
-          __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
-        }
-        continue;
-      }
-      Vec mean = load(f.mean + c), factor = load(f.factor + c), bias = load(f.bias + c), slope = load(f.slope + c);
-      Vec of_factor = load(sums + c), of_bias = load(sums + apart + c), of_slope = {};
-      for (long i = 0; i < more; ++i) {
-        Vec away = load(x + i * pitch + c, n) - mean, v = away * factor + bias, g = load(dv + i * block + c);
-        if (A == PRELU) of_slope += v < 0 ? v * g : Vec{};
-        g = activation_gradient<A>(v, slope, g);
-        of_factor += g * away;
-        of_bias += g;
-        if (!dx) continue;
-        store(dx + i * pitch + c, g * factor, n);
-        __builtin_prefetch(dx + (i + columns) * pitch + c, 1);
-      }
-      store(sums + c, of_factor);
-      store(sums + apart + c, of_bias);
-      if (A == PRELU) store(sums + 2 * apart + c, load(sums + 2 * apart + c) + of_slope);
+      float* to = sums + run * block + c;
+      unrolled<K>([&](int t) { store(to + t * block, load(to + t * block) + total[0][t] + total[1][t]); });
     }
 }
 
@@ -206,200 +137,143 @@ void unfold_columns(const T* x, T* dx, long pitch, long columns, long channels, 
 template <class T>
 struct Depthwise {
   const Shape& s;
-  const Fold& fold;
   long m = s.o / s.c, reach_h = (s.kh - 1) * s.dilation_h + 1, reach_w = (s.kw - 1) * s.dilation_w + 1;
-  Ring input{};
-  Phase forward{0, 1, s.ow, s.stride_w, 0, {}};
-  long block, blocks, strips, units, step;
+  Ring input{s.h, s.w, 0, s.left, (s.ow - 1) * s.stride_w + reach_w, m, 0, 0, 0, 0, nullptr};
+  Phase forward{0, 1, s.ow, s.stride_w, 0, {}, {}};
+  long block, blocks, strips, rows;
+
+  // A unit of work: a block of channels from c0 on, an image, rows [begin, end) of the output, memory of its worker.
+  struct Unit {
+    long b, c0, channels, image, begin, end, worker;
+    float* memory;
+  };
 
   // `rows` of output are made at a time; `more` floats for each channel are needed beside the ring.
-  Depthwise(ffi::ThreadPool& pool, const Shape& shape, const Fold& f, long rows, long more)
-      : s(shape), fold(f), step(rows) {
-    for (long t = 0; t < s.kw; ++t) forward.offsets.push_back(t * s.dilation_w);
+  Depthwise(ffi::ThreadPool& pool, const Shape& shape, long rows, long more) : s(shape), rows(rows) {
+    for (long t = 0; t < s.kw; ++t) {
+      forward.taps.push_back(t);
+      forward.offsets.push_back(t * s.dilation_w);
+    }
     input.slots = std::max(1L, std::min(s.h, (rows - 1) * s.stride_h + reach_h));
-    input.margin = s.left;
-    input.columns = (s.ow - 1) * s.stride_w + reach_w;
     long unit = W * m, whole = round_up(s.o, unit);
     long fitting = std::clamp<long>(256 * 1024 / 4 / (input.size() + more), 32, 256) / unit * unit;
     blocks = (whole + std::max(fitting, unit) - 1) / std::max(fitting, unit);
     block = round_up((whole + blocks - 1) / blocks, unit);
     blocks = (whole + block - 1) / block;
-    input.block = block;
-    long threads = std::max<int64_t>(1, pool.num_threads());
-    strips = threads == 1 ? 1 : std::max(1L, std::min(s.oh / 8, 4 * threads / (s.n * blocks)));
-    units = s.n * blocks * strips;
+    strips = threads(pool) == 1 ? 1 : std::max(1L, std::min(s.oh / 8, 4 * threads(pool) / (s.n * blocks)));
   }
 
-  long first_row(long strip) const { return s.oh * strip / strips; }
+  // Calls f(unit) for all units, with memory of `floats` for each channel, which was zero for a worker's first one.
+  template <class F>
+  void run(ffi::ThreadPool& pool, long floats, const F& f) const {
+    std::vector<char> ready(max_workers(pool));
+    parallel(pool, s.n * blocks * strips, [&](long i, int worker) {
+      static thread_local Scratch scratch;
+      float* memory = scratch.get(floats * block);
+      if (!std::exchange(ready[worker], 1)) std::fill_n(memory, floats * block, 0.f);
+      long b = i % blocks, strip = i / blocks % strips, c0 = b * block;
+      f(Unit{b, c0, std::min(block, s.o - c0), i / blocks / strips, s.oh * strip / strips,
+             s.oh * (strip + 1) / strips, worker, memory});
+    });
+  }
 
-  // The kernel as [block][kh][kw][channel], the taps of each row in the given order.
-  void pack(const T* kernel, const std::vector<long>& order, float* out) const {
+  // The ring of a unit.
+  Ring of(const Unit& u, const Ring& r, float* data) const {
+    return {r.h, r.w, r.slots, r.margin, r.columns, r.times, block, u.image, u.c0 / r.times, u.channels / r.times, data};
+  }
+
+  // The kernel as [block][kh][kw][channel], the taps of each row in the order of the phases.
+  void pack(const T* kernel, const std::vector<Phase>& phases, float* out) const {
     for (long b = 0; b < blocks; ++b)
       for (long i = 0; i < s.kh; ++i)
-        for (long t : order)
-          for (long c = 0; c < block; c += W, out += W) {
-            long n = s.o - b * block - c;
-            store(out, n > 0 ? load(kernel + (i * s.kw + t) * s.o + b * block + c, n) : Vec{});
-          }
+        for (const Phase& p : phases)
+          for (long t : p.taps)
+            for (long c = 0; c < block; c += W, out += W) {
+              long n = s.o - b * block - c;
+              store(out, n > 0 ? load(kernel + (i * s.kw + t) * s.o + b * block + c, n) : Vec{});
+            }
   }
 
-  Fold fold_at(long c) const {
-    if (!fold) return fold;
-    return {fold.act, fold.mean + c, fold.factor + c, fold.bias + c, fold.slope + c};
-  }
-
-  // Folds the rows [from, to) of an image into the ring; c is the first of `channels` channels of the input.
-  void read(const T* image, const Ring& ring, long from, long to, long c0, long channels) const {
-    Fold f = fold_at(c0);
-    const long ahead = step * s.stride_h * s.w * s.c;
-    long first = std::max(0L, -ring.margin), columns = std::min(s.w, ring.columns - ring.margin) - first;
-    for (long r = from; r < to; ++r) {
-      const T* x = image + (r * s.w + first) * s.c + c0;
-      float* out = ring.row(r) + (first + ring.margin) * block;
-      with_activation(f.act, [&](auto act) { fold_columns<act()>(x, s.c, ahead, columns, channels, f, out, block); });
-      if (m > 1)
-        for (long q = 0; q < columns; ++q)
-          for (long c = block / m - 1; c >= 0; --c) std::fill_n(out + q * block + c * m, m, float(out[q * block + c]));
-    }
-  }
 };
 
 template <class T>
-void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const T* x, const T* kernel, const Fold& fold, T* y,
+void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& x, const T* kernel, T* y,
                        float* moments) {
-  if (!s.outputs() || !s.o) {
-    if (moments) std::fill_n(moments, 3 * s.o, 0.f);
-    return;
-  }
-  const Depthwise<T> d(pool, s, fold, 1, s.kh * s.kw);
+  const Depthwise<T> d(pool, s, 1, s.kh * s.kw);
   const long block = d.block;
-  int workers = max_workers(pool);
   static thread_local Scratch packed;
   float* taps = packed.get(d.blocks * s.kh * s.kw * block);
-  std::vector<long> order(s.kw);
-  for (long t = 0; t < s.kw; ++t) order[t] = t;
-  d.pack(kernel, order, taps);
-  Moments sums(moments ? workers : 0, s.o, block);
-  std::vector<char> ready(workers);
-  parallel(pool, d.units, [&](long unit, int worker) {
-    static thread_local Scratch scratch;
+  d.pack(kernel, {d.forward}, taps);
+  Moments sums(moments ? max_workers(pool) : 0, d.blocks * block);
+  d.run(pool, d.input.size(), [&](const auto& u) {
     static thread_local std::vector<Line> lines;
-    long b = unit % d.blocks, strip = unit / d.blocks % d.strips, image = unit / d.blocks / d.strips;
-    long c0 = b * block, channels = std::min(block, s.o - c0);
-    Ring ring = d.input;
-    ring.data = scratch.get(ring.size() * block);
-    if (!ready[worker]) memset(ring.data, 0, ring.size() * block * 4), ready[worker] = 1;
-    float* shift = moments ? sums.shift(worker, c0) : nullptr;
-    float *sum = moments ? sums.sum(worker, c0) : nullptr, *square = moments ? sums.square(worker, c0) : nullptr;
-    long begin = d.first_row(strip), end = d.first_row(strip + 1), have = 0;
-    for (long r = begin; r < end; ++r) {
-      long top = r * s.stride_h - s.top, to = std::min(s.h, top + d.reach_h);
-      d.read(x + image * s.h * s.w * s.c, ring, std::max(have, top), to, c0 / d.m, channels / d.m);
-      have = std::max(have, to);
+    Ring ring = d.of(u, d.input, u.memory);
+    for (long r = u.begin; r < u.end; ++r) {
+      long top = r * s.stride_h - s.top;
+      ring.read(x, top, std::min(s.h, top + d.reach_h), s.stride_h);
       lines.clear();
       for (long i = 0; i < s.kh; ++i) {
         long row = top + i * s.dilation_h;
-        if (row >= 0 && row < s.h) lines.push_back({ring.row(row), taps + (b * s.kh + i) * s.kw * block});
+        if (row >= 0 && row < s.h) lines.push_back({ring.row(row), taps + (u.b * s.kh + i) * s.kw * block});
       }
-      T* out = y + (image * s.oh + r) * s.ow * s.o + c0;
-      auto emit = [=, o = s.o, row = s.ow * s.o](long c, long q, const Vec* v, auto n) {
+      T* out = y + (u.image * s.oh + r) * s.ow * s.o + u.c0;
+      auto emit = [=, &sums, &u, o = s.o, row = s.ow * s.o](long c, long q, const Vec* v, auto n) {
         for (int i = 0; i < n(); ++i) {
-          store(out + (q + i) * o + c, v[i], channels - c);
+          store(out + (q + i) * o + c, v[i], u.channels - c);
           __builtin_prefetch(out + (q + i) * o + row + c, 1);
         }
-        if (!shift) return;
-        Vec from = load(shift + c), total = load(sum + c), squares = load(square + c);
-        for (int i = 0; i < n(); ++i) {
-          Vec apart = v[i] - from;
-          total += apart;
-          squares += apart * apart;
-        }
-        store(sum + c, total);
-        store(square + c, squares);
+        if (moments) sums.add(u.worker, u.c0 + c, (const float*)v, W, n());
       };
-      if (moments && !sums.begun(worker, c0)) {
-        correlate(d.forward, lines, block, channels, emit);
-        for (long c = 0; c < block; ++c) {
-          shift[c] = sum[c] / s.ow;
-          sum[c] = square[c] = 0;
-        }
-      }
-      if (moments) sums.count(worker, c0, s.ow);
-      correlate(d.forward, lines, block, channels, emit);
+      correlate(d.forward, lines, block, u.channels, emit);
     }
   });
-  if (moments) sums.finish(moments);
+  if (moments) sums.finish(moments, s.o, [](long c) { return c; });
 }
 
 template <class T>
-void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const T* kernel, const Fold& fold,
-                        const OutputGradient<T>& gradient, T* dx, T* dkernel, float* dfold) {
-  const long taps = s.kh * s.kw;
-  if (!s.outputs() || !s.o) {
-    if (dx) memset((void*)dx, 0, s.inputs() * s.c * sizeof(T));
-    memset((void*)dkernel, 0, taps * s.o * sizeof(T));
-    if (dfold) std::fill_n(dfold, 3 * s.c, 0.f);
-    return;
-  }
-  // Column w of the input meets tap j at column (w + left - j * dilation) / stride of dy.
+void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& x, const T* kernel,
+                        const Source<T>& gradient, T* dx, T* dkernel, float* dfold) {
+  const long taps = s.kh * s.kw, reach_h = (s.kh - 1) * s.dilation_h + 1, reach_w = (s.kw - 1) * s.dilation_w + 1;
   const long rows = std::max(1L, std::min(s.oh, 32 / s.ow));
-  const long reach_h = (s.kh - 1) * s.dilation_h + 1, reach_w = (s.kw - 1) * s.dilation_w + 1;
-  Ring dy{std::min(s.oh, rows + (reach_h - 1) / s.stride_h)};
-  dy.margin = std::max(0L, (reach_w - 1 - s.left + s.stride_w - 1) / s.stride_w);
-  dy.columns = dy.margin + std::max(s.ow, (s.w - 1 + s.left) / s.stride_w + 1);
-  const Depthwise<T> d(pool, s, fold, rows, dy.size() + s.w + 2 * taps);
-  const long m = d.m, block = dy.block = d.block, inputs = d.blocks * block / m;
+  // Column w of the input meets tap j at column (w + left - j * dilation) / stride of dy.
+  const long margin = std::max(0L, (reach_w - 1 - s.left + s.stride_w - 1) / s.stride_w);
+  const long columns = margin + std::max(s.ow, (s.w - 1 + s.left) / s.stride_w + 1);
+  Ring dy{s.oh, s.ow, std::min(s.oh, rows + (reach_h - 1) / s.stride_h), margin, columns, 1, 0, 0, 0, 0, nullptr};
+  const Depthwise<T> d(pool, s, rows, dy.size() + s.w + 2 * taps);
+  const long m = d.m, block = d.block, inputs = d.blocks * block / m;
   std::vector<Phase> phases;
-  std::vector<long> order;
-  for (long first = 0; first < s.stride_w; ++first) {
-    Phase p{first, s.stride_w, (s.w - first + s.stride_w - 1) / s.stride_w, 1, (long)order.size(), {}};
+  for (long first = 0, start = 0; first < s.stride_w; ++first) {
+    Phase p{first, s.stride_w, (s.w - first + s.stride_w - 1) / s.stride_w, 1, start, {}, {}};
     for (long j = s.kw - 1; j >= 0; --j) {
       long column = first + s.left - j * s.dilation_w + dy.margin * s.stride_w;
       if (column % s.stride_w) continue;
-      order.push_back(j);
+      p.taps.push_back(j);
       p.offsets.push_back(column / s.stride_w);
     }
+    start += p.taps.size();
     phases.push_back(p);
   }
   int workers = max_workers(pool);
   static thread_local Scratch packed, totals;
   float* turned = packed.get(d.blocks * taps * block);
-  d.pack(kernel, order, turned);
+  d.pack(kernel, phases, turned);
   const long own = d.blocks * taps * block + 3 * inputs;  // sums of a worker: of taps, then of fold
   float* sums = totals.get(workers * own);
-  memset(sums, 0, workers * own * 4);
-  std::vector<char> ready(workers);
+  std::fill_n(sums, workers * own, 0.f);
 
-  parallel(pool, d.units, [&](long unit, int worker) {
-    static thread_local Scratch scratch;
+  d.run(pool, d.input.size() + dy.size() + s.w, [&](const auto& u) {
     static thread_local std::vector<Line> lines;
-    long b = unit % d.blocks, strip = unit / d.blocks % d.strips, image = unit / d.blocks / d.strips;
-    long c0 = b * block, channels = std::min(block, s.o - c0);
-    Ring in = d.input, out = dy;
-    in.data = scratch.get((in.size() + out.size() + s.w) * block);
-    out.data = in.data + in.size() * block;
+    Ring in = d.of(u, d.input, u.memory), out = d.of(u, dy, in.data + in.size() * block);
     float* dv = out.data + out.size() * block;
-    if (!ready[worker]) memset(in.data, 0, (in.size() + out.size() + s.w) * block * 4), ready[worker] = 1;
-    const T* picture = x + image * s.h * s.w * s.c;
-    float *kernel_sums = sums + worker * own + b * taps * block;
-    float *fold_sums = sums + worker * own + d.blocks * taps * block + c0 / m;
-    const Fold f = d.fold_at(c0 / m);
+    float *kernel_sums = sums + u.worker * own + u.b * taps * block;
+    float *fold_sums = sums + u.worker * own + d.blocks * taps * block + u.c0 / m;
     // The strip's share of dx ends before the first row that meets the next strip's dy.
     auto edge = [&](long r) { return r == s.oh ? s.h : r ? std::clamp(r * s.stride_h - s.top, 0L, s.h) : 0; };
-    long begin = d.first_row(strip), end = d.first_row(strip + 1), have_in = 0, row = edge(begin);
-    long have_out = std::max(0L, begin - (reach_h - 1) / s.stride_h);
-    for (long r0 = begin; r0 < end; r0 += rows) {
-      long r1 = std::min(end, r0 + rows), top = r0 * s.stride_h - s.top;
-      long to = std::min(s.h, (r1 - 1) * s.stride_h - s.top + reach_h);
-      d.read(picture, in, std::max(have_in, top), to, c0 / m, channels / m);
-      have_in = std::max(have_in, to);
-      for (; have_out < r1; ++have_out) {
-        long at = (image * s.oh + have_out) * s.ow * s.o + c0;
-        OutputGradient<T> from{gradient.g + at};
-        if (gradient.y)
-          from = {from.g, gradient.y + at, gradient.mean + c0, gradient.constant + c0, gradient.slope + c0};
-        gradient_columns(from, s.o, rows * s.ow * s.o, s.ow, channels, out.row(have_out) + out.margin * block, block);
-      }
+    long row = edge(u.begin);
+    for (long r0 = u.begin; r0 < u.end; r0 += rows) {
+      long r1 = std::min(u.end, r0 + rows), top = r0 * s.stride_h - s.top;
+      in.read(x, top, std::min(s.h, (r1 - 1) * s.stride_h - s.top + reach_h), rows * s.stride_h);
+      out.read(gradient, r0 - (reach_h - 1) / s.stride_h, r1, rows);
       for (long i = 0; i < s.kh; ++i) {
         lines.clear();
         for (long r = r0; r < r1; ++r) {
@@ -407,8 +281,7 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
           if (met >= 0 && met < s.h) lines.push_back({in.row(met), out.row(r) + out.margin * block});
         }
         with_taps(d.forward, [&](auto k, auto stride) {
-          for (long c = 0; c < channels; c += W)
-            multiply_rows<k(), stride()>(d.forward, lines, block, c, kernel_sums + i * s.kw * block);
+          multiply_rows<k(), stride()>(d.forward, lines, block, u.channels, kernel_sums + i * s.kw * block);
         });
       }
       if (!dx && !dfold) continue;
@@ -417,39 +290,30 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const T* x, const
         for (long i = 0; i < s.kh; ++i) {
           long met = row + s.top - i * s.dilation_h;
           if (met >= 0 && met % s.stride_h == 0 && met / s.stride_h < s.oh)
-            lines.push_back({out.row(met / s.stride_h), turned + (b * s.kh + i) * s.kw * block});
+            lines.push_back({out.row(met / s.stride_h), turned + (u.b * s.kh + i) * s.kw * block});
         }
         for (const Phase& p : phases)
-          correlate(p, lines, block, channels, [=, step = p.step * block](long c, long q, const Vec* v, auto n) {
+          correlate(p, lines, block, u.channels, [=, step = p.step * block](long c, long q, const Vec* v, auto n) {
             for (int i = 0; i < n(); ++i) store(dv + q * block + i * step + c, v[i]);
           });
-        if (m > 1)
-          for (long q = 0; q < s.w; ++q)
-            for (long c = 0; c < block / m; ++c) {
-              float sum = 0;
-              for (long i = 0; i < m; ++i) sum += dv[q * block + c * m + i];
-              dv[q * block + c] = sum;
-            }
-        const T* from = picture + row * s.w * s.c + c0 / m;
-        T* result = dx ? dx + (image * s.h + row) * s.w * s.c + c0 / m : nullptr;
-        with_activation(f.act, [&](auto act) {
-          unfold_columns<act()>(from, result, s.c, s.w, channels / m, f, dv, block, fold_sums, inputs);
-        });
+        for (long q = 0; m > 1 && q < s.w; ++q)
+          for (long c = 0; c < block / m; ++c) {
+            const float* from = dv + q * block + c * m;
+            dv[q * block + c] = std::accumulate(from, from + m, 0.f);
+          }
+        for (long q = 0; q < s.w; q += 16)  // few columns, which lie in cache for all channels
+          x.unfold(dv + q * block, block, [at = (u.image * s.h + row) * s.w + q](long i) { return at + i; },
+                   std::min(16L, s.w - q), u.c0 / m, u.channels / m, dx, fold_sums, inputs, s.w);
       }
     }
   });
 
-  auto total = [&](long at) {
-    Vec sum = {};
-    for (int i = 0; i < workers; ++i) sum += load(sums + i * own + at);
-    return sum;
-  };
   for (long t = 0; t < taps; ++t)
     for (long c = 0; c < s.o; c += W)
-      store(dkernel + t * s.o + c, total((c / block * taps + t) * block + c % block), s.o - c);
-  if (dfold)
-    for (long i = 0; i < 3; ++i)
-      for (long c = 0; c < s.c; c += W) store(dfold + i * s.c + c, total(own + (i - 3) * inputs + c), s.c - c);
+      store(dkernel + t * s.o + c, total(sums + (c / block * taps + t) * block + c % block, workers, own), s.o - c);
+  for (long i = 0; dfold && i < 3; ++i)
+    for (long c = 0; c < s.c; c += W)
+      store(dfold + i * s.c + c, total(sums + own + (i - 3) * inputs + c, workers, own), s.c - c);
 }
 
 }  // namespace jsep

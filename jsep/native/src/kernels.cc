@@ -5,105 +5,98 @@
 
 namespace jsep {
 
-
 using Any = ffi::AnyBuffer;
 using AnyResult = ffi::Result<ffi::AnyBuffer>;
 using Floats = ffi::Buffer<ffi::F32>;
 using FloatsResult = ffi::Result<Floats>;
+using Integers = ffi::Span<const int64_t>;
 
-// A matrix of vectors for the channels, each padded with zeros to whole blocks of columns.
-struct Padded {
-  long length;
-  std::vector<float> data;
-  Padded(const float* rows, long count, long channels) : length(round_up(channels, 64)), data(count * length) {
-    for (long i = 0; i < count; ++i) std::copy_n(rows + i * channels, channels, data.data() + i * length);
-  }
-  const float* operator[](long i) const { return data.data() + i * length; }
-};
-
-Shape shape_of(Any& x, Any& kernel, ffi::Span<const int64_t> y, ffi::Span<const int64_t> geometry, int64_t groups) {
+Shape shape_of(Any& x, Any& kernel, Integers y, Integers geometry, int64_t groups) {
   auto X = x.dimensions(), K = kernel.dimensions();
   return {X[0], X[1], X[2], X[3], K[0], K[1], y[1], y[2], y[3], geometry[0], geometry[1],
           geometry[2], geometry[3], geometry[4], geometry[5], groups};
 }
 
-struct Folded {  // fold[4][c]: mean, factor, bias, slope; or fold[4][0] for an input that is read as it is
-  Padded rows;
+// rows[...][c]: mean, factor, bias and perhaps slope; or [...][0] for what is read as it is.
+struct Folded {
+  std::vector<float> data;
   Fold fold;
-  Folded(Floats& buffer, int64_t act) : rows(buffer.typed_data(), 4, buffer.dimensions()[1]) {
-    if (buffer.dimensions()[1]) fold = {(Activation)act, rows[0], rows[1], rows[2], rows[3]};
+  Folded(Floats& rows, int64_t act) {
+    long count = rows.dimensions()[0], c = rows.dimensions()[1], length = round_up(c, 64);
+    data.resize(4 * length);
+    for (long i = 0; i < count; ++i) std::copy_n(rows.typed_data() + i * c, c, data.data() + i * length);
+    const float* p = data.data();
+    if (c) fold = {(Activation)act, p, p + length, p + 2 * length, p + 3 * length};
   }
 };
 
-template <class T>
-ffi::Error forward(ffi::ThreadPool& pool, const Shape& s, bool depthwise, Any& x, Any& kernel, const Fold& fold,
-                   AnyResult& y, FloatsResult& moments) {
-  float* out = moments->dimensions()[1] ? moments->typed_data() : nullptr;
-  auto run = depthwise ? depthwise_forward<T> : conv_forward<T>;
-  run(pool, s, (const T*)x.untyped_data(), (const T*)kernel.untyped_data(), fold, (T*)y->untyped_data(), out);
+// What is left to do where there is nothing to read or to write.
+template <class... Results>
+ffi::Error zeros(Results&... results) {
+  (memset(results->untyped_data(), 0, results->size_bytes()), ...);
   return ffi::Error::Success();
 }
 
-template <class T>
-ffi::Error backward(ffi::ThreadPool& pool, const Shape& s, bool depthwise, Any& x, Any& kernel, const Fold& fold,
-                    Any& g, Any& y, const Padded& moments, AnyResult& dx, AnyResult& dkernel, FloatsResult& dfold) {
-  OutputGradient<T> gradient{(const T*)g.untyped_data()};
-  if (y.element_count()) gradient = {gradient.g, (const T*)y.untyped_data(), moments[0], moments[1], moments[2]};
-  auto run = depthwise ? depthwise_backward<T> : conv_backward<T>;
-  run(pool, s, (const T*)x.untyped_data(), (const T*)kernel.untyped_data(), fold, gradient,
-      dx->element_count() ? (T*)dx->untyped_data() : nullptr, (T*)dkernel->untyped_data(),
-      fold ? dfold->typed_data() : nullptr);
-  return ffi::Error::Success();
+// Calls f with a value of the type in memory.
+template <class F>
+void with_type(const Any& x, const F& f) {
+  if (x.element_type() == ffi::BF16) return f(bf16{});
+  f(float{});
 }
 
 ffi::Error Forward(ffi::ThreadPool pool, Any x, Any kernel, Floats fold, AnyResult y, FloatsResult moments,
-                   ffi::Span<const int64_t> geometry, int64_t groups, int64_t act, bool depthwise) {
+                   Integers geometry, int64_t groups, int64_t act, bool depthwise) {
   Shape s = shape_of(x, kernel, y->dimensions(), geometry, groups);
   Folded folded(fold, act);
-  auto run = x.element_type() == ffi::BF16 ? forward<bf16> : forward<float>;
-  return run(pool, s, depthwise, x, kernel, folded.fold, y, moments);
+  if (!y->element_count()) return zeros(moments);
+  with_type(x, [&](auto zero) {
+    using T = decltype(zero);
+    auto run = depthwise ? depthwise_forward<T> : conv_forward<T>;
+    run(pool, s, {(const T*)x.untyped_data(), s.c, folded.fold}, (const T*)kernel.untyped_data(),
+        (T*)y->untyped_data(), moments->element_count() ? moments->typed_data() : nullptr);
+  });
+  return ffi::Error::Success();
 }
 
 ffi::Error Backward(ffi::ThreadPool pool, Any x, Any kernel, Floats fold, Any g, Any y, Floats moments, AnyResult dx,
-                    AnyResult dkernel, FloatsResult dfold, ffi::Span<const int64_t> geometry, int64_t groups,
-                    int64_t act, bool depthwise) {
+                    AnyResult dkernel, FloatsResult dfold, Integers geometry, int64_t groups, int64_t act,
+                    bool depthwise) {
   Shape s = shape_of(x, kernel, g.dimensions(), geometry, groups);
-  Folded folded(fold, act);
-  Padded gradient(moments.typed_data(), 3, moments.dimensions()[1]);
-  auto run = x.element_type() == ffi::BF16 ? backward<bf16> : backward<float>;
-  return run(pool, s, depthwise, x, kernel, folded.fold, g, y, gradient, dx, dkernel, dfold);
+  Folded folded(fold, act), gradient(moments, NONE);
+  std::swap(gradient.fold.factor, gradient.fold.bias);  // its rows are mean, constant, slope
+  if (!x.element_count() || !g.element_count()) return zeros(dx, dkernel, dfold);
+  with_type(x, [&](auto zero) {
+    using T = decltype(zero);
+    Source<T> dy{(const T*)g.untyped_data(), s.o};
+    if (y.element_count()) dy = {(const T*)y.untyped_data(), s.o, gradient.fold, dy.x};
+    auto run = depthwise ? depthwise_backward<T> : conv_backward<T>;
+    run(pool, s, {(const T*)x.untyped_data(), s.c, folded.fold}, (const T*)kernel.untyped_data(), dy,
+        dx->element_count() ? (T*)dx->untyped_data() : nullptr, (T*)dkernel->untyped_data(),
+        folded.fold ? dfold->typed_data() : nullptr);
+  });
+  return ffi::Error::Success();
 }
-
 
 }  // namespace jsep
 
 #pragma GCC visibility push(default)  // of all functions only these two can be found from outside
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jsep_forward, jsep::Forward,
-                              jsep::ffi::Ffi::Bind()
-                                  .Ctx<jsep::ffi::ThreadPool>()
-                                  .Arg<jsep::Any>()      // x (n, h, w, c)
-                                  .Arg<jsep::Any>()      // kernel (kh, kw, c / groups, o)
-                                  .Arg<jsep::Floats>()   // fold (4, c) or (4, 0)
-                                  .Ret<jsep::Any>()      // y (n, oh, ow, o)
-                                  .Ret<jsep::Floats>()   // moments (3, o) or (3, 0): mean, its rest, variance
-                                  .Attr<jsep::ffi::Span<const int64_t>>("geometry")
-                                  .Attr<int64_t>("groups")
-                                  .Attr<int64_t>("act")
-                                  .Attr<bool>("depthwise"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jsep_backward, jsep::Backward,
-                              jsep::ffi::Ffi::Bind()
-                                  .Ctx<jsep::ffi::ThreadPool>()
-                                  .Arg<jsep::Any>()      // x
-                                  .Arg<jsep::Any>()      // kernel
-                                  .Arg<jsep::Floats>()   // fold
-                                  .Arg<jsep::Any>()      // g, the gradient of y
-                                  .Arg<jsep::Any>()      // y, or (0,) without moments
-                                  .Arg<jsep::Floats>()   // (3, o) or (3, 0): mean, constant, slope of OutputGradient
-                                  .Ret<jsep::Any>()      // dx, or (0,) if nobody asks for it
-                                  .Ret<jsep::Any>()      // dkernel
-                                  .Ret<jsep::Floats>()   // dfold (3, c) or (3, 0): of factor, bias, slope
-                                  .Attr<jsep::ffi::Span<const int64_t>>("geometry")
-                                  .Attr<int64_t>("groups")
-                                  .Attr<int64_t>("act")
-                                  .Attr<bool>("depthwise"));
+using namespace jsep;
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    jsep_forward, Forward,
+    ffi::Ffi::Bind()
+        .Ctx<ffi::ThreadPool>()
+        .Arg<Any>().Arg<Any>().Arg<Floats>()  // x (n, h, w, c), kernel (kh, kw, c / groups, o), fold (4, c) or (4, 0)
+        .Ret<Any>().Ret<Floats>()  // y (n, oh, ow, o), moments (3, o) or (3, 0): mean, its rest, variance
+        .Attr<Integers>("geometry").Attr<int64_t>("groups").Attr<int64_t>("act").Attr<bool>("depthwise"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    jsep_backward, Backward,
+    ffi::Ffi::Bind()
+        .Ctx<ffi::ThreadPool>()
+        .Arg<Any>().Arg<Any>().Arg<Floats>()  // x, kernel, fold
+        .Arg<Any>().Arg<Any>().Arg<Floats>()  // gradient g of y; y and (3, o) of its moments, or (0,) and (3, 0): dy =
+                                              // g + constant + slope * (y - mean), the vectors mean, constant, slope
+        .Ret<Any>().Ret<Any>().Ret<Floats>()  // dx or (0,), dkernel, dfold (3, c) or (3, 0): of factor, bias, slope
+        .Attr<Integers>("geometry").Attr<int64_t>("groups").Attr<int64_t>("act").Attr<bool>("depthwise"));
