@@ -116,8 +116,8 @@ def test_moments_of_a_million_positions(form, depthwise):
     x = np.random.default_rng(0).normal(size=(64, 128, 128, 4)).astype(np.float32)
     kernel = np.ones((1, 1, 1, 4), np.float32) if depthwise else np.eye(4, dtype=np.float32)[None, None]
     _, mean, variance = fused(form, jnp.asarray(x), jnp.asarray(kernel), None, "none", depthwise=depthwise)
-    np.testing.assert_allclose(variance, x.astype(np.float64).var((0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(mean, x.astype(np.float64).mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(variance, x.astype(np.float64).var((0, 1, 2)), rtol=2e-5)
+    np.testing.assert_allclose(mean, x.astype(np.float64).mean((0, 1, 2)), atol=1e-5)
 
 
 @NATIVE

@@ -43,7 +43,7 @@ struct bf16 {
   uint16_t bits;
 };
 
-inline Vec splat(float value) { return value - Vec{}; }  // no arithmetic: v - 0 is v, where v + 0 would turn -0 to 0
+inline Vec splat(float value) { return value - Vec{}; }  // v - 0 is v for every v, where v + 0 turns -0 into 0
 
 // ---- loads and stores of W values, or of the first n, with zeros behind them
 
@@ -115,6 +115,7 @@ class Scratch {
     if (floats > size_) {
       size_ = floats + floats / 4 + 1024;
       data_.reset((float*)aligned_alloc(64, round_up(size_ * 4, 64)));
+      if (!data_) abort();  // as the failing of any other allocation on a thread of XLA would
     }
     return data_.get();
   }
@@ -187,7 +188,7 @@ template <Activation A>
 inline Vec activation_gradient(Vec v, Vec slope, Vec g) {
   if constexpr (A == RELU) return v > 0 ? g : Vec{};
   if constexpr (A == RELU6) return v > 0 ? (v < 6 ? g : Vec{}) : Vec{};
-  if constexpr (A == HARD_SWISH) return v < -3 ? Vec{} : (v > 3 ? g : g * (v * (1.f / 3) + .5f));
+  if constexpr (A == HARD_SWISH) return v <= -3 ? Vec{} : (v >= 3 ? g : g * (v * (1.f / 3) + .5f));
   if constexpr (A == PRELU) return v < 0 ? g * slope : g;
   return g;
 }

@@ -346,9 +346,11 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
   Kernel<T> inputs(s, kernel, true);
   long inputs_at = units.images * given.size() + PANEL, floats = inputs_at + units.images * read.size() + PANEL;
   long items = outputs.count() * taps, item = padded * PANEL;  // a tap of a panel's outputs: [padded][PANEL]
-  // Every worker has its own sums of the kernel's gradient, or sums some of the items.
-  bool apart = workers * items * item > 4 << 20 || by_panels(pool, units.count(), floats, inputs);
-  std::vector<float> kernels(apart ? 0 : workers * items * item);
+  // Every worker has its own sums of the kernel's gradient, or sums some of the items, whichever takes less memory.
+  long sums_of_all = workers * items * item;
+  bool apart = by_panels(pool, units.count(), floats, inputs) ||
+               (sums_of_all > 4 << 20 && units.count() * floats < sums_of_all);
+  std::vector<float> kernels(apart ? 0 : sums_of_all);
   std::vector<float> folds(x.fold ? workers * 3 * inputs.count() * PANEL : 0);
   std::vector<int32_t> rows(depth + TILE);  // of its products: neighbouring channels
   std::iota(rows.begin(), rows.end(), 0);
