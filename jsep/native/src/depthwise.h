@@ -178,8 +178,8 @@ struct Depthwise {
   }
 
   // The ring of a unit.
-  Ring of(const Unit& u, const Ring& r, float* data) const {
-    return {r.h, r.w, r.slots, r.margin, r.columns, r.times, block, u.image, u.c0 / r.times, u.channels / r.times, data};
+  Ring of(const Unit& u, const Ring& r, float* to) const {
+    return {r.h, r.w, r.slots, r.margin, r.columns, r.times, block, u.image, u.c0 / r.times, u.channels / r.times, to};
   }
 
   // The kernel as [block][kh][kw][channel], the taps of each row in the order of the phases.
