@@ -115,7 +115,7 @@ class Scratch {
     if (floats > size_) {
       size_ = floats + floats / 4 + 1024;
       data_.reset((float*)aligned_alloc(64, round_up(size_ * 4, 64)));
-      if (!data_) abort();  // as the failing of any other allocation on a thread of XLA would
+      if (!data_) abort();  // as any other allocation that fails on a thread of XLA
     }
     return data_.get();
   }

@@ -346,11 +346,10 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
   Kernel<T> inputs(s, kernel, true);
   long inputs_at = units.images * given.size() + PANEL, floats = inputs_at + units.images * read.size() + PANEL;
   long items = outputs.count() * taps, item = padded * PANEL;  // a tap of a panel's outputs: [padded][PANEL]
-  // Every worker has its own sums of the kernel's gradient, or sums some of the items, whichever takes less memory.
-  long sums_of_all = workers * items * item;
-  bool apart = by_panels(pool, units.count(), floats, inputs) ||
-               (sums_of_all > 4 << 20 && units.count() * floats < sums_of_all);
-  std::vector<float> kernels(apart ? 0 : sums_of_all);
+  // Every worker has its own sums of the kernel's gradient, or sums some of the items; large ones as takes less memory.
+  long copies = workers * items * item, whole = units.count() * floats;
+  bool apart = by_panels(pool, units.count(), floats, inputs) || (copies > 4 << 20 && whole < copies);
+  std::vector<float> kernels(apart ? 0 : copies);
   std::vector<float> folds(x.fold ? workers * 3 * inputs.count() * PANEL : 0);
   std::vector<int32_t> rows(depth + TILE);  // of its products: neighbouring channels
   std::iota(rows.begin(), rows.end(), 0);

@@ -1,6 +1,5 @@
 // What Python asks the base library before it loads another one.
 #include "xla/ffi/api/c_api.h"
-
 #pragma GCC visibility push(default)
 
 // The best set of instructions that this CPU has, as a place in the list of jsep/native/__init__.py.

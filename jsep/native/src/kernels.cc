@@ -4,7 +4,6 @@
 #include "depthwise.h"
 
 namespace jsep {
-
 using Any = ffi::AnyBuffer;
 using AnyResult = ffi::Result<ffi::AnyBuffer>;
 using Floats = ffi::Buffer<ffi::F32>;
