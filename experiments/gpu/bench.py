@@ -62,7 +62,7 @@ def main() -> int:
     again: list[str] = []
     wrong = race(missing, rows, args.rehearse, begin + args.seconds, again)
     for name in again:  # alone on the card
-        print(f"{name}: again, alone")
+        print(f"{name}: trying once more, alone on the card")
         wrong += race([name], rows, args.rehearse, begin + args.seconds, [])
     table(rows)
     print(f"bench: {time.monotonic() - begin:.0f} s")

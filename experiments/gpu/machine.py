@@ -1,4 +1,4 @@
-"""What the machine is and what is missing on it, and rows of csv that say so."""
+"""Description of the machine and of what is missing on it, and csv rows that hold it."""
 
 import argparse
 import csv

@@ -62,9 +62,10 @@ def register() -> None:
     """Add the twins to those of `jsep bench`."""
     from jsep.bench.torch_models import TWINS
 
-    TWINS.setdefault("resnet50", _torchvision("resnet50"))
-    TWINS.setdefault("mobilenet_v2", _torchvision("mobilenet_v2"))
-    TWINS.setdefault("shufflenet_v2_x1_0", _torchvision("shufflenet_v2_x1_0"))
-    TWINS.setdefault("eca_resnet50", _eca_resnet50)
-    TWINS.setdefault("xception", _timm("legacy_xception"))
-    TWINS.setdefault("dicenet_x1_0", _pytorchcv("dicenet_w1"))
+    TWINS.update(
+        resnet50=_torchvision("resnet50"),
+        shufflenet_v2_x1_0=_torchvision("shufflenet_v2_x1_0"),
+        eca_resnet50=_eca_resnet50,
+        xception=_timm("legacy_xception"),
+        dicenet_x1_0=_pytorchcv("dicenet_w1"),
+    )

@@ -12,7 +12,8 @@ from jsep.bench.case import Case
 from jsep.errors import UserError, nearest, require, require_types
 from jsep.models import model_info
 
-CONTENDERS = ("jsep", "xla", "torch", "torch.compile", "jsep.plain")
+USUAL = ("jsep", "xla", "torch", "torch.compile")  # by default
+CONTENDERS = (*USUAL, "jsep.plain")
 TASKS = ("train", "infer")
 DTYPES = ("float32", "bfloat16")
 
@@ -45,7 +46,7 @@ class BenchConfig:
     """train: a training step, or forward and both gradients of a convolution; infer: the forward pass."""
     dtypes: tuple[str, ...] = ("float32",)
     """Types of the computation: float32, bfloat16."""
-    contenders: tuple[str, ...] = CONTENDERS[:4]
+    contenders: tuple[str, ...] = USUAL
     """Implementations to time: jsep, xla (jsep with Flax's convolutions), torch and torch.compile (channels_last), or
     jsep.plain (jsep without its native kernels)."""
     torch_python: Path | None = None

@@ -29,7 +29,7 @@ ACTIVATIONS = ((nn.relu, "relu"), (nn.relu6, "relu6"), (nn.hard_swish, "hard_swi
 
 
 class _Folded(NamedTuple):
-    """What normalised maps were made of."""
+    """Maps before a normalisation, and the normalisation."""
 
     raw: Array
     fold: Fold
@@ -100,7 +100,7 @@ def moments_of(x: Array) -> Moments | None:
     return _moments.recall(x)
 
 
-def fold(x: Array, fold: Fold) -> Array:
+def normalise(x: Array, fold: Fold) -> Array:
     """Return normalised maps, and remember what they were made of."""
     y = ops.apply_fold(x, fold)
     _folded.remember(y, _Folded(x, fold))
@@ -112,14 +112,14 @@ def activate(act: Callable[[Array], Array], x: Array) -> Array:
     made = _normalised(x)
     for known, name in ACTIVATIONS:
         if act is known and made is not None:
-            return fold(made.raw, made.fold._replace(act=name))
+            return normalise(made.raw, made.fold._replace(act=name))
     return act(x)
 
 
 def prelu(x: Array, slope: Vector) -> Array | None:
     """Return the PReLU of normalised maps, or None where it is not known what they were made of."""
     made = _normalised(x)
-    return None if made is None else fold(made.raw, made.fold._replace(act="prelu", slope=slope))
+    return None if made is None else normalise(made.raw, made.fold._replace(act="prelu", slope=slope))
 
 
 def _normalised(x: Array) -> _Folded | None:

@@ -42,18 +42,18 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         (x,) = promote_dtype(x, dtype=self.dtype)
         fused = fusion.fusing(x)
-        if not train and fused:
+        if not train:
+            if not fused:
+                return ops.batch_norm(x, running_mean.value, running_var.value, scale, bias, self.epsilon)
             mean, var = (jnp.asarray(v.value, jnp.float32) for v in (running_mean, running_var))
             running = Moments(mean, jnp.zeros(shape, jnp.float32), var)
-            return fusion.fold(x, fusion.normalisation(running, scale, bias, self.epsilon))
-        if not train:
-            return ops.batch_norm(x, running_mean.value, running_var.value, scale, bias, self.epsilon)
+            return fusion.normalise(x, fusion.normalisation(running, scale, bias, self.epsilon))
         axis_name = None if self.is_initializing() else self.axis_name
         if axis_name == self.axis_name:  # otherwise nobody knows how many devices there will be
             self._check_batch(x.size // shape[0] * (lax.axis_size(axis_name) if axis_name else 1))
         if fused and (moments := fusion.moments_of(x)):
             moments = moments.over_devices(axis_name)
-            y = fusion.fold(x, fusion.normalisation(moments, scale, bias, self.epsilon))
+            y = fusion.normalise(x, fusion.normalisation(moments, scale, bias, self.epsilon))
             mean, var = moments.mean, moments.variance
         else:
             y, mean, var = ops.batch_norm_train(x, scale, bias, self.epsilon, axis_name)

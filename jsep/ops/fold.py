@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jsep.ops.norm import Vector
+from jsep.ops.norm import Vector, by_channel
 from jsep.ops.precision import accumulation_dtype
 
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "prelu")  # in the order of the native kernels' numbers
@@ -52,12 +53,12 @@ def apply_fold(x: Float[Array, "*batch c"], fold: Fold) -> Float[Array, "*batch 
 
 def plain_fold(x: Array, rows: Array, act: str) -> Array:
     """Return what `apply_fold` does, differentiable in every way."""
-    mean, factor, bias, slope = (row.reshape((1,) * (x.ndim - 1) + (-1,)) for row in rows)
+    mean, factor, bias, slope = (by_channel(row, x) for row in rows)
     v = (x.astype(rows.dtype) - mean) * factor + bias
     return _activate(v, slope, act).astype(x.dtype)
 
 
-def _activate(v: Array, slope: Array, act: str) -> Array:
+def _activate(v: Array, slope: Array | np.ndarray, act: str) -> Array:
     match act:
         case "none":
             return v
@@ -84,7 +85,7 @@ def _apply_fwd(x: Array, rows: Array, act: str) -> tuple[Array, tuple[Array, Arr
 def _apply_bwd(act: str, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, rows = saved
     dtype = accumulation_dtype(x.dtype)
-    mean, factor, bias, slope = (row.reshape((1,) * (x.ndim - 1) + (-1,)) for row in rows)
+    mean, factor, bias, slope = (by_channel(row, x) for row in rows)
     wide = x.astype(dtype)
 
     def before_activation(centred: Array) -> tuple[Array, Array]:

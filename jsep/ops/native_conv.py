@@ -21,7 +21,7 @@ from jsep.ops.lowering import native_kernels
 
 
 class Job(NamedTuple):
-    """What a convolution does, apart from its arrays.
+    """Description of a convolution, apart from its arrays.
 
     Attributes:
         geometry: strides, padding and dilation.
@@ -159,7 +159,8 @@ def _plain_gradients(
 
     if y.ndim > 1:
         mean, constant, slope = vectors.reshape(3, 1, 1, 1, -1)
-        g = (g + constant + slope * (y - mean)).astype(g.dtype)
+        wide_g, wide_y = (a.astype(vectors.dtype) for a in (g, y))
+        g = (wide_g + constant + slope * (wide_y - mean)).astype(g.dtype)
     dx, dkernel, dfold = jax.vjp(conv, x, kernel, fold)[1](g)
     return (dx if wanted else jnp.zeros((0,), x.dtype)), dkernel, dfold
 

@@ -48,7 +48,7 @@ def batch_norm(
     The mean is subtracted first: x * a + (bias - mean * a) would lose the digits of activations far from zero.
     """
     factor = scale * lax.rsqrt(variance + epsilon)
-    y = (x.astype(factor.dtype) - _channels(mean, x)) * _channels(factor, x) + _channels(bias, x)
+    y = (x.astype(factor.dtype) - by_channel(mean, x)) * by_channel(factor, x) + by_channel(bias, x)
     return y.astype(x.dtype)
 
 
@@ -99,7 +99,7 @@ def _train_bwd(epsilon: float, axis_name: str | None, saved: tuple[Array, ...], 
     wide_x, wide_g = x.astype(dtype), cotangents[0].astype(dtype)
     inverse = lax.rsqrt(variance + epsilon)
     # means over this device for the gradients of its scale and bias, and over all devices for dx; x + -mean as above
-    own = _means(wide_g, wide_g * (wide_x + _channels(-mean, x)))
+    own = _means(wide_g, wide_g * (wide_x + by_channel(-mean, x)))
     mean_g, mean_gx = own if axis_name is None else lax.pmean(own, axis_name)
     count = x.size // x.shape[-1]
     dbias = own[0] * count
@@ -108,7 +108,7 @@ def _train_bwd(epsilon: float, axis_name: str | None, saved: tuple[Array, ...], 
     a = scale * inverse
     b = -a * (mean_gx - mean_g * rest) * lax.square(inverse)
     c = -a * mean_g - b * rest
-    dx = wide_g * _channels(a, x) + (wide_x - _channels(mean, x)) * _channels(b, x) + _channels(c, x)
+    dx = wide_g * by_channel(a, x) + (wide_x - by_channel(mean, x)) * by_channel(b, x) + by_channel(c, x)
     return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(scale.dtype)
 
 
@@ -125,7 +125,7 @@ def shifted_moments(x: Array, axis_name: str | None = None) -> tuple[Array, Arra
     (shift,) = _means(wide[:, *(slice(None, None, size // 2 + 1) for size in x.shape[1:-1])])
     shift = lax.stop_gradient(shift)
     # written in two ways, since XLA on a CPU stores a difference that two operations share
-    offset, square = _means(wide + _channels(-shift, x), lax.square(wide - _channels(shift, x)))
+    offset, square = _means(wide + by_channel(-shift, x), lax.square(wide - by_channel(shift, x)))
     variance = square - lax.square(offset)
     if axis_name is not None:
         shifts, offsets, variances = lax.all_gather((shift, offset, variance), axis_name)
@@ -139,6 +139,6 @@ def _means(*arrays: Array) -> tuple[Array, ...]:
     return tuple(jnp.mean(a, tuple(range(a.ndim - 1))) for a in arrays)
 
 
-def _channels(values: Vector, x: Array) -> Array | np.ndarray:
+def by_channel(values: Vector, x: Array) -> Array | np.ndarray:
     """Return one value for each channel in a shape that broadcasts to `x`."""
     return values.reshape((1,) * (x.ndim - 1) + (-1,))

@@ -148,7 +148,7 @@ def test_each_convolution_is_computed_once(drawn):
 
 
 def test_watchers_see_normalised_maps(drawn):
-    """What is recorded for a decomposition is the input of a layer, not that of the batch norm before it."""
+    """A decomposition records the inputs of layers, which are not those of the batch norms before them."""
     variables = drawn(Net(), (1, 8, 8, 3))
 
     def inputs(x):

@@ -193,7 +193,6 @@ struct Depthwise {
               store(out, n > 0 ? load(kernel + (i * s.kw + t) * s.o + b * block + c, n) : Vec{});
             }
   }
-
 };
 
 template <class T>
