@@ -128,35 +128,30 @@ class Scratch {
 // ---- threads
 
 inline long threads(ffi::ThreadPool& pool) { return std::max<long>(1, pool.num_threads()); }
-inline int max_workers(ffi::ThreadPool& pool) { return (int)threads(pool) + 1; }
 
-// Runs f(unit, worker) for every unit in [0, units) on XLA's threads and on the calling one; workers are numbered from
-// 0 below `max_workers(pool)`. The caller only ever waits for units that have begun, so it cannot be blocked by a pool
-// whose threads are all busy, and helpers that come late find nothing to do.
+// Units of work are dealt to lanes, each of which has sums of its own: which units these are does not depend on the
+// threads that happen to be free, so the same call gives the same bits. Two a thread, so that one which is held up
+// leaves the other's work to those that are not.
+inline long lanes(ffi::ThreadPool& pool) { return threads(pool) == 1 ? 1 : 2 * threads(pool); }
+
+// Runs f(unit, lane) for every unit in [0, units), those of a lane in order, on XLA's threads and on the calling one.
+// The caller only ever waits for lanes that have begun, so it cannot be blocked by a pool whose threads are all busy,
+// and helpers that come late find nothing to do.
 template <class F>
 void parallel(ffi::ThreadPool& pool, long units, const F& f) {
-  const long helpers = std::min(threads(pool), units) - 1;
-  if (helpers <= 0) {
-    for (long i = 0; i < units; ++i) f(i, 0);
-    return;
-  }
   struct Job {
-    const F* f;  // lives on the caller's stack: only touched while units are left or running
-    long units;
+    const F* f;  // lives on the caller's stack: only touched while lanes are left or running
+    long units, lanes;
     std::atomic<long> next{0}, done{0};
-    std::atomic<int> workers{0};
     void work() {
-      int worker = -1;
-      for (long i; (i = next.fetch_add(1)) < units; done.fetch_add(1, std::memory_order_release)) {
-        if (worker < 0) worker = workers.fetch_add(1);
-        (*f)(i, worker);
-      }
+      for (long i; (i = next.fetch_add(1)) < lanes; done.fetch_add(1, std::memory_order_release))
+        for (long unit = i; unit < units; unit += lanes) (*f)(unit, i);
     }
   };
-  std::shared_ptr<Job> job(new Job{&f, units});
-  for (long i = 0; i < helpers; ++i) pool.Schedule([job] { job->work(); });
+  std::shared_ptr<Job> job(new Job{&f, units, std::min(lanes(pool), units)});
+  for (long i = 1; i < std::min(threads(pool), units); ++i) pool.Schedule([job] { job->work(); });
   job->work();
-  for (long spins = 0; job->done.load(std::memory_order_acquire) < units; ++spins)
+  for (long spins = 0; job->done.load(std::memory_order_acquire) < job->lanes; ++spins)
     if (spins > 10000) std::this_thread::yield();
 }
 
@@ -275,19 +270,19 @@ struct Source {
 
 // ---- moments of an output
 
-// Sums of every worker about a shift, which is near the mean so that the variance keeps its digits: it is the mean of
-// the first values that the worker adds.
+// Sums of every lane about a shift, which is near the mean so that the variance keeps its digits: it is the mean of
+// the first values that the lane adds.
 class Moments {
  public:
-  Moments(int workers, long channels)
-      : workers_(workers), length_(round_up(channels, 128)),  // workers write to lines of cache of their own
-        sums_((size_t)workers * 3 * length_), counts_((size_t)workers * length_ / W) {}
+  Moments(long lanes, long channels)
+      : lanes_(lanes), length_(round_up(channels, 128)),  // lanes write to lines of cache of their own
+        sums_(lanes * 3 * length_), counts_(lanes * length_ / W) {}
 
   // Adds `count` values, `step` floats apart, of each of the W channels from the given one on.
-  void add(int worker, long channel, const float* values, long step, long count) {
-    float* shift = &sums_[(size_t)worker * 3 * length_ + channel];
+  void add(long lane, long channel, const float* values, long step, long count) {
+    float* shift = &sums_[lane * 3 * length_ + channel];
     float *sum = shift + length_, *square = sum + length_;
-    long& counted = counts_[(worker * length_ + channel) / W];
+    long& counted = counts_[(lane * length_ + channel) / W];
     if (!counted) store(shift, total(values, count, step) * (1.f / count));
     counted += count;
     Vec about = load(shift), apart{}, squares{};
@@ -306,10 +301,10 @@ class Moments {
   void finish(float* out, long channels, const At& at) const {
     for (long c = 0; c < channels; ++c) {
       double n = 0, mean = 0, deviations = 0;
-      for (int i = 0; i < workers_; ++i) {
+      for (long i = 0; i < lanes_; ++i) {
         double more = counts_[(i * length_ + at(c)) / W];
         if (!more) continue;
-        const float* own = &sums_[(size_t)i * 3 * length_ + at(c)];
+        const float* own = &sums_[i * 3 * length_ + at(c)];
         double sum = own[length_], there = own[0] + sum / more, apart = there - mean;
         deviations += own[2 * length_] - sum * sum / more + apart * apart * n * more / (n + more);
         mean += apart * more / (n + more);
@@ -322,8 +317,7 @@ class Moments {
   }
 
  private:
-  int workers_;
-  long length_;
+  long lanes_, length_;
   std::vector<float> sums_;
   std::vector<long> counts_;
 };

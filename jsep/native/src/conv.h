@@ -1,6 +1,6 @@
 // Convolutions of any kernel size, stride, dilation and number of groups, as products of small tiles.
 //
-// A unit of work is some rows of an image, or some whole images. What its products read is written to a worker's own
+// A unit of work is some rows of an image, or some whole images. What its products read is written to a thread's own
 // memory first, as float32: the folded input with zeros around it, or the gradient of the output. Products then take
 // the positions of a tile from anywhere in it, so that strides, small maps and borders all come down to offsets.
 #pragma once
@@ -142,7 +142,7 @@ struct Units {
   }
 };
 
-// What a worker has of an image: rows and columns `step` apart as float32, with zeros outside of it.
+// What a unit has of an image: rows and columns `step` apart as float32, with zeros outside of it.
 struct Window {
   long rows, columns, step_h, step_w, channels;  // channels: floats from one position to the next
   long size() const { return rows * columns * channels; }
@@ -205,7 +205,7 @@ void multiply(const Kernel<T>& kernel, const Lattice& lattice, const float* wind
   }
 }
 
-// Whether workers had better share panels than units: those are few, or their input is smaller than the kernel.
+// Whether threads had better share panels than units: those are few, or their input is smaller than the kernel.
 template <class T>
 bool by_panels(ffi::ThreadPool& pool, long units, long unit_floats, const Kernel<T>& kernel) {
   return units * unit_floats < kernel.count() * kernel.size() ||
@@ -213,8 +213,8 @@ bool by_panels(ffi::ThreadPool& pool, long units, long unit_floats, const Kernel
 }
 
 // Has every unit prepared and every panel packed once, and all of them multiplied: add(unit, its memory, p, panel,
-// worker). Each worker has some units and all panels, and calls each(unit, its memory, worker) at the end of one;
-// or, `apart`, it has some panels and all units. `shared` holds what all workers read: all panels, or all units.
+// lane). Each lane has some units and all panels, and calls each(unit, its memory, lane) at the end of one; or,
+// `apart`, it has some panels and all units. `shared` holds what all lanes read: all panels, or all units.
 template <class T, class Prepare, class Add, class Each>
 void run(ffi::ThreadPool& pool, const Units& units, const Kernel<T>& kernel, long unit_floats, bool apart,
          Scratch& shared, const Prepare& prepare, const Add& add, const Each& each) {
@@ -223,16 +223,16 @@ void run(ffi::ThreadPool& pool, const Units& units, const Kernel<T>& kernel, lon
     parallel(pool, units.count(), [&](long i, int) { prepare(units[i], all + i * unit_floats); });
   else
     parallel(pool, kernel.count(), [&](long p, int) { kernel.pack(p, all + p * kernel.size()); });
-  parallel(pool, apart ? kernel.count() : units.count(), [&](long i, int worker) {
+  parallel(pool, apart ? kernel.count() : units.count(), [&](long i, long lane) {
     static thread_local Scratch memory;
     float* own = memory.get(apart ? kernel.size() : unit_floats);
     if (apart) {
       kernel.pack(i, own);
-      for (long u = 0; u < units.count(); ++u) add(units[u], all + u * unit_floats, i, own, worker);
+      for (long u = 0; u < units.count(); ++u) add(units[u], all + u * unit_floats, i, own, lane);
     } else {
       prepare(units[i], own);
-      for (long p = 0; p < kernel.count(); ++p) add(units[i], own, p, all + p * kernel.size(), worker);
-      each(units[i], own, worker);
+      for (long p = 0; p < kernel.count(); ++p) add(units[i], own, p, all + p * kernel.size(), lane);
+      each(units[i], own, lane);
     }
   });
 }
@@ -273,18 +273,18 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x,
   lattice.finish();
 
   Kernel<T> panels(s, kernel, false);
-  Moments sums(moments ? max_workers(pool) : 0, panels.count() * PANEL);
+  Moments sums(moments ? lanes(pool) : 0, panels.count() * PANEL);
   auto prepare = [&](const Unit& u, float* own) {
     window.fill(u, u.rows * stride_h + more, u.row * s.stride_h - s.top, -s.left, s.h, s.w, x, own);
   };
-  auto add = [&](const Unit& u, const float* own, long p, const float* panel, int worker) {
+  auto add = [&](const Unit& u, const float* own, long p, const float* panel, long lane) {
     T* out = y + (u.image * s.oh + u.row) * s.ow * s.o;
     multiply(panels, lattice, own, u.images * u.rows * s.ow, p, panel, out, s.o,
              [&](const float* tile, long rows, const int32_t* positions, long column, long width) {
       T* to = out + positions[0] * s.o + column;
       for (long j = 0; j < width; j += W) {
         for (long r = 0; r < rows; ++r) store(to + r * s.o + j, load(tile + r * PANEL + j), width - j);
-        if (moments) sums.add(worker, p * PANEL + j, tile + j, PANEL, rows);
+        if (moments) sums.add(lane, p * PANEL + j, tile + j, PANEL, rows);
       }
     });
   };
@@ -340,17 +340,17 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
             lattices[a * s.stride_w + b].taps.push_back(
                 {i * s.kw + j, given.at(0, v.shift(a, i) - v.low, h.shift(b, j) - h.low)});
 
-  int workers = max_workers(pool);
+  long count = lanes(pool);
   long taps = s.kh * s.kw, depth = s.c / s.groups, padded = round_up(depth, STEP);
   Panels outputs(s.groups, s.o / s.groups);
   Kernel<T> inputs(s, kernel, true);
   long inputs_at = units.images * given.size() + PANEL, floats = inputs_at + units.images * read.size() + PANEL;
   long items = outputs.count() * taps, item = padded * PANEL;  // a tap of a panel's outputs: [padded][PANEL]
-  // Every worker has its own sums of the kernel's gradient, or sums some of the items; large ones as takes less memory.
-  long copies = workers * items * item, whole = units.count() * floats;
+  // Every lane has its own sums of the kernel's gradient, or sums some of the items; large ones as takes less memory.
+  long copies = count * items * item, whole = units.count() * floats;
   bool apart = by_panels(pool, units.count(), floats, inputs) || (copies > 4 << 20 && whole < copies);
   std::vector<float> kernels(apart ? 0 : copies);
-  std::vector<float> folds(x.fold ? workers * 3 * inputs.count() * PANEL : 0);
+  std::vector<float> folds(x.fold ? count * 3 * inputs.count() * PANEL : 0);
   std::vector<int32_t> rows(depth + TILE);  // of its products: neighbouring channels
   std::iota(rows.begin(), rows.end(), 0);
 
@@ -379,10 +379,10 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
       product_of(std::min<long>(TILE, depth - c), outputs.width(p))(
           segments.data(), segments.size(), &rows[c], K, a_step, b_step, true, sums + c * PANEL);
   };
-  auto add_input = [&](const Unit& u, const float* own, long p, const float* panel, int worker) {
+  auto add_input = [&](const Unit& u, const float* own, long p, const float* panel, long lane) {
     if (!dx && !dfold) return;
     long base = (u.image * s.h + u.row) * s.w, length = inputs.count() * PANEL;
-    float* sums = x.fold ? &folds[worker * 3 * length + p * PANEL] : nullptr;
+    float* sums = x.fold ? &folds[lane * 3 * length + p * PANEL] : nullptr;
     for (long i = 0; i < (long)lattices.size(); ++i) {
       long positions = u.images * v.ceil(u.rows - i / s.stride_w) * h.ceil(s.w - i % s.stride_w);
       multiply(inputs, lattices[i], own, positions, p, panel, dx ? dx + base * s.c : dx, s.c,
@@ -392,8 +392,8 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
     }
   };
   Scratch shared;
-  run(pool, units, inputs, floats, apart, shared, prepare, add_input, [&](const Unit& u, const float* own, int worker) {
-    for (long q = 0; q < items; ++q) add_kernel(u, own, q, &kernels[(worker * items + q) * item]);
+  run(pool, units, inputs, floats, apart, shared, prepare, add_input, [&](const Unit& u, const float* own, long lane) {
+    for (long q = 0; q < items; ++q) add_kernel(u, own, q, &kernels[(lane * items + q) * item]);
   });
   parallel(pool, items, [&](long q, int) {
     static thread_local Scratch memory;
@@ -405,12 +405,12 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
     T* out = dkernel + q % taps * depth * s.o + outputs.column(q / taps);
     for (long c = 0; c < depth; ++c, out += s.o)
       for (long j = 0, width = outputs.width(q / taps); j < width; j += W)
-        store(out + j, total(sums + c * PANEL + j, apart ? 1 : workers, items * item), width - j);
+        store(out + j, total(sums + c * PANEL + j, apart ? 1 : count, items * item), width - j);
   });
   for (long i = 0; dfold && i < 3 * inputs.count(); ++i)
     for (long p = i % inputs.count(), j = 0; j < inputs.width(p); j += W)
       store(dfold + i / inputs.count() * s.c + inputs.column(p) + j,
-            total(&folds[i * PANEL + j], workers, 3 * inputs.count() * PANEL), inputs.width(p) - j);
+            total(&folds[i * PANEL + j], count, 3 * inputs.count() * PANEL), inputs.width(p) - j);
 }
 
 }  // namespace jsep

@@ -142,9 +142,9 @@ struct Depthwise {
   Phase forward{0, 1, s.ow, s.stride_w, 0, {}, {}};
   long block, blocks, strips, rows;
 
-  // A unit of work: a block of channels from c0 on, an image, rows [begin, end) of the output, memory of its worker.
+  // A unit of work: a block of channels from c0 on, an image, rows [begin, end) of the output, memory of its thread.
   struct Unit {
-    long b, c0, channels, image, begin, end, worker;
+    long b, c0, channels, image, begin, end, lane;
     float* memory;
   };
 
@@ -163,17 +163,17 @@ struct Depthwise {
     strips = threads(pool) == 1 ? 1 : std::max(1L, std::min(s.oh / 8, 4 * threads(pool) / (s.n * blocks)));
   }
 
-  // Calls f(unit) for all units, with memory of `floats` for each channel, which was zero for a worker's first one.
+  // Calls f(unit) for all units, with memory of `floats` for each channel, which was zero for a lane's first one.
   template <class F>
   void run(ffi::ThreadPool& pool, long floats, const F& f) const {
-    std::vector<char> ready(max_workers(pool));
-    parallel(pool, s.n * blocks * strips, [&](long i, int worker) {
+    std::vector<char> ready(lanes(pool));
+    parallel(pool, s.n * blocks * strips, [&](long i, long lane) {
       static thread_local Scratch scratch;
       float* memory = scratch.get(floats * block);
-      if (!std::exchange(ready[worker], 1)) std::fill_n(memory, floats * block, 0.f);
+      if (!std::exchange(ready[lane], 1)) std::fill_n(memory, floats * block, 0.f);
       long b = i % blocks, strip = i / blocks % strips, c0 = b * block;
       f(Unit{b, c0, std::min(block, s.o - c0), i / blocks / strips, s.oh * strip / strips,
-             s.oh * (strip + 1) / strips, worker, memory});
+             s.oh * (strip + 1) / strips, lane, memory});
     });
   }
 
@@ -203,7 +203,7 @@ void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& x
   static thread_local Scratch packed;
   float* taps = packed.get(d.blocks * s.kh * s.kw * block);
   d.pack(kernel, {d.forward}, taps);
-  Moments sums(moments ? max_workers(pool) : 0, d.blocks * block);
+  Moments sums(moments ? lanes(pool) : 0, d.blocks * block);
   d.run(pool, d.input.size(), [&](const auto& u) {
     static thread_local std::vector<Line> lines;
     Ring ring = d.of(u, d.input, u.memory);
@@ -221,7 +221,7 @@ void depthwise_forward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& x
           store(out + (q + i) * o + c, v[i], u.channels - c);
           __builtin_prefetch(out + (q + i) * o + row + c, 1);
         }
-        if (moments) sums.add(u.worker, u.c0 + c, (const float*)v, W, n());
+        if (moments) sums.add(u.lane, u.c0 + c, (const float*)v, W, n());
       };
       correlate(d.forward, lines, block, u.channels, emit);
     }
@@ -252,20 +252,20 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& 
     start += p.taps.size();
     phases.push_back(p);
   }
-  int workers = max_workers(pool);
+  const long count = lanes(pool);
   static thread_local Scratch packed, totals;
   float* turned = packed.get(d.blocks * taps * block);
   d.pack(kernel, phases, turned);
-  const long own = d.blocks * taps * block + 3 * inputs;  // sums of a worker: of taps, then of fold
-  float* sums = totals.get(workers * own);
-  std::fill_n(sums, workers * own, 0.f);
+  const long own = d.blocks * taps * block + 3 * inputs;  // sums of a lane: of taps, then of fold
+  float* sums = totals.get(count * own);
+  std::fill_n(sums, count * own, 0.f);
 
   d.run(pool, d.input.size() + dy.size() + s.w, [&](const auto& u) {
     static thread_local std::vector<Line> lines;
     Ring in = d.of(u, d.input, u.memory), out = d.of(u, dy, in.data + in.size() * block);
     float* dv = out.data + out.size() * block;
-    float *kernel_sums = sums + u.worker * own + u.b * taps * block;
-    float *fold_sums = sums + u.worker * own + d.blocks * taps * block + u.c0 / m;
+    float *kernel_sums = sums + u.lane * own + u.b * taps * block;
+    float *fold_sums = sums + u.lane * own + d.blocks * taps * block + u.c0 / m;
     // The strip's share of dx ends before the first row that meets the next strip's dy.
     auto edge = [&](long r) { return r == s.oh ? s.h : r ? std::clamp(r * s.stride_h - s.top, 0L, s.h) : 0; };
     long row = edge(u.begin);
@@ -309,10 +309,10 @@ void depthwise_backward(ffi::ThreadPool& pool, const Shape& s, const Source<T>& 
 
   for (long t = 0; t < taps; ++t)
     for (long c = 0; c < s.o; c += W)
-      store(dkernel + t * s.o + c, total(sums + (c / block * taps + t) * block + c % block, workers, own), s.o - c);
+      store(dkernel + t * s.o + c, total(sums + (c / block * taps + t) * block + c % block, count, own), s.o - c);
   for (long i = 0; dfold && i < 3; ++i)
     for (long c = 0; c < s.c; c += W)
-      store(dfold + i * s.c + c, total(sums + own + (i - 3) * inputs + c, workers, own), s.c - c);
+      store(dfold + i * s.c + c, total(sums + own + (i - 3) * inputs + c, count, own), s.c - c);
 }
 
 }  // namespace jsep
