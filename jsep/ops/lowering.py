@@ -47,6 +47,18 @@ def native_kernels() -> bool:
     return not _portable.value and not _elsewhere.value and native.enabled()
 
 
-def by_platform(*args: Any, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
-    """Apply `cpu` if the program is compiled for a CPU, and `default` for all other platforms and portable programs."""
-    return default(*args) if portable() else lax.platform_dependent(*args, cpu=cpu, default=default)
+def by_platform(
+    *args: Any, cpu: Callable[..., Any], default: Callable[..., Any], tpu: Callable[..., Any] | None = None
+) -> Any:
+    """Apply `cpu` or `tpu` if the program is compiled for one, and `default` elsewhere and in portable programs.
+
+    Args:
+        *args: arguments of the functions.
+        cpu: the form for CPUs.
+        default: the form for all other platforms.
+        tpu: the form for TPUs; `default` if there is none.
+    """
+    if portable():
+        return default(*args)
+    own = {"cpu": cpu} | ({"tpu": tpu} if tpu else {})
+    return lax.platform_dependent(*args, **own, default=default)
