@@ -234,7 +234,9 @@ def tpu_zoo(table: str) -> str:
     for row in sorted(chosen, key=lambda row: (row["model"], row["chip"], int(row["batch"]))):
         bound = f"{row['bound_ms']} ({row['binds']})" if row["binds"] else row["error"]
         cells = [f"`{row['model']}`", row["side"], f"{row['chip']} {row['topology']}", row["batch"]]
-        cells += [row[column] or "-" for column in ("hbm_gb", "gflops", "moved_gb", "mcycles")]
+        cells += [
+            row.get(column) or "-" for column in ("hbm_gb", "gflops", "moved_gb", "code_mcycles", "code_ms", "mcycles")
+        ]
         lines.append([*cells, bound, row["compile_seconds"]])
     headings = (
         "network",
@@ -244,8 +246,10 @@ def tpu_zoo(table: str) -> str:
         "HBM, GB",
         "GFLOPs",
         "moved, GB",
-        "Mcycles",
+        "code, Mcycles",
+        "code, ms",
+        "estimate, Mcycles",
         "bound, ms",
         "compiled, s",
     )
-    return markdown(headings, lines, 7) + origin(path, chosen)
+    return markdown(headings, lines, 9) + origin(path, chosen)
