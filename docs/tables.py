@@ -226,6 +226,15 @@ def lowerings() -> str:
     return markdown(["chip", *MIXTURES], lines, len(MIXTURES)) + origin(path, rows)
 
 
+def tpu_measure() -> str:
+    """Cycles of operations whose ideal is known: of their code, by the compiler's estimate, and ideal."""
+    path = "studies/results/tpu_measure.csv"
+    rows = read(path)
+    columns = ("code_kcycles", "estimate_kcycles", "ideal_kcycles")
+    lines = [[row["operation"], *(f"{float(row[column]):,.0f}" for column in columns)] for row in rows]
+    return markdown(("thousand cycles", "code", "compiler's estimate", "ideal"), lines, 3) + origin(path, rows)
+
+
 def tpu_zoo(table: str) -> str:
     """Compiled training steps: `table` is zoo, paper or topologies."""
     path = "studies/results/tpu_zoo.csv"

@@ -14,7 +14,6 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-PUSH_CYCLES = 16  # a matrix unit takes one row in a cycle, and a push holds 16 rows of bfloat16
 DELAY = 4  # bundles after a branch that are executed whether it is taken or not
 MOST_TRIPS = 1_000_000
 
@@ -58,10 +57,13 @@ class Work:
     pushes: float
     open_loops: int = 0
 
-    @property
-    def cycles(self) -> float:
-        """Cycles that the code takes at least: one for a bundle, or what the busiest matrix unit needs."""
-        return max(self.bundles, PUSH_CYCLES * self.pushes)
+    def cycles(self, push: int) -> float:
+        """Return the cycles that the code takes at least: one for a bundle, or what the busiest matrix unit needs.
+
+        Args:
+            push: cycles that a matrix unit needs for a push.
+        """
+        return max(self.bundles, push * self.pushes)
 
 
 def work(text: str) -> Work:

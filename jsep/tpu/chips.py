@@ -23,6 +23,7 @@ class Chip:
         flops: peak compute in bfloat16, in FLOP/s.
         bandwidth: bandwidth of HBM, in bytes/s.
         clock: cycles of a core in a second; None where none is published.
+        push: cycles of a matrix unit for a push of 16 rows of bfloat16, one for a row; 0 where bundles tell it.
         topologies: the usual topologies, such as "2x4".
     """
 
@@ -30,6 +31,7 @@ class Chip:
     flops: float
     bandwidth: float
     clock: float | None
+    push: int
     topologies: tuple[str, ...]
 
 
@@ -40,13 +42,13 @@ class Chip:
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CUBE = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 CHIPS = {
-    "v2": Chip(16e9, 46e12, 716e9, 0.70e9, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
-    "v3": Chip(32 * 2**30, 123e12, 900e9, 0.94e9, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
-    "v4": Chip(32 * 2**30, 275e12, 1200e9, 1.05e9, CUBE),
-    "v5e": Chip(16e9, 197e12, 819e9, 1.5e9, FLAT),
-    "v5p": Chip(95e9, 459e12, 2765e9, None, CUBE),
-    "v6e": Chip(32e9, 918e12, 1638e9, None, FLAT),
-    "tpu7x": Chip(192 * 2**30, 2307e12, 7380e9, None, CUBE[1:]),
+    "v2": Chip(16e9, 46e12, 716e9, 0.70e9, 16, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
+    "v3": Chip(32 * 2**30, 123e12, 900e9, 0.94e9, 16, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
+    "v4": Chip(32 * 2**30, 275e12, 1200e9, 1.05e9, 16, CUBE),
+    "v5e": Chip(16e9, 197e12, 819e9, 1.5e9, 16, FLAT),
+    "v5p": Chip(95e9, 459e12, 2765e9, None, 16, CUBE),
+    "v6e": Chip(32e9, 918e12, 1638e9, None, 0, FLAT),
+    "tpu7x": Chip(192 * 2**30, 2307e12, 7380e9, None, 0, CUBE[1:]),
 }
 # without these, libtpu waits for the metadata server of a TPU machine
 ENVIRONMENT = {

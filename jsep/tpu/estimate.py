@@ -232,8 +232,8 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         seconds = time.perf_counter() - start
         works = read(folder)
     found = instructions(compiled.as_text(), layers)
-    chip, chips = CHIPS[target.chip], math.prod(map(int, re.findall(r"\d+", target.topology)))
-    per_cycle = chip.bandwidth * chips / number / chip.clock if chip.clock else math.inf
+    chips = math.prod(map(int, re.findall(r"\d+", target.topology)))
+    costs_of = partial(shares, found, works, CHIPS[target.chip], number / chips)
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     return Estimate(
         name=name,
@@ -252,8 +252,8 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         accessed=costs["bytes accessed"],
         optimal_seconds=costs["optimal_seconds"],
         open_loops=sum(work.open_loops for work in works.values()),
-        layers=shares(found, works, per_cycle, lambda one: one.layer),
-        kinds=shares(found, works, per_cycle, lambda one: one.kind),
+        layers=costs_of(lambda one: one.layer),
+        kinds=costs_of(lambda one: one.kind),
     )
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jsep.tpu.bundles import Work
+from jsep.tpu.chips import Chip
 
 # The text of a compiled program has one instruction per line: `%name = type[sizes]{layout} operation(%operands), ...`.
 # An array whose layout has S(1) is in the vector memory on the chip; one without S is in HBM.
-INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.\-]+) = (.*?) ([\w\-]+)\((.*?)\)(.*)$")
-COMPUTATION = re.compile(r"^(?:ENTRY )?(%[\w.\-]+) \(.*\{$")
+NAME = r"%[\w.\-]+"
+INSTRUCTION = re.compile(rf"^\s+(?:ROOT )?({NAME}) = (.*?) ([\w\-]+)\((.*?)\)(.*)$")
+COMPUTATION = re.compile(rf"^(?:ENTRY )?({NAME}) \(.*\{{$")
 ARRAY = re.compile(r"\b(pred|[a-z]+(\d+))\[([\d,]*)\](\{[^}]*\})?")
 NO_TRAFFIC = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "copy-start", "slice-start"}
 NOT_WORK = re.compile(r", (?:metadata|backend_config|sharding|frontend_attributes)=.*")
@@ -40,8 +42,10 @@ KINDS = {
         "collective-permute",
     },
 }
+TAKES = {"gather", "dynamic-slice"}
 MOVES = {"copy", "reshape", "transpose", "slice", "pad", "concatenate", "broadcast", "reverse", "dynamic-update-slice"}
 MOVES |= {"bitcast", "bitcast-convert", "parameter", "constant", "tuple", "get-tuple-element", "fusion"}
+Computations = dict[str, list[re.Match[str]]]  # instructions by the name of their computation
 PROGRAM = "TLP"  # libtpu's name of the code that calls the rest
 
 
@@ -92,57 +96,56 @@ class Share:
 def instructions(program: str, layers: Iterable[str]) -> list[Instruction]:
     """Return the instructions of a compiled program that do anything, those of its loops included.
 
-    An operand counts once for each instruction that reads it.
+    An operand counts once for each instruction that reads it; one that rows are taken from counts with those rows.
 
     Args:
         program: text of the compiled program.
         layers: paths of the network's layers.
     """
-    computations: dict[str, list[str]] = {}
+    computations: Computations = {}
     entry = name = ""
     for line in program.splitlines():
         if found := COMPUTATION.match(line):
             name = found[1]
             computations[name] = []
             entry = name if line.startswith("ENTRY") else entry
-        elif name:
-            computations[name].append(line)
+        elif found := INSTRUCTION.match(line):
+            computations[name].append(found)
     return list(_of(entry, computations, set(layers), 1))
 
 
-def _of(name: str, computations: Mapping[str, list[str]], layers: set[str], runs: int) -> Iterator[Instruction]:
+def _of(computation: str, computations: Computations, layers: set[str], runs: int) -> Iterator[Instruction]:
     """Generate the instructions of one computation, and of those that it calls."""
     types: dict[str, str] = {}
     started: dict[str, bool] = {}
-    for line in computations.get(name, ()):
-        if not (found := INSTRUCTION.match(line)):
-            continue
+    for found in computations[computation]:
         name, result, operation, operands, rest = found.groups()
         types[name] = result
-        sources = re.findall(r"%[\w.\-]+", operands)
+        sources = re.findall(NAME, operands)
         if operation in ("copy-start", "slice-start"):
             started[name] = _bytes(types.get(sources[0], ""), hbm=True) > 0
-        if operation in ("while", "call") and (body := re.search(r"(?:body|to_apply)=(%[\w.\-]+)", rest)):
-            trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', rest)
-            yield from _of(body[1], computations, layers, runs * (int(trips[1]) if trips else 1))
+        if operation in ("while", "call"):
+            called = re.search(rf"(?:body|to_apply)=({NAME})", rest)
+            if called:
+                yield from _of(called[1], computations, layers, runs * _trips(rest, computations))
             continue
         if operation in NO_TRAFFIC or '"ConcatBitcast"' in rest:
             continue
         waits = operation in ("copy-done", "slice-done")
+        inside = _inside(found, computations)
+        moved = _bytes(result, hbm=True)
         if waits:
-            moved = _bytes(result, hbm=True) + _bytes(result, hbm=False) * started.get(sources[0], False)
+            moved += _bytes(result, hbm=False) * started.get(sources[0], False)
         else:
-            moved = sum(_bytes(types.get(source, ""), hbm=True) for source in (name, *sources))
-        called = re.search(r"calls=(%[\w.\-]+)", rest)
-        inside = (
-            [match for line in computations.get(called[1], ()) if (match := INSTRUCTION.match(line))] if called else []
-        )
+            for source in sources:
+                whole = _bytes(types.get(source, ""), hbm=True)
+                moved += min(whole, _taken(source, [found], computations)) if whole else 0
         estimated = re.search(r'"estimated_cycles":"(\d+)"', rest)
         yield Instruction(
             name=name[1:],
             kind=COPIES if waits else _kind(found, inside),
             layer=COPIES if waits else _layer(rest, layers),
-            moved=moved,
+            moved=int(moved),
             estimated=int(estimated[1]) if estimated else 0,
             runs=runs,
             signature=(
@@ -155,33 +158,76 @@ def _of(name: str, computations: Mapping[str, list[str]], layers: set[str], runs
         )
 
 
+def _inside(instruction: re.Match[str], computations: Computations) -> list[re.Match[str]]:
+    """Return the instructions that a fusion holds; none for another instruction."""
+    called = re.search(rf"calls=({NAME})", instruction[5])
+    return computations.get(called[1], []) if called else []
+
+
+def _trips(rest: str, computations: Computations) -> int:
+    """Return how often a loop of the program runs: until its counter, which begins at 0, reaches a constant."""
+    condition = re.search(rf"condition=({NAME})", rest)
+    body = computations.get(condition[1], []) if condition else []
+    limits = [int(one[4]) for one in body if one[3] == "constant" and one[4].isdecimal()]
+    counts = any("direction=LT" in one[5] for one in body)
+    return limits[0] if counts and len(limits) == 1 else 1
+
+
+def _taken(name: str, parts: Sequence[re.Match[str]], computations: Computations) -> float:
+    """Return the bytes that instructions take of an operand if they only take rows of it; infinity if they read it all.
+
+    Args:
+        name: the operand.
+        parts: the instructions.
+        computations: what fusions hold.
+    """
+    taken = 0.0
+    for part in parts:
+        for index, operand in enumerate(re.findall(NAME, part[4])):
+            if operand != name:
+                continue
+            inside = _inside(part, computations)
+            if inside:
+                parameters = {one[4]: one[1] for one in inside if one[3] == "parameter"}
+                taken += _taken(parameters.get(str(index), ""), inside, computations)
+            elif part[3] in TAKES:
+                taken += _bytes(part[2], hbm=False) if index == 0 else math.inf
+            else:
+                taken += _taken(part[1], parts, computations) if part[3] == "bitcast" else math.inf
+    return taken
+
+
 def shares(
     found: Sequence[Instruction],
     works: Mapping[str, Work],
-    bytes_per_cycle: float,
+    chip: Chip,
+    cores: float,
     group: Callable[[Instruction], str],
 ) -> tuple[Share, ...]:
     """Return what the instructions of a compiled program cost, in groups.
 
-    The code of an instruction takes the largest of its bundles, the rows that it pushes into a matrix unit and its
-    bytes to and from HBM. Copies that the compiler adds go on beside other instructions, and take bytes but no cycles.
+    The code of an instruction takes the largest of its bundles, the rows that it pushes into a matrix unit and, where
+    the chip's clock is known, its bytes to and from HBM. Copies that the compiler adds go on beside other instructions,
+    and take bytes but no cycles.
 
     Args:
         found: the instructions.
         works: what the code of instructions executes, by name. Those that share the code of another have no own entry.
-        bytes_per_cycle: bytes to and from HBM in a cycle.
+        chip: the chip that they were compiled for.
+        cores: devices of a chip, which share its HBM.
         group: returns the group of an instruction, such as its layer.
 
     Returns:
         The groups, in the order of their first instructions. The code that calls all others belongs to the layer
         `OTHER` and to the kind `CALLS`.
     """
+    per_cycle = chip.bandwidth / cores / chip.clock if chip.clock else math.inf
     same = {one.signature: works[one.name] for one in found if one.name in works}
     totals: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0, 0])
     calls = Instruction(PROGRAM, CALLS, OTHER, 0, 0, 1, (), waits=False)
     for one in (*found, calls):
         work = works.get(one.name) or same.get(one.signature)
-        code = 0 if one.waits else max(work.cycles if work else 0, one.moved / bytes_per_cycle)
+        code = 0 if one.waits else max(work.cycles(chip.push) if work else 0, one.moved / per_cycle)
         for index, value in enumerate((code, one.estimated, one.moved)):
             totals[group(one)][index] += one.runs * value
     return tuple(

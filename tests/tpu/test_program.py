@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from jsep.tpu.bundles import Work
+from jsep.tpu.chips import Chip
 from jsep.tpu.program import (
     CALLS,
     COPIES,
@@ -56,11 +57,12 @@ metadata={op_name="jit(_fun)/mul"}, backend_config={"window_config":{"estimated_
 """
 
 LAYERS = ["conv1", "conv1/pointwise"]
-FAST = float("inf")  # bytes of HBM in a cycle
+FAST = Chip(hbm=1, flops=1, bandwidth=1, clock=None, push=16, topologies=())
+SLOW = dataclasses.replace(FAST, bandwidth=160, clock=10)  # 16 bytes of HBM in a cycle
 
 
-def by_layer(program, works, bytes_per_cycle):
-    return shares(instructions(program, LAYERS), works, bytes_per_cycle, lambda one: one.layer)
+def by_layer(program, works, chip, cores=1):
+    return shares(instructions(program, LAYERS), works, chip, cores, lambda one: one.layer)
 
 
 def test_shares_of_a_program():
@@ -74,7 +76,7 @@ def test_shares_of_a_program():
 
 def test_code_takes_the_largest_of_bundles_pushes_and_bytes():
     works = {"fusion.1": Work(100, 2), "fusion.2": Work(30, 10), "fusion.3": Work(7, 0), "TLP": Work(20, 0)}
-    codes = {share.name: share.code for share in by_layer(STEP, works, 8)}
+    codes = {share.name: share.code for share in by_layer(STEP, works, SLOW, cores=2)}
     assert codes == {COPIES: 0, "conv1/pointwise": 100 + 160, OTHER: max(7, 128 // 8) + 20}
 
 
@@ -123,6 +125,13 @@ def test_scalars_are_a_kind():
 
 
 LOOP = """
+%c (p: (s32[], bf16[4,8])) -> pred[] {
+  %p.8 = (s32[], bf16[4,8]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%p.8), index=0
+  %n = s32[]{:T(128)} constant(5)
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}
+
 %body (p: (s32[], bf16[4,8])) -> (s32[], bf16[4,8]) {
   %p.9 = (s32[], bf16[4,8]{1,0}) parameter(0)
   %x = bf16[4,8]{1,0} get-tuple-element(%p.9), index=1
@@ -131,8 +140,7 @@ LOOP = """
 
 ENTRY %main (p0: (s32[], bf16[4,8])) -> (s32[], bf16[4,8]) {
   %p0 = (s32[], bf16[4,8]{1,0}) parameter(0)
-  ROOT %while = (s32[], bf16[4,8]{1,0}) while(%p0), condition=%c, body=%body, \
-backend_config={"known_trip_count":{"n":"5"}}
+  ROOT %while = (s32[], bf16[4,8]{1,0}) while(%p0), condition=%c, body=%body
 }
 """
 
@@ -141,6 +149,42 @@ def test_instructions_in_a_loop_of_the_program_run_on_each_trip():
     found = instructions(LOOP, [])
     assert [(one.name, one.runs, one.moved) for one in found] == [("y", 5, 128)]
     works = {"y": Work(10, 0)}
-    assert shares(found, works, FAST, lambda one: one.kind) == (Share(ELEMENTS, 50, 0, 640),)
+    assert shares(found, works, FAST, 1, lambda one: one.kind) == (Share(ELEMENTS, 50, 0, 640),)
     longer = [dataclasses.replace(one, runs=7) for one in found]
-    assert shares(longer, works, FAST, lambda one: one.kind) == (Share(ELEMENTS, 70, 0, 896),)
+    assert shares(longer, works, FAST, 1, lambda one: one.kind) == (Share(ELEMENTS, 70, 0, 896),)
+
+
+GATHER = """
+%c (p: u8[500,64], q: s32[4]) -> u8[4,64] {
+  %p.1 = u8[500,64]{1,0} parameter(0)
+  %q.1 = s32[4]{0} parameter(1)
+  ROOT %gather.1 = u8[4,64]{1,0} gather(%p.1, %q.1), slice_sizes={1,64}
+}
+
+ENTRY %main (p0: u8[500,64], p1: s32[4]) -> u8[4,64] {
+  %p0 = u8[500,64]{1,0} parameter(0)
+  %p1 = s32[4]{0} parameter(1)
+  ROOT %fusion.1 = u8[4,64]{1,0:S(1)} fusion(%p0, %p1), kind=kCustom, calls=%c
+}
+"""
+
+OUTER = """
+%d (p: u8[500,64], q: s32[4]) -> u8[4,64] {
+  %p.2 = u8[500,64]{1,0} parameter(0)
+  %q.2 = s32[4]{0} parameter(1)
+  %bitcast.2 = u8[500,64]{1,0} bitcast(%p.2)
+  ROOT %fusion.2 = u8[4,64]{1,0} fusion(%bitcast.2, %q.2), kind=kLoop, calls=%c
+}
+
+"""
+
+
+def test_rows_that_are_taken_count_and_not_what_they_are_taken_from():
+    """Four rows of 64 bytes are read, and four indices."""
+    assert [one.moved for one in instructions(GATHER, [])] == [4 * 64 + 16]
+    alone = GATHER.replace("fusion(%p0, %p1), kind=kCustom, calls=%c", "gather(%p0, %p1), slice_sizes={1,64}")
+    assert [one.moved for one in instructions(alone, [])] == [4 * 64 + 16]
+    nested = GATHER.replace("ENTRY", OUTER + "ENTRY").replace("kind=kCustom, calls=%c\n", "kind=kOutput, calls=%d\n")
+    assert [one.moved for one in instructions(nested, [])] == [4 * 64 + 16]
+    summed = GATHER.replace("gather(%p.1, %q.1)", "add(%p.1, %q.1)")
+    assert [one.moved for one in instructions(summed, [])] == [500 * 64 + 16]
