@@ -2,7 +2,7 @@
 
 Question   Do they agree with the ideal, and with the compiler's own estimate?
 Method     libtpu compiles each operation in bfloat16 for one v5e chip. The ideal of a product or convolution is its
-           MACs, those on padding included, over the 4 * 128 * 128 of a cycle; of a ReLU, its bytes over those of a cycle.
+           MACs, those on padding included, over the 4 * 128 * 128 of a cycle; of a ReLU, its bytes over a cycle's.
 Command    pip install '.[tpu-compiler]' && python studies/tpu_measure.py
 Hardware   Any; half a minute on one CPU core (libtpu 0.0.52, jax 0.10.2). Nothing is run.
 Result     studies/results/tpu_measure.csv: code agrees with the ideal within 1 %; the estimate of a ReLU is 2.5 times

@@ -16,6 +16,7 @@ from pathlib import Path
 
 DELAY = 4  # bundles after a branch that are executed whether it is taken or not
 MOST_TRIPS = 1_000_000
+MOST_STEPS = 250  # registers to evaluate for the value of one
 
 BUNDLE = re.compile(r"^ *(?:0x)?[0-9a-f]+ +(?:[A-Z]{2} ?)*: [> ]*\{", re.MULTILINE)
 REGION = re.compile(r"Start(?:/End empty)? region (\d+)")
@@ -33,9 +34,9 @@ ARITHMETIC: dict[str, Callable[[int, int], int]] = {
     "smul": operator.mul,
     "sand": operator.and_,
     "sor": operator.or_,
-    "sshll": operator.lshift,
-    "sshrl": operator.rshift,
-    "sshra": operator.rshift,
+    "sshll": lambda a, b: a << (b & 31),
+    "sshrl": lambda a, b: a % 2**32 >> (b & 31),
+    "sshra": lambda a, b: a >> (b & 31),
     "pand": operator.and_,
     "por": operator.or_,
     "pnand": lambda a, b: int(not (a and b)),
@@ -160,10 +161,10 @@ class _Scalars:
         def of(operand: str | int) -> int | None:
             if isinstance(operand, int):
                 return operand
-            if operand not in found:
+            if operand not in found and len(found) < MOST_STEPS:
                 found[operand] = None  # what depends on itself is unknown
                 found[operand] = compute(operand)
-            return found[operand]
+            return found.get(operand)
 
         def compute(register: str) -> int | None:
             if register.startswith("!"):

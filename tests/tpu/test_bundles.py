@@ -83,6 +83,24 @@ def test_code_behind_an_unknown_condition_counts():
     assert work(unknown).bundles == work(PIPELINE).bundles + 2 * 2
 
 
+@pytest.mark.parametrize(("length", "open_loops"), [(100, 0), (1900, 1)])
+def test_a_value_at_the_end_of_a_long_chain_is_unknown(length, open_loops):
+    """Evaluating it would be slow, and has to end before Python's stack does."""
+    links = [f"%s{i + 1}_s9 = sadd.s32 0, %s{i}_s9" for i in range(100, 100 + length)]
+    chain = "  ;;  ".join(["smov.u32 0", "%s100_s9 = smov.u32 10", *links])
+    text = LOOP.replace("smov.u32 0", chain).replace("%s5_s2, 10", f"%s5_s2, %s{100 + length}_s9")
+    assert work(text).open_loops == open_loops
+
+
+@pytest.mark.parametrize(
+    ("shift", "trips"),
+    [("sshll.u32 5, 1", 10), ("sshrl.u32 4294967295, 29", 7), ("sshra.s32 -1, 1", 1), ("sshll.u32 5, 33", 10)],
+)
+def test_shifts_are_those_of_32_bits(shift, trips):
+    bound = LOOP.replace("%s5_s2, 10", "%s5_s2, %s2000_s9").replace("smov.u32 0", f"smov.u32 0 ;; %s2000_s9 = {shift}")
+    assert work(bound).bundles == 1 + 8 * trips + 1
+
+
 def test_a_loop_counts_down():
     down = LOOP.replace("smov.u32 0", "smov.u32 20").replace("sadd.s32 1,", "sadd.s32 4294967294,")
     assert work(down.replace("scmp.ge.s32.totalorder %s5_s2, 10", "scmp.le.s32.totalorder %s5_s2, 0")) == work(LOOP)
