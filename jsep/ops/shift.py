@@ -3,10 +3,16 @@
 He et al., arXiv 1809.08458 (AddressNet). Only the abstract was accessible; all numbers are reconstructions.
 """
 
+from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from jsep.ops.constant import constant_depthwise
+from jsep.ops.geometry import Geometry
+from jsep.ops.lowering import by_platform
 
 
 def channel_shift(x: Float[Array, "n h w c"], steps: int) -> Float[Array, "n h w c"]:
@@ -34,9 +40,16 @@ def address_shift(x: Float[Array, "n h w c"], *, mode: Literal["zero", "address"
     Array([[2., 0.],
            [4., 0.]], dtype=float32)
     """
-    n, height, width, channels = x.shape
-    if channels % 4:
-        raise ValueError(f"address_shift needs a multiple of 4 channels, not {channels}")
+    if x.shape[-1] % 4:
+        raise ValueError(f"address_shift needs a multiple of 4 channels, not {x.shape[-1]}")
+    moved = partial(_moved, mode=mode)
+    tpu = _convolved if mode == "zero" else None
+    return by_platform(x, cpu=moved, default=moved, tpu=tpu)
+
+
+def _moved(x: Array, mode: str) -> Array:
+    """Move the groups as slices."""
+    n, height, width, _ = x.shape
     up, down, left, right = jnp.split(x, 4, -1)
     if mode == "address":
         steps = (-width, width, -1, 1)
@@ -53,6 +66,14 @@ def address_shift(x: Float[Array, "n h w c"], *, mode: Literal["zero", "address"
         ],
         -1,
     )
+
+
+def _convolved(x: Array) -> Array:
+    """Move the groups by a depthwise convolution, whose kernel has a single one for each channel."""
+    kernel = np.zeros((3, 3, 1, 4, x.shape[-1] // 4), np.float32)
+    for group, tap in enumerate(((2, 1), (0, 1), (1, 2), (1, 0))):  # up reads the row below, and so on
+        kernel[*tap, 0, group] = 1
+    return constant_depthwise(x, kernel.reshape(3, 3, 1, -1), Geometry((1, 1), ((1, 1), (1, 1)), (1, 1)))
 
 
 def shortcut_shift(state: Float[Array, "n h w c"], new: Float[Array, "n h w k"]) -> Float[Array, "n h w c"]:

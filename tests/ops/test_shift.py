@@ -4,8 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import FEW, assert_same, normal
 
 from jsep import ops
+from jsep.ops.shift import _convolved, _moved
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 6, 8))
 
@@ -34,6 +38,18 @@ def test_both_modes_are_the_same_in_the_interior():
 def test_address_shift_needs_four_groups():
     with pytest.raises(ValueError, match="a multiple of 4 channels, not 6"):
         ops.address_shift(X[..., :6])
+
+
+@FEW
+@given(
+    images=st.integers(1, 3),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    quarter=st.integers(1, 5),
+    dtype=st.sampled_from(["float32", "bfloat16"]),
+)
+def test_address_shift_by_a_convolution_is_that_by_slices(images, size, quarter, dtype):
+    x = normal(0, images, *size, 4 * quarter).astype(dtype)
+    assert_same(_convolved, lambda x: _moved(x, "zero"), x)
 
 
 def reach(move, convolutions: int, groups: int = 4, channels: int = 32) -> float:
