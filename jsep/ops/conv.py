@@ -62,7 +62,7 @@ def conv(
             return direct(x, kernel)
         case "auto":
             native = natively(x, kernel, Job(geometry, groups))
-            dense = partial(_block_diagonal, geometry=geometry, groups=groups)
+            dense = partial(_dense, geometry=geometry, groups=groups)
             tpu = dense if groups > 1 and kernel.shape[:2] == (1, 1) else None
             return by_platform(x, kernel, cpu=native or products, default=direct, tpu=tpu)
     raise ValueError(f'lowering {lowering!r}: use "auto", "products" or "xla"')
@@ -100,12 +100,22 @@ def _product(x: Array, kernel: Array, strides: Pair) -> Array:
     return y.reshape(n, height, width, kernel.shape[-1])
 
 
-def _block_diagonal(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
-    """Compute all groups as one dense convolution, whose kernel is zero between channels of different groups."""
+def block_diagonal(kernel: Float[Array, "kh kw i o"], groups: int) -> Float[Array, "kh kw c o"]:
+    """Return the dense kernel of a grouped convolution: zero between channels of different groups.
+
+    >>> block_diagonal(jnp.ones((1, 1, 1, 4)), 2)[0, 0]
+    Array([[1., 1., 0., 0.],
+           [0., 0., 1., 1.]], dtype=float32)
+    """
     inputs, outputs = kernel.shape[2:]
     rows, columns = np.arange(groups * inputs) // inputs, np.arange(outputs) // (outputs // groups)
     own = (rows[:, None] == columns)[None, None]
-    return xla_conv(x, jnp.where(own, jnp.tile(kernel, (1, 1, groups, 1)), 0), geometry, 1)
+    return jnp.where(own, jnp.tile(kernel, (1, 1, groups, 1)), 0)
+
+
+def _dense(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
+    """Compute all groups as one dense convolution."""
+    return xla_conv(x, block_diagonal(kernel, groups), geometry, 1)
 
 
 def _products(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
