@@ -12,6 +12,7 @@ FLOORS = {
     "native": 1,
     "trees": 2,
     "ops": 2,
+    "boxes": 3,
     "layers": 3,
     "models": 4,
     "costs": 5,

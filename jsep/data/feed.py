@@ -6,6 +6,7 @@ p * size / n to (p + 1) * size / n of every batch, and decodes no others.
 
 import contextlib
 import gc
+import math
 import multiprocessing
 import os
 import signal
@@ -123,18 +124,24 @@ def rows_of(part: tuple[int, int], batch_size: int) -> slice:
 
 
 class ResidentFeed:
-    """A feed whose images all lie on the device, as uint8; a batch is an array of indices. See `Feed`."""
+    """A feed whose images all lie on the device, as uint8; a batch is an array of indices. See `Feed`.
+
+    An image is one row of a matrix there. A compiler for TPUs would first move a whole set of images that lies in four
+    dimensions, in every step, into an order that it likes better to take a batch from.
+    """
 
     crops = False
 
     def __init__(self, part: Split):
         self.size = len(part)
-        self.constants = (part.images, part.labels)
+        self._shape = part.images.shape[1:]
+        self.constants = (part.images.reshape(self.size, math.prod(self._shape)), part.labels)
 
-    @staticmethod
-    def fetch(constants: ImagesAndLabels, indices: Int[Array, " n"]) -> ImagesAndLabels:
-        images, labels = constants
-        return jnp.take(images, indices, axis=0), jnp.take(labels, indices, axis=0)
+    def fetch(
+        self, constants: tuple[UInt8[Array, "size d"], Int[Array, " size"]], indices: Int[Array, " n"]
+    ) -> ImagesAndLabels:
+        rows, labels = (jnp.take(array, indices, axis=0) for array in constants)
+        return rows.reshape(-1, *self._shape), labels
 
     def training(
         self, batch_size: int, seed: int, first_step: int, part: tuple[int, int] = WHOLE

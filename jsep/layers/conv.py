@@ -30,6 +30,7 @@ class Conv(nn.Module):
             "VALID" not at all; or a number of positions, or a pair (before, after) for each dimension.
         dilation: distance between the positions that a kernel reads.
         groups: groups of input channels that do not see each other; must divide `features` and the input channels.
+        shift: how the input is shifted first, see `jsep.ops.Shift`; None for not at all.
         use_bias: whether a bias is added.
         kernel_init: initializer of the kernel.
         bias_init: initializer of the bias.
@@ -50,6 +51,7 @@ class Conv(nn.Module):
     padding: Padding = "TORCH"
     dilation: int | Sequence[int] = 1
     groups: int = 1
+    shift: ops.Shift | None = None
     use_bias: bool = True
     kernel_init: Initializer = _default_init
     bias_init: Initializer = nn.initializers.zeros
@@ -71,7 +73,10 @@ class Conv(nn.Module):
             "dilation": pair(self.dilation),
             "groups": self.groups,
         }
-        return _with_bias(self, _convolved(self, ops.conv, x, kernel, options))
+        if self.shift:
+            options["shift"] = self.shift
+        op = ops.shifted_conv if self.shift else ops.conv
+        return _with_bias(self, _convolved(self, op, x, kernel, options))
 
 
 class PointwiseConv(nn.Module):

@@ -58,9 +58,8 @@ class AddressNet(Network):
 
         def branch(x: Array, middle: int, width: int, name: str) -> Array:
             y = conv_norm(x, Conv(middle, 1, groups=self.groups, name=f"{name}_conv1", **common), nn.relu)
-            y = ops.channel_shift(y, middle // (2 * self.groups))
-            y = ops.address_shift(y, mode=self.shift)
-            return conv_norm(y, Conv(width, 1, groups=self.groups, name=f"{name}_conv2", **common))
+            shift = ops.Shift(middle // (2 * self.groups), self.shift)
+            return conv_norm(y, Conv(width, 1, groups=self.groups, shift=shift, name=f"{name}_conv2", **common))
 
         def block(x: Array, width: int, down: bool, name: str) -> Array:
             middle = self.expansion * width
@@ -112,12 +111,13 @@ class AddressNetImageNet(Network):
         def unit(x: Array, width: int, down: bool, groups: int, name: str) -> Array:
             middle = width // 4
             y = conv_norm(x, Conv(middle, 1, groups=groups, name=f"{name}_conv1", **common), nn.relu)
-            y = ops.channel_shift(y, middle // (2 * self.groups))
-            y = ops.address_shift(y, mode=self.shift)
-            # at an odd size the last windows hold one row or column less, like those of the other branch
-            y = AvgPool(2, padding="SAME", count_padding=False, name=f"{name}_branch_pool")(y) if down else y
+            shift = ops.Shift(middle // (2 * self.groups), self.shift)
+            if down:
+                # at an odd size the last windows hold one row or column less, like those of the other branch
+                pool = AvgPool(2, padding="SAME", count_padding=False, name=f"{name}_branch_pool")
+                y, shift = pool(ops.shifted(y, shift)), None
             kept = width - x.shape[-1] if down else width
-            y = conv_norm(y, Conv(kept, 1, groups=self.groups, name=f"{name}_conv2", **common))
+            y = conv_norm(y, Conv(kept, 1, groups=self.groups, shift=shift, name=f"{name}_conv2", **common))
             if down:
                 pooled = AvgPool(3, 2, padding=1, name=f"{name}_pool")(x)
                 return nn.relu(jnp.concatenate([pooled, y], -1))

@@ -12,13 +12,14 @@ from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
 from jsep.ops.resize import resize_axis
 from jsep.ops.sharing import expand_shared_kernel, group_sum
-from jsep.ops.shift import address_shift, channel_shift, shortcut_shift
+from jsep.ops.shift import Shift, address_shift, channel_shift, shifted, shifted_conv, shortcut_shift
 from jsep.ops.shuffle import channel_shuffle
 
 __all__ = [
     "Fold",
     "Moments",
     "Padding",
+    "Shift",
     "address_shift",
     "apply_fold",
     "avg_pool",
@@ -44,5 +45,7 @@ __all__ = [
     "pointwise_conv",
     "portable_operations",
     "resize_axis",
+    "shifted",
+    "shifted_conv",
     "shortcut_shift",
 ]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jsep.ops.geometry import Geometry, Padding, Pair, explicit_padding, pad, pair, tap_slices
@@ -61,7 +62,9 @@ def conv(
             return direct(x, kernel)
         case "auto":
             native = natively(x, kernel, Job(geometry, groups))
-            return by_platform(x, kernel, cpu=native or products, default=direct)
+            dense = partial(_dense, geometry=geometry, groups=groups)
+            tpu = dense if groups > 1 and kernel.shape[:2] == (1, 1) else None
+            return by_platform(x, kernel, cpu=native or products, default=direct, tpu=tpu)
     raise ValueError(f'lowering {lowering!r}: use "auto", "products" or "xla"')
 
 
@@ -86,7 +89,7 @@ def pointwise_conv(
     # JAX 0.11.2 ends the process where it compiles a product over a strided slice for a GPU
     default = product if geometry.strides == (1, 1) else direct
     native = natively(x, kernel, Job(geometry))
-    return by_platform(x, kernel, cpu=native or product, default=default)
+    return by_platform(x, kernel, cpu=native or product, default=default, tpu=direct)
 
 
 def _product(x: Array, kernel: Array, strides: Pair) -> Array:
@@ -95,6 +98,24 @@ def _product(x: Array, kernel: Array, strides: Pair) -> Array:
     n, height, width, channels = x.shape
     y = x.reshape(-1, channels) @ kernel[0, 0]  # (n, h, w, c) -> (n * h * w, o)
     return y.reshape(n, height, width, kernel.shape[-1])
+
+
+def block_diagonal(kernel: Float[Array, "kh kw i o"], groups: int) -> Float[Array, "kh kw c o"]:
+    """Return the dense kernel of a grouped convolution: zero between channels of different groups.
+
+    >>> block_diagonal(jnp.ones((1, 1, 1, 4)), 2)[0, 0]
+    Array([[1., 1., 0., 0.],
+           [0., 0., 1., 1.]], dtype=float32)
+    """
+    inputs, outputs = kernel.shape[2:]
+    rows, columns = np.arange(groups * inputs) // inputs, np.arange(outputs) // (outputs // groups)
+    own = (rows[:, None] == columns)[None, None]
+    return jnp.where(own, jnp.tile(kernel, (1, 1, groups, 1)), 0)
+
+
+def _dense(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
+    """Compute all groups as one dense convolution."""
+    return xla_conv(x, block_diagonal(kernel, groups), geometry, 1)
 
 
 def _products(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:

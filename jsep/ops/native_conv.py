@@ -62,7 +62,7 @@ def usable(x: Array, kernel: Array) -> bool:
     return native_kernels() and x.dtype == kernel.dtype and x.dtype in (jnp.float32, jnp.bfloat16)
 
 
-def xla_conv(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
+def xla_conv(x: Array, kernel: Array, geometry: Geometry, groups: int, precision: lax.Precision | None = None) -> Array:
     """Return the convolution as XLA's own operation."""
     strides, pads, dilation = geometry
     if min(map(min, pads)) < 0:  # XLA on a CPU reads out of bounds if one end is cut and the other padded
@@ -70,7 +70,14 @@ def xla_conv(x: Array, kernel: Array, geometry: Geometry, groups: int) -> Array:
         pads = [(max(low, 0), max(high, 0)) for low, high in pads]
     numbers = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(
-        x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=numbers, feature_group_count=groups
+        x,
+        kernel,
+        strides,
+        pads,
+        rhs_dilation=dilation,
+        dimension_numbers=numbers,
+        feature_group_count=groups,
+        precision=precision,
     )
 
 

@@ -2,14 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jsep.ops.geometry import Padding, Pair, explicit_padding, pair
-from jsep.ops.lowering import portable
+from jsep.ops.constant import constant_depthwise
+from jsep.ops.geometry import Geometry, Padding, Pair, explicit_padding, pair
+from jsep.ops.lowering import by_platform, portable
 from jsep.ops.precision import accumulation_dtype
 
 
@@ -64,6 +66,15 @@ def avg_pool(
             inside the image, as TensorFlow does.
     """
     window, strides, pads = _geometry(x, window, strides, padding)
+    whole = partial(_summed, window=window, strides=strides, pads=pads, count_padding=count_padding)
+    size = window[0] * window[1]
+    exact = size & (size - 1) == 0  # in bfloat16, too, a power of two
+    tpu = partial(_mean_by_kernel, window=window) if strides == window and not any(map(any, pads)) and exact else None
+    return by_platform(x, cpu=whole, default=whole, tpu=tpu)
+
+
+def _summed(x: Array, window: Pair, strides: Pair, pads: tuple[Pair, Pair, Pair, Pair], count_padding: bool) -> Array:
+    """Add up windows in float32."""
     size, y, left = window[0] * window[1], x.astype(accumulation_dtype(x.dtype)), pads
     if portable() and min(map(min, pads)) >= 0:  # converters know the average of whole windows, after a padding
         y, left = jnp.pad(y, pads), "VALID"
@@ -71,6 +82,12 @@ def avg_pool(
     if not count_padding and any(map(any, pads)):
         y = y * (size / _inside(x.shape[1:3], window, strides, pads[1:3])).astype(y.dtype)
     return y.astype(x.dtype)
+
+
+def _mean_by_kernel(x: Array, window: Pair) -> Array:
+    """Return the means of disjoint windows as a depthwise convolution: a TPU pads the sums' gradient by copying."""
+    kernel = np.full((*window, 1, x.shape[-1]), 1 / (window[0] * window[1]), np.float32)
+    return constant_depthwise(x, kernel, Geometry(window, ((0, 0), (0, 0)), (1, 1)))
 
 
 def _inside(shape: Sequence[int], window: Pair, strides: Pair, pads: Sequence[Pair]) -> np.ndarray:

@@ -1,7 +1,12 @@
 """Exchanging channels between groups."""
 
+from functools import partial, reduce
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jsep.ops.constant import constant_pointwise
+from jsep.ops.lowering import by_platform
 
 
 def channel_shuffle(x: Float[Array, "*batch c"], groups: int) -> Float[Array, "*batch c"]:
@@ -22,4 +27,22 @@ def channel_shuffle(x: Float[Array, "*batch c"], groups: int) -> Float[Array, "*
     channels = x.shape[-1]
     if channels % groups:
         raise ValueError(f"{groups} groups do not divide {channels} channels")
-    return jnp.swapaxes(x.reshape(*x.shape[:-1], groups, channels // groups), -1, -2).reshape(x.shape)
+    interleaved, permuted = (partial(f, groups=groups) for f in (_interleaved, _permuted))
+    tpu = permuted if x.ndim == 4 else None
+    return by_platform(x, cpu=interleaved, default=interleaved, tpu=tpu)
+
+
+def _interleaved(x: Array, groups: int) -> Array:
+    """Transpose (group, channel)."""
+    return jnp.swapaxes(x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups), -1, -2).reshape(x.shape)
+
+
+def _permuted(x: Array, groups: int) -> Array:
+    """Multiply each group with its rows of the permutation matrix, and add up."""
+    size, outputs = x.shape[-1] // groups, jnp.arange(x.shape[-1])
+
+    def rows(group: int) -> Array:
+        return (jnp.arange(size) * groups + group)[:, None] == outputs[None]
+
+    parts = enumerate(jnp.split(x, groups, -1))
+    return reduce(jnp.add, [constant_pointwise(part, rows(group)) for group, part in parts])

@@ -98,7 +98,7 @@ def test_images_of_one_size_are_streamed_as_they_are(tiny_tfds):
     datasets = [load(str(tiny_tfds), stream=stream) for stream in (False, True)]
     resident, streamed = (make_feed(dataset.train, dataset) for dataset in datasets)
     seen = {image.tobytes() for images, _ in take(streamed, 4) for image in images}
-    assert seen < {image.tobytes() for image in resident.constants[0]}
+    assert seen < {row.tobytes() for row in resident.constants[0]}
     np.testing.assert_allclose(datasets[0].mean, datasets[1].mean)
     np.testing.assert_allclose(datasets[0].std, datasets[1].std)
 

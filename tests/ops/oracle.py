@@ -71,3 +71,19 @@ def assert_equal(ours: Callable, theirs: Callable, x: jax.Array, kernel: jax.Arr
         assert found.dtype == dtype
         limit = ROUNDING[dtype] * max(1.0, float(jnp.max(jnp.abs(expected), initial=0)))
         np.testing.assert_allclose(np.asarray(found, np.float64), expected, atol=limit, rtol=0)
+
+
+def assert_same(ours: Callable, theirs: Callable, x: jax.Array, rtol: float = 0.0) -> None:
+    """Check that two functions of one array have the same value and gradient, up to `rtol` of the largest number."""
+
+    @jax.jit
+    def both():
+        expected, transpose = jax.vjp(theirs, x)
+        found, our_transpose = jax.vjp(ours, x)
+        g = normal(2, *expected.shape).astype(expected.dtype)
+        return (found, *our_transpose(g)), (expected, *transpose(g))
+
+    for found, expected in zip(*both(), strict=True):
+        assert found.dtype == expected.dtype
+        found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+        np.testing.assert_allclose(found, expected, atol=rtol * np.max(np.abs(expected), initial=1), rtol=0)

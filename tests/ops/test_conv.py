@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from oracle import FEW, GEOMETRY, ROUNDING, assert_equal, normal, reference
 
 from jsep import ops
+from jsep.ops.conv import _dense
+from jsep.ops.geometry import Geometry
 
 
 @FEW
@@ -34,6 +36,28 @@ def test_every_lowering_is_that_of_lax(
             return ops.conv(x, kernel, **options, groups=groups, lowering=lowering)
 
         assert_equal(ours, lambda x, k: reference(x, k, strides, padding, dilation), x, kernel, dtype)
+
+
+@FEW
+@given(
+    size=GEOMETRY["size"],
+    strides=GEOMETRY["strides"],
+    groups=st.integers(1, 4),
+    inputs=st.integers(1, 6),
+    outputs=st.integers(1, 6),
+    dtype=st.sampled_from(list(ROUNDING)),
+)
+def test_a_dense_kernel_is_a_grouped_convolution(size, strides, groups, inputs, outputs, dtype):
+    with jax.enable_x64(True):
+        x, kernel = normal(0, 2, *size, inputs * groups), normal(1, 1, 1, inputs, outputs * groups)
+        geometry = Geometry(strides, ((0, 0), (0, 0)), (1, 1))
+        assert_equal(
+            lambda x, k: _dense(x, k, geometry, groups),
+            lambda x, k: reference(x, k, strides, "VALID", (1, 1)),
+            x,
+            kernel,
+            dtype,
+        )
 
 
 def test_cutting_one_end_and_padding_the_other():

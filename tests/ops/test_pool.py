@@ -6,9 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jax import lax
+from oracle import FEW, assert_same, normal
 
 from jsep import ops
+from jsep.ops.pool import _mean_by_kernel, _summed
 
 
 def reference(x, window, strides, pads):
@@ -67,6 +71,20 @@ def test_avg_pool_adds_up_in_float32(count_padding):
     """In bfloat16 a sum of ones stops at 256."""
     y = ops.avg_pool(jnp.ones((1, 17, 17, 1), jnp.bfloat16), 17, count_padding=count_padding)
     assert (y.dtype, y.item()) == (jnp.bfloat16, 1.0)
+
+
+@FEW
+@given(
+    images=st.integers(1, 3),
+    size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    channels=st.integers(1, 5),
+    window=st.sampled_from([(2, 2), (4, 4), (2, 4), (1, 2)]),
+    dtype=st.sampled_from(["float32", "bfloat16"]),
+)
+def test_means_by_a_kernel_are_those_of_sums(images, size, channels, window, dtype):
+    x, none = normal(0, images, *size, channels).astype(dtype), (0, 0)
+    by_sums = lambda x: _summed(x, window, window, (none, none, none, none), True)  # noqa: E731
+    assert_same(lambda x: _mean_by_kernel(x, window), by_sums, x, rtol=1e-6 if dtype == "float32" else 0)
 
 
 def test_global_avg_pool():

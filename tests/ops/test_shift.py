@@ -1,11 +1,17 @@
 """Shifts: which pixels move where, and which channels reach which."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import FEW, ROUNDING, assert_equal, assert_same, normal, reference
 
 from jsep import ops
+from jsep.ops.shift import _folded, _moved, shift_by_kernel
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 6, 8))
 
@@ -34,6 +40,48 @@ def test_both_modes_are_the_same_in_the_interior():
 def test_address_shift_needs_four_groups():
     with pytest.raises(ValueError, match="a multiple of 4 channels, not 6"):
         ops.address_shift(X[..., :6])
+
+
+@FEW
+@given(
+    images=st.integers(1, 3),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    quarter=st.integers(1, 5),
+    dtype=st.sampled_from(["float32", "bfloat16"]),
+)
+def test_address_shift_by_a_convolution_is_that_by_slices(images, size, quarter, dtype):
+    x = normal(0, images, *size, 4 * quarter).astype(dtype)
+    assert_same(shift_by_kernel, lambda x: _moved(x, "zero"), x)
+
+
+@FEW
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    groups=st.integers(1, 3),
+    inputs=st.integers(1, 3),
+    outputs=st.integers(1, 3),
+    steps=st.integers(-3, 20),
+    dtype=st.sampled_from(list(ROUNDING)),
+)
+def test_rows_of_a_kernel_move_in_place_of_channels(size, groups, inputs, outputs, steps, dtype):
+    with jax.enable_x64(True):
+        x, kernel = normal(0, 2, *size, 4 * groups * inputs), normal(1, 1, 1, 4 * inputs, groups * outputs)
+        shift = ops.Shift(steps)
+        assert_equal(
+            partial(_folded, shift=shift, groups=groups),
+            lambda x, k: reference(ops.shifted(x, shift), k, (1, 1), "VALID", (1, 1)),
+            x,
+            kernel,
+            dtype,
+        )
+
+
+@pytest.mark.parametrize("mode", ["zero", "address"])
+def test_a_shifted_convolution_shifts_first(mode):
+    shift, kernel = ops.Shift(3, mode), normal(1, 3, 3, 4, 6).astype(X.dtype)
+    found = ops.shifted_conv(X, kernel, shift=shift, groups=2, strides=2)
+    expected = ops.conv(ops.address_shift(ops.channel_shift(X, 3), mode=mode), kernel, groups=2, strides=2)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def reach(move, convolutions: int, groups: int = 4, channels: int = 32) -> float:

@@ -1,0 +1,81 @@
+"""Anchors: the boxes that a detector's answers are relative to. They follow from shapes alone, so they are NumPy's.
+
+The order is that of a detector's answers: by map, row, column and anchor.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32
+
+Map = tuple[int, int]  # height and width
+
+
+def default_boxes(
+    size: Map,
+    maps: Sequence[Map],
+    scales: Sequence[float],
+    ratios: Sequence[Sequence[float]],
+    steps: Sequence[int] | None = None,
+) -> Float32[np.ndarray, "a 4"]:
+    """Return the default boxes of an SSD. Paper: Liu et al., arXiv 1512.02325, section 2.2, in torchvision's form.
+
+    A cell of map k has a square of side scales[k], one of side sqrt(scales[k] * scales[k + 1]), and for each ratio a
+    box of the first square's area that is so many times as wide as high, and one that is as many times as high as wide.
+
+    Args:
+        size: height and width of the network's input.
+        maps: height and width of each map.
+        scales: shares of the input's sides, one more than there are maps.
+        ratios: ratios of the sides for each map.
+        steps: distance of the cells of each map in pixels; by default they cover the input.
+
+    Returns:
+        Boxes in pixels; they may reach beyond the input, but none is larger.
+
+    >>> boxes = default_boxes((320, 320), [(20, 20)], [0.2, 0.35], [[2, 3]])
+    >>> boxes.shape, boxes[0].tolist()
+    ((2400, 4), [-24.0, -24.0, 40.0, 40.0])
+    """
+    found = []
+    for k, (rows, columns) in enumerate(maps):
+        sides = [(scales[k],) * 2, (math.sqrt(scales[k] * scales[k + 1]),) * 2]
+        for ratio in ratios[k]:
+            wide, high = scales[k] * math.sqrt(ratio), scales[k] / math.sqrt(ratio)
+            sides += [(wide, high), (high, wide)]
+        cells = np.array([rows, columns]) if steps is None else np.array(size) / steps[k]
+        y, x = (np.arange(count) + 0.5 for count in (rows, columns))
+        center = np.stack(np.broadcast_arrays(x[None, :] / cells[1], y[:, None] / cells[0]), -1)[:, :, None]
+        half = np.clip(np.array(sides), 0, 1) / 2
+        found.append(np.concatenate([center - half, center + half], -1).reshape(-1, 4))
+    return (np.concatenate(found) * [size[1], size[0], size[1], size[0]]).astype(np.float32)
+
+
+def grid_anchors(
+    size: Map, maps: Sequence[Map], sides: Sequence[Sequence[int]], ratios: Sequence[float] = (0.5, 1.0, 2.0)
+) -> Float32[np.ndarray, "a 4"]:
+    """Return the anchors of RetinaNet and of region proposals, in torchvision's form.
+
+    They lie at whole multiples of a map's stride, without half a cell, and their corners are rounded. The stride is
+    floor(size / map), which is 61 rather than 64 for a map of 13 cells and a side of 800.
+
+    Args:
+        size: height and width of the network's input.
+        maps: height and width of each map.
+        sides: sides of the squares on each map, in pixels; other ratios have their area.
+        ratios: heights over widths.
+
+    >>> grid_anchors((64, 64), [(2, 2)], [[32]])[:4].tolist()
+    [[-23.0, -11.0, 23.0, 11.0], [-16.0, -16.0, 16.0, 16.0], [-11.0, -23.0, 11.0, 23.0], [9.0, -11.0, 55.0, 11.0]]
+    """
+    high = np.sqrt(np.array(ratios, np.float32))
+    found = []
+    for (rows, columns), own in zip(maps, sides, strict=True):
+        lengths = np.array(own, np.float32)
+        width, height = ((1 / high)[:, None] * lengths).ravel(), (high[:, None] * lengths).ravel()
+        cell = np.round(np.stack([-width, -height, width, height], 1) / 2)
+        y, x = np.arange(rows) * (size[0] // rows), np.arange(columns) * (size[1] // columns)
+        at = np.stack(np.broadcast_arrays(x[None, :], y[:, None]) * 2, -1)
+        found.append((at[:, :, None] + cell).reshape(-1, 4))
+    return np.concatenate(found).astype(np.float32)

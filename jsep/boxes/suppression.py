@@ -1,0 +1,73 @@
+"""Non-maximum suppression, exact and on static shapes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jsep.boxes.geometry import iou
+from jsep.ops.lowering import by_platform
+
+
+def nms(
+    boxes: Float[Array, "n 4"],
+    scores: Float[Array, " n"],
+    threshold: float,
+    *,
+    valid: Bool[Array, " n"] | None = None,
+    classes: Int[Array, " n"] | None = None,
+) -> Bool[Array, " n"]:
+    """Return which boxes are kept: those that overlap no kept box of a higher score by more than a threshold.
+
+    Boxes are taken by falling score, those of equal scores in the order given. This is the greedy suppression of
+    torchvision. A CPU goes from box to box; other platforms let all boxes suppress others at once, until nothing
+    changes, which takes as many sweeps as the longest chain of boxes that decide on each other: usually under ten. No
+    gradient goes through the decision.
+
+    Args:
+        boxes: boxes.
+        scores: their scores.
+        threshold: greatest IoU of two boxes that are both kept.
+        valid: which boxes there are; all by default.
+        classes: class of each box: only boxes of one class suppress each other. By default all do.
+
+    >>> boxes = jnp.asarray([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 5.0], [8.0, 8.0, 9.0, 9.0]])
+    >>> nms(boxes, jnp.asarray([0.5, 0.9, 0.1]), 0.5).tolist()
+    [False, True, True]
+    """
+    boxes, scores = lax.stop_gradient((boxes, scores))
+    valid = jnp.ones(scores.shape, bool) if valid is None else valid
+    classes = jnp.zeros(scores.shape, jnp.int32) if classes is None else classes
+    order = jnp.argsort(-jnp.where(valid, scores, -jnp.inf), stable=True)
+
+    # overlaps are compared with the threshold itself: rounded up, it would keep some that exceed it
+    rounded = np.asarray(threshold, boxes.dtype)
+    rounded = np.nextafter(rounded, -np.inf, dtype=boxes.dtype) if float(rounded) > threshold else rounded
+    arrays = boxes[order], valid[order], classes[order], jnp.asarray(rounded)
+    keep = by_platform(*arrays, cpu=_by_row, default=_by_sweep)
+    return keep[jnp.argsort(order)]
+
+
+def _suppressed(boxes: Array, classes: Array, threshold: Array, one: Array) -> Array:
+    """Return which boxes a box of a given number suppresses if it is kept."""
+    near = (iou(boxes[one][None], boxes)[0] > threshold) & (classes == classes[one])
+    return near & (jnp.arange(len(classes)) > one)
+
+
+def _by_row(boxes: Array, valid: Array, classes: Array, threshold: Array) -> Array:
+    def row(i: Array, keep: Array) -> Array:
+        return keep & ~(keep[i] & _suppressed(boxes, classes, threshold, i))
+
+    return lax.fori_loop(0, len(valid), row, valid)
+
+
+def _by_sweep(boxes: Array, valid: Array, classes: Array, threshold: Array) -> Array:
+    rows = jax.vmap(lambda i: _suppressed(boxes, classes, threshold, i))(jnp.arange(len(valid)))
+
+    def sweep(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        keep, _ = state
+        swept = valid & ~(rows & keep[:, None]).any(0)
+        return swept, (swept != keep).any()
+
+    return lax.while_loop(lambda state: state[1], sweep, (valid, jnp.any(valid)))[0]
