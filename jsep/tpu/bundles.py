@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 DELAY = 4  # bundles after a branch that are executed whether it is taken or not
-MOST_TRIPS = 1_000_000
+MOST_TRIPS = 100_000
 MOST_STEPS = 250  # registers to evaluate for the value of one
 
 BUNDLE = re.compile(r"^ *(?:0x)?[0-9a-f]+ +(?:[A-Z]{2} ?)*: [> ]*\{", re.MULTILINE)

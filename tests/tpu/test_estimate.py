@@ -86,6 +86,7 @@ def test_a_step_compiles(topology):
     assert found.images_per_second == pytest.approx(BATCH / found.bound_seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("libtpu")
 def test_a_resident_set_lies_in_hbm_and_its_images_cost_cycles():
     """The second estimate in this process has code of its own."""
