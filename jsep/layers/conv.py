@@ -1,6 +1,7 @@
 """Convolutions. Their parameters are named and shaped like those of `flax.linen.Conv`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -73,9 +74,11 @@ class Conv(nn.Module):
             "dilation": pair(self.dilation),
             "groups": self.groups,
         }
-        if self.shift:
-            options["shift"] = self.shift
-        op = ops.shifted_conv if self.shift else ops.conv
+        op = ops.conv
+        if self.shift and fusion.fusing(x):
+            x = ops.shifted(x, self.shift)
+        elif self.shift:
+            op = partial(ops.shifted_conv, shift=self.shift)
         return _with_bias(self, _convolved(self, op, x, kernel, options))
 
 
