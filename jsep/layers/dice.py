@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
@@ -20,8 +21,22 @@ from jsep.layers.conv_norm import WithBatchNorm, conv_norm
 from jsep.layers.norm import BatchNorm
 from jsep.layers.pool import AvgPool
 from jsep.layers.sharing import GroupSum
+from jsep.ops.geometry import pair
 
 _he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class ExchangedConv(DepthwiseConv):
+    """Depthwise convolution of stride 1 without bias, whose channels and positions have changed places.
+
+    (n, h, w, c) -> (n, h, w, c), see `jsep.ops.exchanged_conv`.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        shape = (*pair(self.kernel_size), 1, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        return ops.exchanged_conv(*promote_dtype(x, kernel, dtype=self.dtype))
 
 
 class DiCE(WithBatchNorm):
@@ -56,7 +71,7 @@ class DiCE(WithBatchNorm):
             """Depthwise convolution with the positions of an axis and the channels exchanged."""
             size = x.shape[axis]
             y = jnp.swapaxes(ops.resize_axis(x, axis, self._built_for(name, size)), axis, -1)
-            y = DepthwiseConv(3, name=name, **common)(y)
+            y = ExchangedConv(3, name=name, **common)(y)
             return ops.resize_axis(jnp.swapaxes(y, axis, -1), axis, size)
 
         if self.strides > 1:

@@ -30,15 +30,16 @@ def test_every_form_is_the_sum_over_each_group(shape, groups, sharing, weighted,
         x, weights, g = (a.astype(dtype) for a in (x, weights, g))
         weights = weights if weighted else jnp.ones(channels, dtype)
 
+        def spread(x, weights):
+            return jnp.zeros(g.shape).at[..., own].add(x * weights.reshape(1, 1, 1, -1))
+
+        def ours(x, weights):
+            return form(x, weights if weighted else None, groups, interleaved)
+
         @jax.jit
         def both():
-            wide = [a.astype("float64") for a in (x, weights)]
-            expected, transpose = jax.vjp(
-                lambda x, w: jnp.zeros(g.shape).at[..., own].add(x * w[None, None, None]), *wide
-            )
-            found, our_transpose = jax.vjp(
-                lambda x, w: form(x, w if weighted else None, groups, interleaved), x, weights
-            )
+            expected, transpose = jax.vjp(spread, *(a.astype("float64") for a in (x, weights)))
+            found, our_transpose = jax.vjp(ours, x, weights)
             return (found, *our_transpose(g)), (expected, *transpose(g.astype("float64")))
 
         for found, expected in list(zip(*both(), strict=True))[: 3 if weighted else 2]:
