@@ -9,34 +9,19 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep import ops
 from jsep.errors import UserError
 from jsep.layers.activation import PReLU
-from jsep.layers.conv import Conv, DepthwiseConv
+from jsep.layers.conv import Conv, DepthwiseConv, ExchangedConv
 from jsep.layers.conv_norm import WithBatchNorm, conv_norm
 from jsep.layers.norm import BatchNorm
 from jsep.layers.pool import AvgPool
 from jsep.layers.sharing import GroupSum
-from jsep.ops.geometry import pair
 
 _he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-
-
-class ExchangedConv(DepthwiseConv):
-    """Depthwise convolution of stride 1 without bias, whose channels and positions have changed places.
-
-    (n, h, w, c) -> (n, h, w, c), see `jsep.ops.exchanged_conv`.
-    """
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-        shape = (*pair(self.kernel_size), 1, x.shape[-1])
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        return ops.exchanged_conv(*promote_dtype(x, kernel, dtype=self.dtype))
 
 
 class DiCE(WithBatchNorm):

@@ -17,19 +17,21 @@ from jsep.ops.lowering import by_platform
 from jsep.ops.precision import accumulation_dtype
 
 
-def exchanged_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "k l 1 c"]) -> Float[Array, "n h w c"]:
-    """Depthwise convolution of stride 1 for maps in which one of h and w holds the channels, and c positions.
+def exchanged_conv(x: Float[Array, "n *hw c"], kernel: Float[Array, "*k 1 c"]) -> Float[Array, "n *hw c"]:
+    """Depthwise convolution of stride 1 for arrays in which h or w holds the channels, and c positions.
 
     It is `depthwise_conv` of the same arrays. There is no forward-mode differentiation.
 
     Args:
-        x: activations.
-        kernel: kernel of odd height and width.
+        x: activations, in one or two dimensions.
+        kernel: kernel of odd size.
 
     >>> x = jnp.ones((1, 8, 5, 16))  # 16 channels
     >>> exchanged_conv(jnp.swapaxes(x, 1, -1), jnp.ones((3, 3, 1, 8))).shape
     (1, 16, 5, 8)
     """
+    if x.ndim == 3:
+        return exchanged_conv(x[:, :, None], kernel[:, None])[:, :, 0]
     return by_platform(x, kernel, cpu=depthwise_conv, default=depthwise_conv, tpu=_sums)
 
 

@@ -30,8 +30,9 @@ def gradients(x, kernel):
 
 
 @pytest.mark.parametrize(("platform", "convolutions"), [("tpu", 0), ("cuda", 3)])
-def test_a_tpu_alone_has_no_convolution(platform, convolutions):
-    shapes = [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in [(2, 8, 8, 14), (3, 3, 1, 14)]]
+@pytest.mark.parametrize(("shape", "kernel"), [((2, 8, 8, 14), (3, 3, 1, 14)), ((2, 16, 1), (5, 1, 1))])
+def test_a_tpu_alone_has_no_convolution(platform, convolutions, shape, kernel):
+    shapes = [jax.ShapeDtypeStruct(s, jnp.bfloat16) for s in (shape, kernel)]
     with ops.for_another_machine():
         program = jax.export.export(jax.jit(gradients), platforms=[platform])(*shapes)
     assert program.mlir_module().count("stablehlo.convolution") == convolutions
