@@ -158,6 +158,19 @@ class DepthwiseConv(nn.Module):
         return _with_bias(self, _convolved(self, ops.depthwise_conv, x, kernel, options))
 
 
+class ExchangedConv(DepthwiseConv):
+    """Depthwise convolution of stride 1 without bias, whose channels have changed places with positions.
+
+    (n, *hw, c) -> (n, *hw, c), see `jsep.ops.exchanged_conv`.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n *hw c"]) -> Float[Array, "n *hw c"]:
+        shape = (*axes(self.kernel_size, x.ndim - 2), 1, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        return ops.exchanged_conv(*promote_dtype(x, kernel, dtype=self.dtype))
+
+
 class SeparableConv(WithBatchNorm):
     """Depthwise separable convolution, depthwise then pointwise: (n, h, w, c) -> (n, h2, w2, features).
 
