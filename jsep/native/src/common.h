@@ -101,7 +101,8 @@ inline void unrolled(const F& f) {
 }
 
 // The sum of `count` vectors, `step` floats apart.
-inline Vec total(const float* p, long count, long step) {
+template <class T>
+Vec total(const T* p, long count, long step) {
   Vec sum{};
   for (long i = 0; i < count; ++i) sum += load(p + i * step);
   return sum;
@@ -210,10 +211,11 @@ struct Source {
   Fold fold{};
   const T* plus = nullptr;
 
-  // Writes n channels from c0 on of `count` positions, `step` apart, as float32 and with zeros up to a whole vector.
+  // Writes n channels from c0 on of `count` positions, `step` apart, with zeros up to a whole vector.
   // Asks meanwhile for what is `ahead` positions further on, if that is given, into the second level of cache: where
   // rows are short, the processor's own guesses come late.
-  void read(long position, long step, long count, long c0, long n, float* out, long out_step, long ahead = 0) const {
+  template <class Out>
+  void read(long position, long step, long count, long c0, long n, Out* out, long out_step, long ahead = 0) const {
     const T *from = x + position * channels + c0, *more = plus ? plus + position * channels + c0 : nullptr;
     with_activation(fold.act, [=, f = fold.at(c0), step = step * channels, ahead = ahead * channels](auto act) mutable {
       for (long i = 0; count > 0; --count, i += step, out += out_step)
@@ -279,7 +281,8 @@ class Moments {
         sums_(lanes * 3 * length_), counts_(lanes * length_ / W) {}
 
   // Adds `count` values, `step` floats apart, of each of the W channels from the given one on.
-  void add(long lane, long channel, const float* values, long step, long count) {
+  template <class T>
+  void add(long lane, long channel, const T* values, long step, long count) {
     float* shift = &sums_[lane * 3 * length_ + channel];
     float *sum = shift + length_, *square = sum + length_;
     long& counted = counts_[(lane * length_ + channel) / W];
