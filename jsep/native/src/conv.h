@@ -1,8 +1,8 @@
 // Convolutions of any kernel size, stride, dilation and number of groups, as products of small tiles.
 //
 // A unit of work is some rows of an image, or some whole images. What its products read is written to a thread's own
-// memory first, as float32: the folded input with zeros around it, or the gradient of the output. Products then take
-// the positions of a tile from anywhere in it, so that strides, small maps and borders all come down to offsets.
+// memory first, as float32 or bfloat16: the folded input with zeros around it, or the gradient of the output. Products
+// then take the positions of a tile from anywhere in it: strides, small maps and borders all come down to offsets.
 #pragma once
 #include <numeric>
 
@@ -10,14 +10,14 @@
 
 namespace jsep {
 
-// ---- products
-
 constexpr int TILE = W == 16 ? 12 : 6;  // rows of a product; fewer go in steps of a third
 constexpr int STEP = TILE / 3;
 constexpr int PANEL = 2 * W;  // columns
+template <class C>
+constexpr bool MASKS = W == 16 && std::is_same_v<C, float>;  // part of a vector is stored as quickly as all of it
 
-// What the 32-bit words of a product hold: floats, or pairs of bfloat16 that are neighbours along K. MIXED: a floats,
-// b single values of bfloat16.
+// What a product multiplies: floats; words of 32 bits with PAIRS of bfloat16, neighbours along K; or, MIXED, floats and
+// single values of bfloat16.
 enum Words { FLOATS, PAIRS, MIXED };
 
 // One tap: product's rows of a, and b[K][columns].
@@ -25,22 +25,8 @@ struct Segment {
   const float *a, *b;
 };
 
-#if defined(__AVX512BF16__)
-constexpr bool HAS_PAIRS = true;
-inline Vec multiply_add_pairs(Vec sum, Vec a, Vec b) {
-  return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-}
-#else
-constexpr bool HAS_PAIRS = false;
-inline Vec multiply_add_pairs(Vec sum, Vec, Vec) { return sum; }
-#endif
-
-// Whether part of a vector is stored as quickly as all of it.
-template <class C>
-constexpr bool MASKS = W == 16 && std::is_same_v<C, float>;
-
 // c[r][j] (+)= the sum over segments and words k of a[rows[r] + k * a_step] * b[k * b_step + j]; rows of c are c_step
-// apart, and `width` of their columns are written.
+// apart, and `width` of their columns are written in MASKS.
 template <int M, int N, Words A, class C>
 void product(const Segment* segments, long count, const int32_t* rows, long K, long a_step, long b_step, bool add,
              C* c, long c_step, long width) {
@@ -56,35 +42,27 @@ void product(const Segment* segments, long count, const int32_t* rows, long K, l
       unrolled<N>([&](int j) { columns[j] = A == MIXED ? load((const bf16*)b + j * W) : load(b + j * W); });
       unrolled<M>([&](int r) {
         Vec value = splat(a[r][i]);
-        unrolled<N>([&](int j) {
-          sums[r][j] = A == PAIRS ? multiply_add_pairs(sums[r][j], value, columns[j]) : sums[r][j] + value * columns[j];
-        });
+        unrolled<N>([&](int j) { sums[r][j] = add_product<A == PAIRS>(sums[r][j], value, columns[j]); });
       });
     }
   }
   unrolled<M>([&](int r) {
-    unrolled<N>([&](int j) {
-      if (MASKS<C> && j == N - 1) return store(c + r * c_step + j * W, sums[r][j], width - j * W);
-      store(c + r * c_step + j * W, sums[r][j]);
-    });
+    unrolled<N>([&](int j) { store(c + r * c_step + j * W, sums[r][j], MASKS<C> && j == N - 1 ? width - j * W : W); });
   });
 }
+
+template <Words A, class C>
+constexpr decltype(&product<TILE, 2, A, C>) PRODUCTS[3][2] = {
+    {product<STEP, 1, A, C>, product<STEP, 2, A, C>},
+    {product<2 * STEP, 1, A, C>, product<2 * STEP, 2, A, C>},
+    {product<TILE, 1, A, C>, product<TILE, 2, A, C>}};
 
 // The product for up to TILE rows and up to PANEL columns.
 template <class C>
 auto product_of(long rows, long columns, Words words) {
-  auto of = [=](auto a) {
-    static constexpr decltype(&product<TILE, 2, a(), C>) table[3][2] = {
-        {product<STEP, 1, a(), C>, product<STEP, 2, a(), C>},
-        {product<2 * STEP, 1, a(), C>, product<2 * STEP, 2, a(), C>},
-        {product<TILE, 1, a(), C>, product<TILE, 2, a(), C>}};
-    return table[(rows - 1) / STEP][columns > W];
-  };
-  if constexpr (HAS_PAIRS) {
-    if (words == PAIRS) return of(std::integral_constant<Words, PAIRS>{});
-    if (words == MIXED) return of(std::integral_constant<Words, MIXED>{});
-  }
-  return of(std::integral_constant<Words, FLOATS>{});
+  auto& pairs = PRODUCTS<HAS_PAIRS ? PAIRS : FLOATS, C>;
+  auto& mixed = PRODUCTS<HAS_PAIRS ? MIXED : FLOATS, C>;
+  return (words == PAIRS ? pairs : words == MIXED ? mixed : PRODUCTS<FLOATS, C>)[(rows - 1) / STEP][columns > W];
 }
 
 // The columns of a product in panels, none of which spans two groups.
@@ -99,8 +77,6 @@ struct Panels {
   // The place of a column where panels lie side by side, each as PANEL columns.
   long padded(long c) const { return c / columns * each * PANEL + c % columns; }
 };
-
-// ---- a kernel in panels
 
 // Interleaves rows of both halves until rows are columns; I counts to W.
 template <int... I>
@@ -140,9 +116,8 @@ struct Kernel : Panels {
     for (long t = 0; t < taps; ++t, out += depth * to) {
       for (long k = 0; !transposed && k < K; ++k)
         for (long j = 0; j < to; j += W) put(out + j, k, load(kernel + (t * K + k) * row + column(p) + j, n - j));
-      if (!transposed) continue;
       const T* from = kernel + (t * columns + p % each * PANEL) * row + group(p) * K;
-      for (long k = 0; k < K; k += W)
+      for (long k = 0; transposed && k < K; k += W)
         for (long j = 0; j < to; j += W) {
           Vec block[W];
           for (long i = 0; i < W; ++i) block[i] = i + j < n ? load(from + (i + j) * row + k, K - k) : Vec{};
@@ -152,8 +127,6 @@ struct Kernel : Panels {
     }
   }
 };
-
-// ---- units of work
 
 // Images [image, image + images) and their rows [row, row + rows); with several images all rows.
 struct Unit {
@@ -166,17 +139,11 @@ struct Units {
   Units(ffi::ThreadPool& pool, long n, long h, long multiple, long row_floats, long halo_floats) : n(n), h(h) {
     constexpr long memory = 98304;  // floats: 384 KiB, which a cache of second level holds
     rows = std::max<long>(1, std::min(h, (memory - halo_floats) / row_floats));
-    if (n && n < lanes(pool)) rows = evenly(h, rows, (lanes(pool) + n - 1) / n);
-    rows = round_up(rows, multiple);
-    if (rows > h - multiple) rows = h;
+    rows = evenly(h, rows, n && n < lanes(pool) ? (lanes(pool) + n - 1) / n : 1);
+    rows = std::min(h, round_up(rows, multiple));
     strips = rows ? (h + rows - 1) / rows : 0;
-    images = strips > 1 ? 1 : std::max<long>(1, memory / std::max<long>(1, h * row_floats + halo_floats));
+    images = std::max<long>(1, strips > 1 ? 1 : memory / std::max<long>(1, h * row_floats + halo_floats));
     images = evenly(n, images, lanes(pool));
-  }
-  // The size of pieces of n that are no larger than `most`, as many as every one of `shares` gets alike.
-  static long evenly(long n, long most, long shares) {
-    long pieces = round_up((n + most - 1) / most, shares);
-    return std::max<long>(1, (n + pieces - 1) / std::max<long>(1, pieces));
   }
   long count() const { return (n + images - 1) / images * strips; }
   Unit operator[](long i) const {
@@ -185,17 +152,16 @@ struct Units {
   }
 };
 
+// Words of a position in a window: whole vectors, and no multiple of 512 bytes, which would meet in few cache lines.
+inline long pitch(long channels, bool paired) {
+  long whole = round_up(channels, W) / (1 + paired);
+  return whole % 128 ? whole : whole + W;
+}
+
 // What a unit has of an image: rows and columns `step` apart as float32 or pairs, with zeros outside of it.
 struct Window {
-  long rows, columns, step_h, step_w;
+  long rows, columns, step_h, step_w, channels;  // channels: words from one position to the next
   bool paired;
-  long channels;  // words from one position to the next
-  // They are whole vectors, and no multiple of 512 bytes, which would meet in few cache lines.
-  Window(long rows, long columns, long step_h, long step_w, bool paired, long count)
-      : rows(rows), columns(columns), step_h(step_h), step_w(step_w), paired(paired),
-        channels(round_up(count, W) / (1 + paired)) {
-    if (channels % 128 == 0) channels += W;
-  }
   long size() const { return rows * columns * channels; }
   long at(long image, long i, long j) const { return ((image * rows + i) * columns + j) * channels; }
 
@@ -203,7 +169,7 @@ struct Window {
   template <class T>
   void fill(const Unit& u, long rows, long row, long column, long h, long w, const Source<T>& from, float* out) const {
     if (rows > 1 && columns == w && !column && step_w == 1 && step_h == 1 && row >= 0 && row + rows <= h)  // in one go
-      return Window(1, rows * w, 1, 1, paired, from.channels).fill(u, 1, 0, row * w, 1, h * w, from, out);
+      return Window{1, rows * w, 1, 1, channels, paired}.fill(u, 1, 0, row * w, 1, h * w, from, out);
     long begin = column < 0 ? std::min(columns, (-column + step_w - 1) / step_w) : 0;
     long end = w > column ? std::max(begin, std::min(columns, (w - column + step_w - 1) / step_w)) : begin;
     for (long image = u.image; image < u.image + u.images; ++image)
@@ -225,19 +191,16 @@ struct Window {
 struct Lattice {
   std::vector<std::pair<long, long>> taps;  // number of each, and what to add to an offset
   std::vector<int32_t> at, out;  // offset of a position in the window, and number of its output in the unit
-  void add(long from, long to) {
-    at.push_back((int32_t)from);
-    out.push_back((int32_t)to);
-  }
+  void add(long from, long to) { at.push_back((int32_t)from), out.push_back((int32_t)to); }
   void finish() { at.resize(at.size() + TILE); }  // a product may have more rows than are left
 };
 
 // Multiplies `positions` of a lattice by a packed panel and gives every tile to
-// finish(tile, its step, rows, numbers of their outputs, first column, width). `out` is where they will go, or null;
-// the tile is already there, if it can be `direct`.
+// finish(tile, its step, rows, numbers of their outputs, first column, width). `out` is where they will go, or null; if
+// `direct` is the same and not null, a tile may be made there.
 template <class T, class C, class F>
 void multiply(const Kernel<T>& kernel, const Lattice& lattice, const float* window, long positions, long p,
-              const float* panel, const T* out, long channels, C* direct, bool whole, const F& finish) {
+              const float* panel, const T* out, long channels, C* direct, const F& finish) {
   alignas(64) float tile[TILE * PANEL];
   std::vector<Segment> segments;
   long step = kernel.step(p), column = kernel.column(p), width = kernel.width(p);
@@ -248,15 +211,13 @@ void multiply(const Kernel<T>& kernel, const Lattice& lattice, const float* wind
     const int32_t* numbers = &lattice.out[m];
     for (long r = 0; out && r < rows; ++r)
       for (long j = 0; j < width; j += W) __builtin_prefetch(out + numbers[r] * channels + column + j, 1);
-    auto make = [&](auto* c, long c_step, long width) {
+    auto make = [&](auto* c, long c_step, long wide) {
       auto product = product_of<std::decay_t<decltype(*c)>>(rows, step, kernel.paired ? PAIRS : FLOATS);
-      product(segments.data(), segments.size(), &lattice.at[m], kernel.depth, 1, step, false, c, c_step, width);
+      product(segments.data(), segments.size(), &lattice.at[m], kernel.depth, 1, step, false, c, c_step, wide);
       finish(c, c_step, rows, numbers, column, width);
     };
-    if (direct && rows % STEP == 0 && (width % W == 0 || (MASKS<C> && !whole)))
-      make(direct + numbers[0] * channels + column, channels, width);
-    else
-      make(+tile, PANEL, width);
+    bool fits = rows % STEP == 0 && (MASKS<C> || width % W == 0);
+    direct && fits ? make(direct + numbers[0] * channels + column, channels, width) : make(+tile, PANEL, PANEL);
   }
 }
 
@@ -294,14 +255,10 @@ void run(ffi::ThreadPool& pool, const Units& units, const Kernel<T>& kernel, lon
 
 // A convolution by a 1 x 1 kernel that reads every position once has one column only.
 inline Shape flattened(Shape s) {
-  if (s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && !s.top && !s.left && s.oh == s.h && s.ow == s.w) {
-    s.h = s.oh = s.n * s.h * s.w;
-    s.n = s.w = s.ow = 1;
-  }
+  if (s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && !s.top && !s.left && s.oh == s.h && s.ow == s.w)
+    s.h = s.oh = s.n * s.h * s.w, s.n = s.w = s.ow = 1;
   return s;
 }
-
-// ---- forward
 
 template <class T>
 void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x, const T* kernel, T* y,
@@ -313,7 +270,8 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x,
   long stride_h = s.stride_h / step_h, dilation_h = s.dilation_h / step_h;  // inside the window
   long stride_w = s.stride_w / step_w, dilation_w = s.dilation_w / step_w;
   long more = (s.kh - 1) * dilation_h + 1 - stride_h;
-  Window window{0, (s.ow - 1) * stride_w + (s.kw - 1) * dilation_w + 1, step_h, step_w, panels.paired, s.c};
+  Window window{0, (s.ow - 1) * stride_w + (s.kw - 1) * dilation_w + 1, step_h, step_w,
+                pitch(s.c, panels.paired), panels.paired};
   long row = window.columns * window.channels;
   Units units(pool, s.n, s.oh, s.ow == 1 ? TILE : 1, stride_h * row, more * row);
   window.rows = units.rows * stride_h + more;
@@ -334,13 +292,13 @@ void conv_forward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x,
   };
   auto add = [&](const Unit& u, const float* own, long p, const float* panel, long lane) {
     T* out = y + (u.image * s.oh + u.row) * s.ow * s.o;
-    T* direct = moments && !std::is_same_v<T, float> ? nullptr : out;  // moments are those before rounding
-    multiply(panels, lattice, own, u.images * u.rows * s.ow, p, panel, out, s.o, direct, moments,
-             [&](const auto* tile, long step, long rows, const int32_t* positions, long column, long width) {
+    T* direct = moments && (sizeof(T) < 4 || panels.columns % W) ? nullptr : out;  // moments are those before rounding
+    multiply(panels, lattice, own, u.images * u.rows * s.ow, p, panel, out, s.o, direct,
+             [&](const auto* c, long step, long rows, const int32_t* positions, long column, long width) {
       T* to = out + positions[0] * s.o + column;
       for (long j = 0; j < width; j += W) {
-        for (long r = 0; r < rows && (void*)tile != to; ++r) store(to + r * s.o + j, load(tile + r * step + j), width - j);
-        if (moments) sums.add(lane, p * PANEL + j, tile + j, step, rows);
+        for (long r = 0; (void*)c != to && r < rows; ++r) store(to + r * s.o + j, load(c + r * step + j), width - j);
+        if (moments) sums.add(lane, p * PANEL + j, c + j, step, rows);
       }
     });
   };
@@ -375,7 +333,8 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
   Shape s = flattened(shape);
   Axis v(s.oh, s.kh, s.stride_h, s.top, s.dilation_h), h(s.ow, s.kw, s.stride_w, s.left, s.dilation_w);
   Kernel<T> inputs(s, kernel, true);
-  Window given{0, h.outputs(s.w), 1, 1, inputs.paired, s.o}, read{0, s.w, 1, 1, false, s.c};
+  Window given{0, h.outputs(s.w), 1, 1, pitch(s.o, inputs.paired), inputs.paired};
+  Window read{0, s.w, 1, 1, pitch(s.c, false), false};
   long row = given.columns * given.channels;
   Units units(pool, s.n, s.h, (s.w == 1 ? TILE : 1) * s.stride_h, row / s.stride_h + 1 + read.columns * read.channels,
               row * v.outputs(0));
@@ -442,7 +401,7 @@ void conv_backward(ffi::ThreadPool& pool, const Shape& shape, const Source<T>& x
     float* sums = x.fold ? &folds[lane * 3 * length + p * PANEL] : nullptr;
     for (long i = 0; i < (long)lattices.size(); ++i) {
       long positions = u.images * v.ceil(u.rows - i / s.stride_w) * h.ceil(s.w - i % s.stride_w);
-      multiply(inputs, lattices[i], own, positions, p, panel, dx ? dx + base * s.c : dx, s.c, (float*)nullptr, true,
+      multiply(inputs, lattices[i], own, positions, p, panel, dx ? dx + base * s.c : dx, s.c, (float*)nullptr,
                [&](const float* tile, long step, long rows, const int32_t* numbers, long column, long width) {
         x.unfold(tile, step, [=](long r) { return base + numbers[r]; }, rows, column, width, dx, sums, length);
       });
