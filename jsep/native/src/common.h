@@ -2,7 +2,7 @@
 // normalisation of an input, the gradient of an output's moments.
 //
 // A library holds the kernels for one set of instructions; CMakeLists.txt builds several from the same files.
-// Computation and sums are float32 whatever the dtype in memory.
+// Folds and sums are float32 whatever the dtype in memory.
 #pragma once
 
 #include <algorithm>
