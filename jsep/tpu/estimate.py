@@ -231,7 +231,13 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
             raise _refusal(name, target, str(error)) from error
         seconds = time.perf_counter() - start
         works = read(folder)
-    found = instructions(compiled.as_text(), layers)
+    try:
+        program = compiled.as_text()
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"{name} compiles for {target.chip}, but JAX {jax.__version__} cannot read the compiled program"
+        ) from error
+    found = instructions(program, layers)
     chips = math.prod(map(int, re.findall(r"\d+", target.topology)))
     costs_of = partial(shares, found, works, CHIPS[target.chip], number / chips)
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
