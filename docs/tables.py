@@ -226,6 +226,15 @@ def lowerings() -> str:
     return markdown(["chip", *MIXTURES], lines, len(MIXTURES)) + origin(path, rows)
 
 
+def tpu_measure() -> str:
+    """Cycles of operations whose ideal is known: of their code, by the compiler's estimate, and ideal."""
+    path = "studies/results/tpu_measure.csv"
+    rows = read(path)
+    columns = ("code_kcycles", "estimate_kcycles", "ideal_kcycles")
+    lines = [[row["operation"], *(f"{float(row[column]):,.0f}" for column in columns)] for row in rows]
+    return markdown(("thousand cycles", "code", "compiler's estimate", "ideal"), lines, 3) + origin(path, rows)
+
+
 def tpu_zoo(table: str) -> str:
     """Compiled training steps: `table` is zoo, paper or topologies."""
     path = "studies/results/tpu_zoo.csv"
@@ -234,7 +243,9 @@ def tpu_zoo(table: str) -> str:
     for row in sorted(chosen, key=lambda row: (row["model"], row["chip"], int(row["batch"]))):
         bound = f"{row['bound_ms']} ({row['binds']})" if row["binds"] else row["error"]
         cells = [f"`{row['model']}`", row["side"], f"{row['chip']} {row['topology']}", row["batch"]]
-        cells += [row[column] or "-" for column in ("hbm_gb", "gflops", "moved_gb", "mcycles")]
+        cells += [
+            row.get(column) or "-" for column in ("hbm_gb", "gflops", "moved_gb", "code_mcycles", "code_ms", "mcycles")
+        ]
         lines.append([*cells, bound, row["compile_seconds"]])
     headings = (
         "network",
@@ -244,8 +255,10 @@ def tpu_zoo(table: str) -> str:
         "HBM, GB",
         "GFLOPs",
         "moved, GB",
-        "Mcycles",
+        "code, Mcycles",
+        "code, ms",
+        "estimate, Mcycles",
         "bound, ms",
         "compiled, s",
     )
-    return markdown(headings, lines, 7) + origin(path, chosen)
+    return markdown(headings, lines, 9) + origin(path, chosen)

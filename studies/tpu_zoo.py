@@ -3,9 +3,11 @@
 Question   Does every network compile for a TPU, how much memory does it need there, and what bounds its speed?
 Method     `jsep.tpu.estimate`: the step of `jsep train`, mapped with pmap, Adam, bfloat16, uint8 images. Three tables:
            zoo (one v5e chip, batch 32, the smallest input that the network takes: CIFAR's, or 64 and up), paper (one
-           v5e chip, batch 128, the published input), topologies (MobileNet V1 at 224, 128 images a device).
-Command    pip install '.[tpu-compiler]' && python studies/tpu_zoo.py
-           Rows that the csv file already holds are not compiled again. One network of each family comes first.
+           v5e chip, batch 128, the published input), topologies (MobileNet V1 at 224, 128 images a device). Networks of
+           CIFAR's input take their images from a data set of 50,000 in HBM, the others from a stream.
+Command    pip install '.[tpu-compiler]' && python studies/tpu_zoo.py [NETWORK ...]
+           Rows that the csv file already holds with cycles of the machine code are not compiled again, so a run that
+           was ended goes on. One network of each family comes first.
 Hardware   Any; up to four processes at once. A network takes half a minute to two minutes of a CPU core, at the
            published input up to five, DenseNets and PyramidNets six to thirty (libtpu 0.0.52, jax 0.10.2).
 Result     studies/results/tpu_zoo.csv: all 90 networks, all twelve of the paper table and all 14 topologies compile.
@@ -17,6 +19,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -62,6 +65,7 @@ TOPOLOGIES = (
     ("v6e", "1x1"),
     ("v6e", "2x4"),
     ("v6e", "16x16"),
+    ("tpu7x", "2x2x1"),
 )
 
 
@@ -70,9 +74,13 @@ class Row:
     """One step for one target; bytes, FLOPs and cycles are those of one device.
 
     Attributes:
+        resident: Images of the data set in HBM; 0 for a stream.
         hbm_gb: Arguments, outputs, temporaries and code; for a step that does not fit, its temporaries.
         accessed_gb: Bytes by the compiler's count.
         moved_gb: Bytes to and from HBM.
+        code_mcycles: Cycles of the machine code.
+        code_ms: Their time; none where the chip's clock is not published.
+        mcycles: Cycles that the compiler estimates.
         bound_ms: The larger of FLOPs at the published peak and `moved_gb` at the published bandwidth.
         error: Why the step does not compile.
     """
@@ -84,6 +92,7 @@ class Row:
     topology: str
     batch: int
     devices: int | None = None
+    resident: int | None = None
     compile_seconds: float | None = None
     arguments_mb: float | None = None
     temporaries_mb: float | None = None
@@ -91,6 +100,8 @@ class Row:
     gflops: float | None = None
     accessed_gb: float | None = None
     moved_gb: float | None = None
+    code_mcycles: float | None = None
+    code_ms: float | None = None
     mcycles: float | None = None
     binds: str = ""
     bound_ms: float | None = None
@@ -142,6 +153,7 @@ def measure(job: Row) -> Row:
     return dataclasses.replace(
         job,
         devices=found.devices,
+        resident=found.resident,
         compile_seconds=round(found.compile_seconds, 1),
         arguments_mb=round(found.arguments / 1e6, 1),
         temporaries_mb=round(found.temporaries / 1e6, 1),
@@ -149,7 +161,9 @@ def measure(job: Row) -> Row:
         gflops=round(found.flops / 1e9, 1),
         accessed_gb=round(found.accessed / 1e9, 3),
         moved_gb=round(found.moved / 1e9, 3),
-        mcycles=round(found.cycles / 1e6, 2),
+        code_mcycles=round(found.code_cycles / 1e6, 3),
+        code_ms=round(found.code_seconds * 1e3, 3) if found.code_seconds else None,
+        mcycles=round(found.estimated_cycles / 1e6, 2),
         binds=found.binds,
         bound_ms=round(found.bound_seconds * 1e3, 3),
     )
@@ -168,20 +182,25 @@ def _typed(name: str, cell: str) -> Any:
     kind = get_type_hints(Row)[name]
     if kind in (str, int):
         return kind(cell)
-    return None if not cell else int(cell) if name == "devices" else float(cell)
+    return None if not cell else int(cell) if name in ("devices", "resident") else float(cell)
 
 
-def main() -> None:
-    """Compile what is missing, several rows at a time, and rewrite the csv after each."""
+def main(networks: Sequence[str]) -> None:
+    """Compile what is missing, several rows at a time, and rewrite the csv after each.
+
+    Args:
+        networks: the networks whose rows to compile; none for all.
+    """
     console, found = Console(soft_wrap=True, highlight=False), read()
-    todo = [job for job in jobs() if job.key not in found]
+    done = {row.key for row in found.values() if row.error or row.code_mcycles}
+    todo = [job for job in jobs() if job.key not in done and job.model in (networks or (job.model,))]
     processes = min(os.cpu_count() or 1, 4)
     # the compiler gives memory back when its process ends
     with get_context("spawn").Pool(processes, _without_accelerator, maxtasksperchild=4) as pool:
         for number, row in enumerate(pool.imap_unordered(measure, todo), start=1):
             found[row.key] = row
             write_rows(RESULTS, list(found.values()))
-            outcome = row.error or f"{row.hbm_gb} GB of HBM, {row.binds} bind"
+            outcome = row.error or f"{row.hbm_gb} GB of HBM, {row.binds} bind, {row.code_mcycles} million cycles"
             what = f"{row.table} {row.model} {row.chip}:{row.topology}"
             console.print(f"{number}/{len(todo)} {what}, {row.compile_seconds} s: {outcome}")
         pool.close()  # a process of the compiler that is ended from outside prints its stack
@@ -195,6 +214,6 @@ def _without_accelerator() -> None:
 if __name__ == "__main__":
     _without_accelerator()
     try:
-        main()
+        main(sys.argv[1:])
     except UserError as error:
         sys.exit(str(error))

@@ -12,14 +12,16 @@ from jsep.cli.flags import parse
 from jsep.errors import require
 from jsep.tpu.chips import Target
 from jsep.tpu.estimate import Estimate, estimate_all
+from jsep.tpu.program import Share
 
 
 @dataclasses.dataclass(frozen=True)
 class Tpu:
     """Compile a network's training step for a TPU that need not be present.
 
-    Prints the memory that the step needs, what it computes and moves, the bound of its time, and the costliest layers.
-    The compiler is libtpu (on Linux, `pip install 'jsep[tpu-compiler]'`). It takes minutes per network.
+    Prints the memory that the step needs, what it computes and moves, the bound of its time, the cycles of its machine
+    code, and the costliest layers and kinds of instructions. The compiler is libtpu (on Linux, `pip install
+    'jsep[tpu-compiler]'`). It takes minutes per network.
     """
 
     model: Annotated[Positional[str], arg(metavar="[MODEL]")] = "mobilenet_v1"
@@ -30,7 +32,7 @@ class Tpu:
     compare: tuple[str, str] | None = None
     """Two networks to show side by side, each optionally with its own options: 'mobilenet_v1 width=0.5'."""
     layers: int = 12
-    """Number of the costliest layers to print; 0 for none."""
+    """Number of the costliest layers and kinds of instructions to print; 0 for none."""
 
     def __post_init__(self) -> None:
         require(self.layers >= 0, "layers", self.layers, "at least 0")
@@ -42,6 +44,7 @@ ROWS = {
     "HBM, GB": lambda e: f"{e.hbm / 1e9:.3f}",
     "  of the chip's": lambda e: f"{e.hbm / e.capacity:.1%}",
     "  arguments, MB": lambda e: f"{e.arguments / 1e6:,.1f}",
+    "    data set of them, MB": lambda e: f"{e.dataset / 1e6:,.1f}" if e.resident else "streamed",
     "  outputs, MB": lambda e: f"{e.outputs / 1e6:,.1f}",
     "  temporaries, MB": lambda e: f"{e.temporaries / 1e6:,.1f}",
     "  code, MB": lambda e: f"{e.code / 1e6:,.1f}",
@@ -52,8 +55,10 @@ ROWS = {
     "  FLOPs, ms": lambda e: f"{e.compute_seconds * 1e3:.2f}",
     "  bytes, ms": lambda e: f"{e.memory_seconds * 1e3:.2f}",
     "images/s at most, all devices": lambda e: f"{e.images_per_second:,.0f}",
+    "code: million cycles": lambda e: f"{e.code_cycles / 1e6:,.2f}",
+    "  ms": lambda e: f"{e.code_seconds * 1e3:.2f}" if e.code_seconds else "no clock known",
+    "compiler: million cycles": lambda e: f"{e.estimated_cycles / 1e6:,.2f}",
     "compiler: GB accessed": lambda e: f"{e.accessed / 1e9:,.2f}",
-    "compiler: million cycles": lambda e: f"{e.cycles / 1e6:,.1f}",
     "compiler: optimal ms": lambda e: f"{e.optimal_seconds * 1e3:,.2f}" if e.optimal_seconds > 0 else "none",
 }
 
@@ -80,22 +85,33 @@ def _print_estimates(found: Sequence[Estimate], layers: int) -> None:
     print_table(table)
     if len(found) == 1 and layers:
         console.print()
-        _print_layers(first, layers)
+        _print_shares("layer, forward and backward", first.layers, layers)
+        console.print()
+        _print_shares("kind of instruction", first.kinds, layers)
     console.print(
-        "\nNothing was run. The bound follows from the chip's published figures and the bytes that go to and from HBM; "
-        "the compiler's bytes include on-chip memory. Its cycles are summed over fusions and include no waiting. Its "
-        "optimal time is an estimate, not a measurement; it is none if the compiler has none for an operation."
+        "\nNothing was run. The bound follows from the chip's published figures and the bytes that go to and from HBM. "
+        "Cycles of the code are those that each instruction takes at least: its bundles, its pushes into a matrix unit "
+        "or its bytes to and from HBM, whichever are more. Lines of the compiler are its own estimates; its cycles "
+        "charge elements, not bytes, and leave out reshapes, pooling windows and gathers."
     )
+    if loops := sum(estimate.open_loops for estimate in found):
+        console.print(f"{loops} loops of the code do not tell how often they run, and count once.")
 
 
-def _print_layers(found: Estimate, number: int) -> None:
-    table = new_table("layer, forward and backward", numbers=("million cycles", "share", "HBM, MB", "share"))
-    costly = sorted(found.shares, key=lambda share: (share.cycles, share.moved), reverse=True)
-    rest = costly[number:]
-    rows = [(share.layer, share.cycles, share.moved) for share in costly[:number]]
-    if rest:
-        rows.append((f"{len(rest)} more", sum(s.cycles for s in rest), sum(s.moved for s in rest)))
-    for layer, cycles, moved in rows:
-        shares = (cycles / max(found.cycles, 1), moved / max(found.moved, 1))
-        table.add_row(layer, f"{cycles / 1e6:.2f}", f"{shares[0]:.1%}", f"{moved / 1e6:,.1f}", f"{shares[1]:.1%}")
+def _print_shares(heading: str, shares: Sequence[Share], number: int) -> None:
+    """Print the costliest shares, and the sum of the others."""
+    table = new_table(heading, numbers=("million cycles", "share", "compiler's", "share", "HBM, MB", "share"))
+    costly = sorted(shares, key=_figures, reverse=True)
+    totals = [max(sum(column), 1) for column in zip(*map(_figures, costly), strict=True)]
+    rows = [(share.name, _figures(share)) for share in costly[:number]]
+    if rest := costly[number:]:
+        rows.append((f"{len(rest)} more", tuple(map(sum, zip(*map(_figures, rest), strict=True)))))
+    for name, figures in rows:
+        code, estimated, moved = (f"{figure / 1e6:,.2f}" for figure in figures)
+        parts = [f"{figure / total:.1%}" for figure, total in zip(figures, totals, strict=True)]
+        table.add_row(name, code, parts[0], estimated, parts[1], moved, parts[2])
     print_table(table)
+
+
+def _figures(share: Share) -> tuple[int, ...]:
+    return share.code, share.estimated, share.moved

@@ -9,7 +9,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from jsep import ops
-from jsep.layers.conv import DepthwiseConv
+from jsep.layers.conv import ExchangedConv
 
 Attention = Literal["none", "se", "eca"]
 
@@ -76,7 +76,7 @@ class EfficientChannelAttention(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         size = self.kernel_size or eca_kernel_size(x.shape[-1])
         y = ops.global_avg_pool(x)[..., None]  # (n, h, w, c) -> (n, c, 1): channels are the length
-        y = DepthwiseConv(size, use_bias=False, dtype=self.dtype, name="conv")(y)[..., 0]
+        y = ExchangedConv(size, use_bias=False, dtype=self.dtype, name="conv")(y)[..., 0]
         return x * nn.sigmoid(y)[:, None, None, :]
 
 

@@ -1,6 +1,7 @@
 """Convolutions. Their parameters are named and shaped like those of `flax.linen.Conv`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -73,9 +74,11 @@ class Conv(nn.Module):
             "dilation": pair(self.dilation),
             "groups": self.groups,
         }
-        if self.shift:
-            options["shift"] = self.shift
-        op = ops.shifted_conv if self.shift else ops.conv
+        op = ops.conv
+        if self.shift and fusion.fusing(x):
+            x = ops.shifted(x, self.shift)
+        elif self.shift:
+            op = partial(ops.shifted_conv, shift=self.shift)
         return _with_bias(self, _convolved(self, op, x, kernel, options))
 
 
@@ -153,6 +156,19 @@ class DepthwiseConv(nn.Module):
             "dilation": axes(self.dilation, x.ndim - 2),
         }
         return _with_bias(self, _convolved(self, ops.depthwise_conv, x, kernel, options))
+
+
+class ExchangedConv(DepthwiseConv):
+    """Depthwise convolution of stride 1 without bias, whose channels have changed places with positions.
+
+    (n, *hw, c) -> (n, *hw, c), see `jsep.ops.exchanged_conv`.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n *hw c"]) -> Float[Array, "n *hw c"]:
+        shape = (*axes(self.kernel_size, x.ndim - 2), 1, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        return ops.exchanged_conv(*promote_dtype(x, kernel, dtype=self.dtype))
 
 
 class SeparableConv(WithBatchNorm):

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from jsep import ops
 from jsep.errors import UserError
 from jsep.layers.activation import PReLU
-from jsep.layers.conv import Conv, DepthwiseConv
+from jsep.layers.conv import Conv, DepthwiseConv, ExchangedConv
 from jsep.layers.conv_norm import WithBatchNorm, conv_norm
 from jsep.layers.norm import BatchNorm
 from jsep.layers.pool import AvgPool
@@ -56,7 +56,7 @@ class DiCE(WithBatchNorm):
             """Depthwise convolution with the positions of an axis and the channels exchanged."""
             size = x.shape[axis]
             y = jnp.swapaxes(ops.resize_axis(x, axis, self._built_for(name, size)), axis, -1)
-            y = DepthwiseConv(3, name=name, **common)(y)
+            y = ExchangedConv(3, name=name, **common)(y)
             return ops.resize_axis(jnp.swapaxes(y, axis, -1), axis, size)
 
         if self.strides > 1:

@@ -81,7 +81,7 @@ def convolve(
         **options: those of `jsep.ops.fused_conv`.
     """
     folded, fold = _folded.recall(made_of) or (x, None)
-    if folded.dtype != x.dtype or options.get("shift"):
+    if folded.dtype != x.dtype:
         folded, fold = x, None
     y, moments = ops.fused_conv(folded, jnp.asarray(kernel), fold, **options)
     if moments is not None:

@@ -4,6 +4,7 @@ from jsep.ops.compiling import inference_options, jit_inference
 from jsep.ops.conv import conv, pointwise_conv
 from jsep.ops.depthwise import depthwise_conv
 from jsep.ops.dropout import batch_positions, dropout
+from jsep.ops.exchanged import exchanged_conv
 from jsep.ops.fold import Fold, apply_fold
 from jsep.ops.fused import Moments, fused_conv
 from jsep.ops.geometry import Padding, explicit_padding
@@ -32,6 +33,7 @@ __all__ = [
     "conv",
     "depthwise_conv",
     "dropout",
+    "exchanged_conv",
     "expand_shared_kernel",
     "explicit_padding",
     "for_another_machine",

@@ -2,9 +2,13 @@
 
 XLA's own convolution is fast on GPU and TPU, and on every platform for dense kernels on many channels. On a CPU it
 makes poor use of vector instructions on few channels, and computes a grouped convolution ten to a hundred times slower
-than its groups one after another. With native kernels (`jsep.native`) they compute all of these on a CPU.
+than its groups one after another. With native kernels (`jsep.native`) they compute all of these on a CPU. A TPU
+computes 1x1 convolutions as such, not as products of reshaped maps, which it would lay out anew; and small groups as
+one dense convolution, since it multiplies with zeros faster than it moves channels about.
 """
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -19,6 +23,7 @@ from jsep.ops.native_conv import Job, natively, xla_conv
 Lowering = Literal["auto", "products", "xla"]
 
 FEW_CHANNELS = 4  # input channels up to which a convolution is one matrix product over gathered windows
+TILE = 128  # rows and columns of a TPU's matrix unit
 MANY_GROUPS = 64  # groups above which the convolution is left to XLA: each group is one more product to compile
 
 
@@ -62,8 +67,8 @@ def conv(
             return direct(x, kernel)
         case "auto":
             native = natively(x, kernel, Job(geometry, groups))
-            dense = partial(_dense, geometry=geometry, groups=groups)
-            tpu = dense if groups > 1 and kernel.shape[:2] == (1, 1) else None
+            dense = groups > 1 and dense_is_better(kernel.shape, groups)
+            tpu = partial(_dense, geometry=geometry, groups=groups) if dense else None
             return by_platform(x, kernel, cpu=native or products, default=direct, tpu=tpu)
     raise ValueError(f'lowering {lowering!r}: use "auto", "products" or "xla"')
 
@@ -71,7 +76,7 @@ def conv(
 def pointwise_conv(
     x: Float[Array, "n h w c"], kernel: Float[Array, "1 1 c o"], *, strides: int | Pair = 1
 ) -> Float[Array, "n h2 w2 o"]:
-    """Convolution with a 1x1 kernel, as one matrix product over all positions.
+    """Convolution with a 1x1 kernel: one matrix product over all positions.
 
     Args:
         x: activations.
@@ -98,6 +103,20 @@ def _product(x: Array, kernel: Array, strides: Pair) -> Array:
     n, height, width, channels = x.shape
     y = x.reshape(-1, channels) @ kernel[0, 0]  # (n, h, w, c) -> (n * h * w, o)
     return y.reshape(n, height, width, kernel.shape[-1])
+
+
+def dense_is_better(shape: Sequence[int], groups: int) -> bool:
+    """Return whether a TPU computes the groups of a kernel (kh, kw, i, o) faster as one dense convolution.
+
+    That is where it is 1x1, and fills no more tiles of the matrix unit as a dense kernel than in groups.
+    """
+
+    def tiles(inputs: int, outputs: int) -> int:
+        return math.ceil(inputs / TILE) * math.ceil(outputs / TILE)
+
+    height, width, inputs, outputs = shape
+    few = tiles(groups * inputs, outputs) <= groups * tiles(inputs, outputs // groups)
+    return height == width == 1 and few
 
 
 def block_diagonal(kernel: Float[Array, "kh kw i o"], groups: int) -> Float[Array, "kh kw c o"]:

@@ -7,6 +7,7 @@ call; everywhere else it is the plain form, which XLA fuses as well as it can.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -21,7 +22,6 @@ from jsep.ops.lowering import by_platform
 from jsep.ops.native_conv import Job, native_conv, usable
 from jsep.ops.norm import shifted_moments
 from jsep.ops.precision import accumulation_dtype
-from jsep.ops.shift import Shift, shifted, shifted_conv
 
 
 class Moments(NamedTuple):
@@ -59,7 +59,6 @@ def fused_conv(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     depthwise: bool = False,
-    shift: Shift | None = None,
     moments: bool = True,
 ) -> tuple[Float[Array, "n h2 w2 o"], Moments | None]:
     """Convolution of act((x - mean) * factor + bias), with the moments of its output. Padding is zeros behind `act`.
@@ -73,7 +72,6 @@ def fused_conv(
         dilation: distance between neighbouring taps of the kernel, along height and width.
         groups: groups of channels of a kernel that is not depthwise.
         depthwise: whether the kernel is depthwise, see `depthwise_conv`.
-        shift: how the activations are shifted before a convolution that is not depthwise; only without a fold.
         moments: whether the moments are wanted.
 
     Returns:
@@ -91,27 +89,18 @@ def fused_conv(
     def plain(x: Array, kernel: Array, rows: Array) -> tuple[Array, Array]:
         folded = x if fold is None else apply_fold(x, Fold(rows[0], rows[1], rows[2], fold.act, rows[3]))
         where = {"strides": strides, "padding": pads, "dilation": dilation}
-        if depthwise:
-            y = depthwise_conv(folded, kernel, **where)
-        elif shift:
-            y = shifted_conv(folded, kernel, shift=shift, groups=groups, **where)
-        else:
-            y = conv(folded, kernel, groups=groups, **where)
+        y = depthwise_conv(folded, kernel, **where) if depthwise else conv(folded, kernel, groups=groups, **where)
         if not moments:
             return y, jnp.zeros((3, 0), dtype)
-        near, offset, variance = shifted_moments(y)
-        mean = near + offset
-        return y, jnp.stack([mean, (near - mean) + offset, variance])
+        shift, offset, variance = shifted_moments(y)
+        mean = shift + offset
+        return y, jnp.stack([mean, (shift - mean) + offset, variance])
 
     rows = jnp.zeros((4, 0), dtype) if fold is None else fold.rows(dtype)
     if usable(x, kernel):
         count = x.shape[-1] if depthwise else groups
         job = Job(geometry, count, depthwise, "none" if fold is None else fold.act, moments)
-
-        def natively(x: Array, kernel: Array, rows: Array) -> tuple[Array, Array]:
-            return native_conv(shifted(x, shift) if shift else x, kernel, rows, job)
-
-        y, found = by_platform(x, kernel, rows, cpu=natively, default=plain)
+        y, found = by_platform(x, kernel, rows, cpu=partial(native_conv, job=job), default=plain)
     else:
         y, found = plain(x, kernel, rows)
     return y, Moments(*found) if moments else None

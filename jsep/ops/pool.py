@@ -1,7 +1,7 @@
 """Pooling of NHWC activations."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from jsep.ops.constant import constant_depthwise
 from jsep.ops.geometry import Geometry, Padding, Pair, explicit_padding, pair
 from jsep.ops.lowering import by_platform, portable
 from jsep.ops.precision import accumulation_dtype
+
+Pads = tuple[Pair, Pair, Pair, Pair]  # padding of each axis of (n, h, w, c)
 
 
 def max_pool(
@@ -66,28 +68,31 @@ def avg_pool(
             inside the image, as TensorFlow does.
     """
     window, strides, pads = _geometry(x, window, strides, padding)
-    whole = partial(_summed, window=window, strides=strides, pads=pads, count_padding=count_padding)
-    size = window[0] * window[1]
-    exact = size & (size - 1) == 0  # in bfloat16, too, a power of two
-    tpu = partial(_mean_by_kernel, window=window) if strides == window and not any(map(any, pads)) and exact else None
-    return by_platform(x, cpu=whole, default=whole, tpu=tpu)
+    mean = partial(_mean, window=window, strides=strides, pads=pads, count_padding=count_padding)
+    by_windows = partial(mean, sums=_sums)
+    tpu = partial(mean, sums=_sums_by_kernel) if max(strides) > 1 else None
+    return by_platform(x, cpu=by_windows, default=by_windows, tpu=tpu)
 
 
-def _summed(x: Array, window: Pair, strides: Pair, pads: tuple[Pair, Pair, Pair, Pair], count_padding: bool) -> Array:
-    """Add up windows in float32."""
+def _mean(x: Array, window: Pair, strides: Pair, pads: Pads, count_padding: bool, sums: Callable[..., Array]) -> Array:
+    """Divide the sums of windows, in float32."""
     size, y, left = window[0] * window[1], x.astype(accumulation_dtype(x.dtype)), pads
     if portable() and min(map(min, pads)) >= 0:  # converters know the average of whole windows, after a padding
         y, left = jnp.pad(y, pads), "VALID"
-    y = lax.reduce_window(y, 0.0, lax.add, (1, *window, 1), (1, *strides, 1), left) / size
+    y = sums(y, window, strides, left) / size
     if not count_padding and any(map(any, pads)):
         y = y * (size / _inside(x.shape[1:3], window, strides, pads[1:3])).astype(y.dtype)
     return y.astype(x.dtype)
 
 
-def _mean_by_kernel(x: Array, window: Pair) -> Array:
-    """Return the means of disjoint windows as a depthwise convolution: a TPU pads the sums' gradient by copying."""
-    kernel = np.full((*window, 1, x.shape[-1]), 1 / (window[0] * window[1]), np.float32)
-    return constant_depthwise(x, kernel, Geometry(window, ((0, 0), (0, 0)), (1, 1)))
+def _sums(y: Array, window: Pair, strides: Pair, pads: Pads | str) -> Array:
+    return lax.reduce_window(y, 0.0, lax.add, (1, *window, 1), (1, *strides, 1), pads)
+
+
+def _sums_by_kernel(y: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
+    """Return the sums as a depthwise convolution: with strides, a TPU spreads the gradient of the others by copying."""
+    kernel = np.ones((*window, 1, y.shape[-1]), np.float32)
+    return constant_depthwise(y, kernel, Geometry(strides, pads[1:3], (1, 1)))
 
 
 def _inside(shape: Sequence[int], window: Pair, strides: Pair, pads: Sequence[Pair]) -> np.ndarray:
@@ -106,9 +111,7 @@ def global_avg_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
     return jnp.mean(x, (1, 2))
 
 
-def _geometry(
-    x: Array, window: int | Pair, strides: int | Pair | None, padding: Padding
-) -> tuple[Pair, Pair, tuple[Pair, Pair, Pair, Pair]]:
+def _geometry(x: Array, window: int | Pair, strides: int | Pair | None, padding: Padding) -> tuple[Pair, Pair, Pads]:
     window = pair(window)
     strides = window if strides is None else pair(strides)
     pads = explicit_padding(padding, x.shape[1:3], window, strides)

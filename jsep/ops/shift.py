@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jsep.ops.constant import constant_depthwise
-from jsep.ops.conv import block_diagonal, conv
+from jsep.ops.conv import block_diagonal, conv, dense_is_better
 from jsep.ops.geometry import Geometry
 from jsep.ops.lowering import by_platform
 
@@ -57,8 +57,8 @@ def shifted_conv(
     def apart(x: Array, kernel: Array) -> Array:
         return conv(shifted(x, shift), kernel, **options)
 
-    known = kernel.shape[:2] == (1, 1) and shift.mode == "zero"
-    tpu = partial(_folded, shift=shift, **options) if known else None
+    dense = shift.mode == "zero" and dense_is_better(kernel.shape, options.get("groups", 1))
+    tpu = partial(_folded, shift=shift, **options) if dense else None
     return by_platform(x, kernel, cpu=apart, default=apart, tpu=tpu)
 
 
@@ -79,6 +79,9 @@ def channel_shift(x: Float[Array, "n h w c"], steps: int) -> Float[Array, "n h w
 
 def address_shift(x: Float[Array, "n h w c"], *, mode: Literal["zero", "address"] = "zero") -> Float[Array, "n h w c"]:
     """Move four groups of channels by one position: up, down, left and right.
+
+    On a TPU, a value that is not finite makes its neighbours in the same channel NaN under "zero": there it is a
+    convolution.
 
     Args:
         x: activations; the number of channels is a multiple of 4.

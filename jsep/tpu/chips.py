@@ -10,6 +10,7 @@ import jax
 from jax.experimental import topologies
 
 from jsep.errors import UserError, nearest, require, require_types
+from jsep.tpu.dump import request
 from jsep.train.recipe import OptimizerName
 
 
@@ -21,26 +22,33 @@ class Chip:
         hbm: capacity of HBM, in bytes.
         flops: peak compute in bfloat16, in FLOP/s.
         bandwidth: bandwidth of HBM, in bytes/s.
+        clock: cycles of a core in a second; None where none is published.
+        push: cycles of a matrix unit for a push of 16 rows of bfloat16, one for a row; 0 where bundles tell it.
         topologies: the usual topologies, such as "2x4".
     """
 
     hbm: float
     flops: float
     bandwidth: float
+    clock: float | None
+    push: int
     topologies: tuple[str, ...]
 
 
-# Peak compute, HBM capacity and bandwidth of a chip as published at cloud.google.com/tpu/docs/v3, v4, v5e, v5p and v6e.
-# The page of v2 no longer has any; its figures are those of JAX (jax/_src/pallas/mosaic/tpu_info.py).
+# Peak compute, HBM capacity and bandwidth of a chip as published at cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e and
+# tpu7x. The page of v2 no longer has any; its figures are those of JAX (jax/_src/pallas/mosaic/tpu_info.py).
+# Those pages name no clock. v2, v3 and v4: N. P. Jouppi et al., ISCA 2021 and 2023. v5e: J. Austin et al., How to Scale
+# Your Model, part 2 (jax-ml.github.io/scaling-book/tpus), which agrees with its peak, 4 * 128 * 128 * 2 FLOPs a cycle.
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CUBE = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 CHIPS = {
-    "v2": Chip(16e9, 46e12, 716e9, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
-    "v3": Chip(32 * 2**30, 123e12, 900e9, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
-    "v4": Chip(32 * 2**30, 275e12, 1200e9, CUBE),
-    "v5e": Chip(16e9, 197e12, 819e9, FLAT),
-    "v5p": Chip(95e9, 459e12, 2765e9, CUBE),
-    "v6e": Chip(32e9, 918e12, 1638e9, FLAT),
+    "v2": Chip(16e9, 46e12, 716e9, 0.70e9, 16, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
+    "v3": Chip(32 * 2**30, 123e12, 900e9, 0.94e9, 16, ("1x1", "2x2", "4x4", "4x8", "8x8", "8x16", "16x16")),
+    "v4": Chip(32 * 2**30, 275e12, 1200e9, 1.05e9, 16, CUBE),
+    "v5e": Chip(16e9, 197e12, 819e9, 1.5e9, 16, FLAT),
+    "v5p": Chip(95e9, 459e12, 2765e9, None, 16, CUBE),
+    "v6e": Chip(32e9, 918e12, 1638e9, None, 0, FLAT),
+    "tpu7x": Chip(192 * 2**30, 2307e12, 7380e9, None, 0, CUBE[1:]),
 }
 # without these, libtpu waits for the metadata server of a TPU machine
 ENVIRONMENT = {
@@ -56,9 +64,9 @@ class Target:
     """The chips that a training step is compiled for, and the size and type of the step."""
 
     chip: str = "v5e"
-    """Kind of TPU: v2, v3, v4, v5e, v5p or v6e."""
+    """Kind of TPU: v2, v3, v4, v5e, v5p, v6e or tpu7x."""
     topology: str = "1x1"
-    """Arrangement of the chips, such as 2x4; v4 and v5p have three sides, such as 2x2x1."""
+    """Arrangement of the chips, such as 2x4; v4, v5p and tpu7x have three sides, such as 2x2x1."""
     batch: int = 128
     """Images per step, over all chips together."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -69,11 +77,15 @@ class Target:
     """Height, width and channels of an image; the published input by default."""
     num_classes: int | None = None
     """Number of classes; the published number by default."""
+    resident: int | None = None
+    """Images of the data set, if it lies in HBM and the step takes its own from there, as with a small one; 0 if they
+    arrive with each step. By default 50,000 for inputs of up to 32x32, and 0 for larger ones."""
 
     def __post_init__(self) -> None:
         require_types(self)
         require(self.batch >= 1, "batch", self.batch, "at least 1")
         require(self.num_classes is None or self.num_classes >= 1, "num_classes", self.num_classes, "at least 1")
+        require(self.resident is None or self.resident >= 0, "resident", self.resident, "at least 0")
         if not all(side.isdecimal() and int(side) for side in self.topology.split("x")):  # libtpu would end the process
             raise UserError(f"`topology`={self.topology}: write sides of at least 1, such as 2x4")
         if self.input and min(self.input) < 1:
@@ -95,6 +107,7 @@ def describe(chip: str, topology: str) -> Sequence[Any]:
         raise UserError(f"`chip`={chip}: there is no such TPU; {nearest(chip, CHIPS)}")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("Compiling for a TPU needs libtpu (Linux): pip install 'jsep[tpu-compiler]'")
+    request()
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     try:

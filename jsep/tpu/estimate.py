@@ -1,28 +1,33 @@
 """Estimates of a training step on a TPU that need not be present: libtpu compiles it on any Linux machine.
 
 Nothing is run. The compiled program shows whether the step fits into the memory of a chip, how much it computes and how
-many bytes it moves. Together with the chip's published figures, that gives a lower bound of its time.
+many bytes it moves; with the chip's published figures, that gives a lower bound of its time. The machine code shows how
+many cycles each instruction takes at least.
 """
 
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsep import ops
 from jsep.costs import count
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD
-from jsep.data.feed import StreamFeed
+from jsep.data.catalog import Split
+from jsep.data.feed import ResidentFeed, StreamFeed
 from jsep.errors import UserError
 from jsep.models import create_model, format_options, model_info, parse_options
+from jsep.tpu.bundles import read
 from jsep.tpu.chips import CHIPS, Target, describe
-from jsep.tpu.program import Share, shares
+from jsep.tpu.dump import machine_code
+from jsep.tpu.program import Share, instructions, shares
 from jsep.train import Optimizer, Recipe
 from jsep.train.optimizer import make_optimizer
 from jsep.train.parallel import AXIS, lower_train_step
@@ -30,6 +35,8 @@ from jsep.train.state import create_state
 from jsep.train.step import make_train_step
 
 STEPS_PER_EPOCH = 1000  # a constant of the schedule; any number would do
+RESIDENT = 50_000  # training images of CIFAR
+RESIDENT_SIDE = 32  # side of the largest images that lie in HBM unless the target says otherwise
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Estimate:
         devices: number of devices.
         chips: number of chips.
         images: images per step on one device.
+        resident: images of the data set in HBM; 0 if they arrive with each step.
         compile_seconds: seconds of the compilation.
         arguments: bytes of the arguments.
         outputs: bytes of the outputs, without those that reuse an argument's buffer.
@@ -51,7 +59,9 @@ class Estimate:
         flops: FLOPs, as the compiler counts them.
         accessed: bytes that all instructions access, in HBM or on-chip memory, as the compiler counts them.
         optimal_seconds: the compiler's own estimate of the time; negative if it has none for an operation.
-        shares: cycles and HBM traffic of each layer.
+        open_loops: loops of the machine code whose trips it does not tell; they count once.
+        layers: cycles and HBM traffic of each layer.
+        kinds: cycles and HBM traffic of each kind of instruction.
     """
 
     name: str
@@ -60,6 +70,7 @@ class Estimate:
     devices: int
     chips: int
     images: int
+    resident: int
     compile_seconds: float
     arguments: int
     outputs: int
@@ -68,7 +79,9 @@ class Estimate:
     flops: float
     accessed: float
     optimal_seconds: float
-    shares: tuple[Share, ...]
+    open_loops: int
+    layers: tuple[Share, ...]
+    kinds: tuple[Share, ...]
 
     @property
     def hbm(self) -> int:
@@ -81,14 +94,30 @@ class Estimate:
         return CHIPS[self.target.chip].hbm * self.chips / self.devices
 
     @property
-    def moved(self) -> int:
-        """Bytes that are read from HBM and written to it, according to the compiled program."""
-        return sum(share.moved for share in self.shares)
+    def dataset(self) -> int:
+        """Bytes of the images of the data set that lie in HBM, one for each channel of a pixel; part of `arguments`."""
+        return self.resident * math.prod(self.input)
 
     @property
-    def cycles(self) -> int:
-        """Cycles that the compiler estimates, summed over all fusions."""
-        return sum(share.cycles for share in self.shares)
+    def moved(self) -> int:
+        """Bytes that are read from HBM and written to it, according to the compiled program."""
+        return sum(share.moved for share in self.kinds)
+
+    @property
+    def code_cycles(self) -> int:
+        """Cycles of the machine code, see `jsep.tpu.program.shares`; without HBM traffic if no clock is published."""
+        return sum(share.code for share in self.kinds)
+
+    @property
+    def code_seconds(self) -> float | None:
+        """Seconds that the cycles of the machine code take; None if no clock is published."""
+        clock = CHIPS[self.target.chip].clock
+        return self.code_cycles / clock if clock else None
+
+    @property
+    def estimated_cycles(self) -> int:
+        """Cycles that the compiler estimates, which charges elements and not bytes and leaves out some operations."""
+        return sum(share.estimated for share in self.kinds)
 
     @property
     def intensity(self) -> float:
@@ -142,8 +171,8 @@ class DoesNotFit(UserError):
 def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate:
     """Compile the training step of `jsep.train` for the chips of a target.
 
-    Batch norms share their statistics over all chips. Images arrive as uint8 with each step, like those of a streamed
-    data set.
+    Batch norms share their statistics over all chips. Images are uint8. Those of a small data set lie in HBM, and a
+    step takes its own from there; those of a large one arrive with each step (`Target.resident`).
 
     Args:
         model: registered name of the network.
@@ -154,7 +183,7 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         The figures of the compiled step.
 
     Raises:
-        UserError: there is no such network or target, or the step does not compile.
+        UserError: there is no such network or target, the step does not compile, or libtpu was loaded before.
         DoesNotFit: the chips have too little HBM.
     """
     info = model_info(model)
@@ -178,37 +207,42 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
     recipe = Recipe(optimizer=Optimizer(target.optimizer), batch_size=target.batch, dtype=target.dtype)
     optimizer = make_optimizer(recipe.optimizer, recipe.schedule, STEPS_PER_EPOCH)
     channels = shape[-1]
+    resident = images_in_hbm(target, shape)
+    fetch, constants, share = _feed(resident, images, shape)
     step = make_train_step(
         network,
         optimizer,
-        StreamFeed.fetch,
+        fetch,
         (IMAGENET_MEAN, IMAGENET_STD) if channels == len(IMAGENET_MEAN) else ((0.0,) * channels, (1.0,) * channels),
         recipe,
         axis_name=AXIS,
         steps_per_epoch=STEPS_PER_EPOCH,
     )
     state = jax.eval_shape(partial(create_state, network, optimizer, shape, recipe.seed))
-    batch = (
-        jax.ShapeDtypeStruct((number, images, *shape), jnp.uint8),
-        jax.ShapeDtypeStruct((number, images), jnp.int32),
-    )
+    batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((number, *array.shape), array.dtype), share)
     name = f"{model} {format_options(options)}".strip()
     with ops.for_another_machine():
-        lowered = lower_train_step(step, devices, state, (StreamFeed.constants, None), batch)
+        lowered = lower_train_step(step, devices, state, (constants, None), batch)
     start = time.perf_counter()
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        raise _refusal(name, target, str(error)) from error
-    seconds = time.perf_counter() - start
+    with machine_code() as folder:
+        try:
+            compiled = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            raise _refusal(name, target, str(error)) from error
+        seconds = time.perf_counter() - start
+        works = read(folder)
+    found = instructions(compiled.as_text(), layers)
+    chips = math.prod(map(int, re.findall(r"\d+", target.topology)))
+    costs_of = partial(shares, found, works, CHIPS[target.chip], number / chips)
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis()
     return Estimate(
         name=name,
         target=target,
         input=shape,
         devices=number,
-        chips=math.prod(map(int, re.findall(r"\d+", target.topology))),
+        chips=chips,
         images=images,
+        resident=resident,
         compile_seconds=seconds,
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
@@ -217,8 +251,41 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         flops=costs["flops"],
         accessed=costs["bytes accessed"],
         optimal_seconds=costs["optimal_seconds"],
-        shares=shares(compiled.as_text(), layers),
+        open_loops=sum(work.open_loops for work in works.values()),
+        layers=costs_of(lambda one: one.layer),
+        kinds=costs_of(lambda one: one.kind),
     )
+
+
+def images_in_hbm(target: Target, shape: tuple[int, int, int]) -> int:
+    """Return how many images of the data set lie in HBM, see `Target.resident`.
+
+    Args:
+        target: what the step is compiled for.
+        shape: height, width and channels of an image.
+
+    >>> images_in_hbm(Target(), (32, 32, 3)), images_in_hbm(Target(), (224, 224, 3))
+    (50000, 0)
+    """
+    if target.resident is not None:
+        return target.resident
+    return RESIDENT if max(shape[:2]) <= RESIDENT_SIDE else 0
+
+
+def _feed(resident: int, images: int, shape: tuple[int, int, int]) -> tuple[Callable[[Any, Any], Any], Any, Any]:
+    """Return what a feed of the data set gives a step: `fetch`, shapes of its constants, and of a share of a batch.
+
+    Args:
+        resident: images of the data set in HBM; 0 if they arrive with each step.
+        images: images of the share.
+        shape: height, width and channels of an image.
+    """
+    indices = jax.ShapeDtypeStruct((images,), jnp.int32)
+    if not resident:
+        return StreamFeed.fetch, StreamFeed.constants, (jax.ShapeDtypeStruct((images, *shape), jnp.uint8), indices)
+    feed = ResidentFeed(Split(np.broadcast_to(np.uint8(0), (resident, *shape)), np.zeros(resident, np.int32)))
+    constants = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), feed.constants)
+    return feed.fetch, constants, indices
 
 
 def _refusal(name: str, target: Target, message: str) -> UserError:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsep import create_model, layers
+from jsep import create_model, layers, ops
 from jsep.errors import UserError
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 7, 4)), jnp.float32)
@@ -279,3 +279,15 @@ def test_every_residual_family_has_it(name, options):
         jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
     assert rates == sorted(rates)
     assert 0 < rates[0] < rates[-1] <= 0.5
+
+
+@pytest.mark.parametrize("mode", ["zero", "address"])
+def test_a_convolution_of_shifted_maps(mode):
+    """Compiled or not: with native kernels, a compiled one is fused with its neighbours."""
+    x = jax.random.normal(jax.random.key(0), (2, 5, 6, 12))
+    layer = layers.Conv(9, 1, groups=3, shift=ops.Shift(2, mode), use_bias=False)
+    y, variables = layer.init_with_output(jax.random.key(1), x)
+    plain = layers.Conv(9, 1, groups=3, use_bias=False)
+    expected = plain.apply(variables, ops.address_shift(ops.channel_shift(x, 2), mode=mode))
+    for found in (y, jax.jit(layer.apply)(variables, x)):
+        np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracle import FEW, GEOMETRY, ROUNDING, assert_equal, normal, reference
 
 from jsep import ops
-from jsep.ops.conv import _dense
+from jsep.ops.conv import _dense, dense_is_better
 from jsep.ops.geometry import Geometry
 
 
@@ -58,6 +58,16 @@ def test_a_dense_kernel_is_a_grouped_convolution(size, strides, groups, inputs, 
             kernel,
             dtype,
         )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "groups", "dense"),
+    [(18, 108, 3, True), (432, 72, 3, True), (384, 64, 2, True), (960, 160, 2, False), (1024, 1024, 8, False)],
+)
+def test_a_tpu_has_dense_kernels_where_they_fill_no_more_tiles(inputs, outputs, groups, dense):
+    """As measured: of these, the dense form of the last two takes two and five times the cycles of groups."""
+    assert dense_is_better((1, 1, inputs // groups, outputs), groups) is dense
+    assert not dense_is_better((3, 3, inputs // groups, outputs), groups)
 
 
 def test_cutting_one_end_and_padding_the_other():

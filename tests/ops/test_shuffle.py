@@ -31,6 +31,6 @@ def test_groups_must_divide_the_channels():
     size=st.integers(1, 6),
     dtype=st.sampled_from(["float32", "bfloat16"]),
 )
-def test_a_permutation_matrix_shuffles_exactly(shape, groups, size, dtype):
+def test_a_product_with_a_permutation_shuffles_exactly(shape, groups, size, dtype):
     x = normal(0, *shape, groups * size).astype(dtype)
     assert_same(lambda x: _permuted(x, groups), lambda x: _interleaved(x, groups), x)

@@ -1,5 +1,6 @@
 """Training steps compiled for absent TPUs. Tests that need the compiler are skipped without libtpu."""
 
+import functools
 import importlib.util
 
 import pytest
@@ -9,41 +10,12 @@ from jsep.costs import count
 from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.tpu.chips import Target, describe
-from jsep.tpu.estimate import DoesNotFit, _refusal, estimate
-from jsep.tpu.program import COPIES, OTHER, Share, shares
+from jsep.tpu.estimate import DoesNotFit, Estimate, _refusal, estimate, images_in_hbm
+from jsep.tpu.program import CALLS, OTHER, PRODUCTS
 
 TINY = {"width": 0.02}
 SHAPE = (8, 8, 3)
 BATCH = 256
-
-PROGRAM = """
-HloModule step
-
-ENTRY %main (p0: bf16[4,8], p1: f32[8]) -> bf16[4,8] {
-  %p0 = bf16[4,8]{1,0:T(8,128)} parameter(0)
-  %p1 = f32[8]{0:T(256)} parameter(1)
-  %copy-start.1 = (f32[8]{0:T(256)S(1)}, f32[8]{0:T(256)}, u32[]{:S(2)}) copy-start(%p1), cross_program_prefetch_index=0
-  %copy-done.1 = f32[8]{0:T(256)S(1)} copy-done(%copy-start.1)
-  %fusion.1 = (bf16[4,8]{1,0:T(8,128)(2,1)}, pred[4]{0:S(1)}) fusion(%p0, %copy-done.1), kind=kLoop, calls=%c.1, \
-metadata={op_name="jit(_fun)/shard_map/jvp(Net)/conv1/pointwise/dot_general"}, \
-backend_config={"window_config":{"estimated_cycles":"70"}}
-  %get-tuple-element.1 = bf16[4,8]{1,0:T(8,128)(2,1)} get-tuple-element(%fusion.1), index=0
-  %fusion.2 = bf16[4,8]{1,0:T(8,128)} fusion(%get-tuple-element.1), kind=kLoop, calls=%c.2, \
-metadata={op_name="jit(_fun)/transpose(jvp(Net))/conv1/pointwise/dot_general"}, \
-backend_config={"window_config":{"estimated_cycles":"30"}}
-  ROOT %fusion.3 = bf16[4,8]{1,0:T(8,128)} fusion(%fusion.2), kind=kLoop, calls=%c.3, \
-metadata={op_name="jit(_fun)/mul"}, backend_config={"window_config":{"estimated_cycles":"5"}}
-}
-"""
-
-
-def test_shares_of_a_program():
-    """Only HBM counts: 64 bytes for each bf16[4,8], and 32 for the f32[8] that is copied once."""
-    assert shares(PROGRAM, ["conv1", "conv1/pointwise"]) == (
-        Share("conv1/pointwise", 100, 64 + 64 + 64 + 64),
-        Share(OTHER, 5, 64 + 64),
-        Share(COPIES, 0, 32),
-    )
 
 
 def test_a_step_too_large_is_a_sentence():
@@ -71,6 +43,12 @@ def libtpu():
     pytest.importorskip("libtpu", reason="compiling for a TPU needs libtpu")
 
 
+@functools.cache
+def tiny(topology: str = "1x1", resident: int = 0) -> Estimate:
+    """Return the estimate of a tiny network, compiled once."""
+    return estimate("separable_cnn", TINY, Target(topology=topology, batch=BATCH, input=SHAPE, resident=resident))
+
+
 @pytest.mark.usefixtures("libtpu")
 @pytest.mark.parametrize(
     ("chip", "topology", "sentence"),
@@ -94,12 +72,39 @@ def test_the_batch_must_be_shared_equally():
 @pytest.mark.parametrize("topology", ["1x1", "2x2"])
 def test_a_step_compiles(topology):
     """Adam keeps two arrays beside each parameter; a step costs about three forward passes."""
-    found = estimate("separable_cnn", TINY, Target(topology=topology, batch=BATCH, input=SHAPE))
+    found = tiny(topology)
     costs = count(create_model("separable_cnn", width=0.02), SHAPE)
     assert found.devices == found.chips == {"1x1": 1, "2x2": 4}[topology]
     images = BATCH // found.devices
     least = 3 * 4 * costs.params + images * 8 * 8 * 3
     assert least <= found.arguments < found.hbm < found.capacity
     assert 0.5 < found.flops / (3 * 2 * costs.macs * images) < 3
-    assert {"conv1/pointwise", "classifier"} <= {share.layer for share in found.shares}
+    assert {"conv1/pointwise", "classifier", OTHER} <= {share.name for share in found.layers}
+    assert min(_code(found, kind) for kind in (PRODUCTS, CALLS)) > 1000
+    assert sum(share.code for share in found.layers) == pytest.approx(found.code_cycles, abs=len(found.layers))
+    assert found.code_seconds == found.code_cycles / 1.5e9
     assert found.images_per_second == pytest.approx(BATCH / found.bound_seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
+def test_a_resident_set_lies_in_hbm_and_its_images_cost_cycles():
+    """The second estimate in this process has code of its own."""
+    streamed, found = tiny(), tiny(resident=4000)
+    assert found.dataset == 4000 * 8 * 8 * 3
+    assert streamed.dataset == 0
+    more = found.arguments - streamed.arguments
+    assert 0.9 * found.dataset < more + streamed.images * 8 * 8 * 3 < 1.5 * found.dataset
+    assert found.code_cycles > streamed.code_cycles
+    assert _code(found, PRODUCTS) == pytest.approx(_code(streamed, PRODUCTS), rel=0.05)
+
+
+def _code(found, kind):
+    return next(share.code for share in found.kinds if share.name == kind)
+
+
+@pytest.mark.parametrize(
+    ("side", "resident", "images"), [(32, None, 50_000), (28, None, 50_000), (64, None, 0), (64, 7, 7), (32, 0, 0)]
+)
+def test_small_images_lie_in_hbm_unless_the_target_says_otherwise(side, resident, images):
+    assert images_in_hbm(Target(resident=resident), (side, side, 3)) == images

@@ -2,7 +2,7 @@
 // normalisation of an input, the gradient of an output's moments.
 //
 // A library holds the kernels for one set of instructions; CMakeLists.txt builds several from the same files.
-// Computation and sums are float32 whatever the dtype in memory.
+// Folds and sums are float32 whatever the dtype in memory.
 #pragma once
 
 #include <algorithm>
@@ -35,8 +35,7 @@ constexpr int W = 4;
 
 typedef float Vec __attribute__((vector_size(W * 4)));
 typedef float LooseVec __attribute__((vector_size(W * 4), aligned(4), may_alias));
-typedef uint16_t Half __attribute__((vector_size(W * 2)));
-typedef uint16_t LooseHalf __attribute__((vector_size(W * 2), aligned(2), may_alias));
+typedef uint16_t Half __attribute__((vector_size(W * 2), aligned(2), may_alias));
 typedef uint32_t Bits __attribute__((vector_size(W * 4)));
 
 struct bf16 {
@@ -45,20 +44,19 @@ struct bf16 {
 
 inline Vec splat(float value) { return value - Vec{}; }  // v - 0 is v for every v, where v + 0 turns -0 into 0
 
-// ---- loads and stores of W values, or of the first n, with zeros behind them
-
+// Loads and stores of W values, or of the first n, with zeros behind them.
 inline Vec load(const float* p) { return *(const LooseVec*)p; }
 inline void store(float* p, Vec v) { *(LooseVec*)p = v; }
 
-inline Vec load(const bf16* p) { return (Vec)(__builtin_convertvector(*(const LooseHalf*)p, Bits) << 16); }
+inline Vec load(const bf16* p) { return (Vec)(__builtin_convertvector(*(const Half*)p, Bits) << 16); }
 inline void store(bf16* p, Vec v) {
 #if defined(__AVX512BF16__)
-  *(LooseHalf*)p = (Half)_mm512_cvtneps_pbh((__m512)v);
+  *(Half*)p = (Half)_mm512_cvtneps_pbh((__m512)v);
 #else
   Bits b = (Bits)v;
   Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;  // to nearest, ties to even
   Bits quiet = (b >> 16) | 0x40;                          // a NaN stays one
-  *(LooseHalf*)p = __builtin_convertvector((Bits)(v == v ? rounded : quiet), Half);
+  *(Half*)p = __builtin_convertvector((Bits)(v == v ? rounded : quiet), Half);
 #endif
 }
 
@@ -85,12 +83,23 @@ inline void store(T* p, Vec v, long n) {
 
 inline long round_up(long n, long m) { return (n + m - 1) / m * m; }
 
-// The same value, which is held in a register: GCC may rather load it again for each use.
-inline Vec held(Vec v) {
-#if defined(__x86_64__)
-  asm("" : "+v"(v));
+// sum + a * b: of floats, or of the two values of bfloat16 in each word.
+#if defined(__AVX512BF16__)
+constexpr bool HAS_PAIRS = true;
+template <bool PAIRS>
+Vec add_product(Vec sum, Vec a, Vec b) {
+  return PAIRS ? (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b) : sum + a * b;
+}
+#else
+constexpr bool HAS_PAIRS = false;
+template <bool>
+Vec add_product(Vec sum, Vec a, Vec b) { return sum + a * b; }
 #endif
-  return v;
+
+// The size of pieces of n no larger than `most`, as many as give every one of `shares` the same.
+inline long evenly(long n, long most, long shares) {
+  long pieces = std::max(shares, round_up((n + most - 1) / most, shares));
+  return std::max(1L, (n + pieces - 1) / pieces);
 }
 
 // Calls f(0) to f(N - 1) in straight code, so that arrays of vectors lie in registers.
@@ -100,15 +109,15 @@ inline void unrolled(const F& f) {
   for (int i = 0; i < N; ++i) f(i);
 }
 
-// The sum of `count` vectors, `step` floats apart.
-inline Vec total(const float* p, long count, long step) {
+// The sum of `count` vectors, `step` values apart.
+template <class T>
+Vec total(const T* p, long count, long step) {
   Vec sum{};
   for (long i = 0; i < count; ++i) sum += load(p + i * step);
   return sum;
 }
 
-// ---- memory of a thread for one call, which grows and is kept for the next
-
+// Memory of a thread for one call, which grows and is kept for the next.
 class Scratch {
  public:
   float* get(size_t floats) {
@@ -124,8 +133,6 @@ class Scratch {
   std::unique_ptr<float, void (*)(void*)> data_{nullptr, free};
   size_t size_ = 0;
 };
-
-// ---- threads
 
 inline long threads(ffi::ThreadPool& pool) { return std::max<long>(1, pool.num_threads()); }
 
@@ -154,8 +161,6 @@ void parallel(ffi::ThreadPool& pool, long units, const F& f) {
   for (long spins = 0; job->done.load(std::memory_order_acquire) < job->lanes; ++spins)
     if (spins > 10000) std::this_thread::yield();
 }
-
-// ---- what a convolution reads
 
 enum Activation : int64_t { UNFOLDED = -1, NONE = 0, RELU = 1, RELU6 = 2, HARD_SWISH = 3, PRELU = 4 };
 
@@ -189,16 +194,11 @@ inline Vec activation_gradient(Vec v, Vec slope, Vec g) {
 }
 
 // Calls f with the activation as a template argument: f(std::integral_constant<Activation, A>{}).
-template <class F>
+template <int A = PRELU, class F>
 auto with_activation(Activation act, F f) {
-  switch (act) {
-    case RELU: return f(std::integral_constant<Activation, RELU>{});
-    case RELU6: return f(std::integral_constant<Activation, RELU6>{});
-    case HARD_SWISH: return f(std::integral_constant<Activation, HARD_SWISH>{});
-    case PRELU: return f(std::integral_constant<Activation, PRELU>{});
-    case NONE: return f(std::integral_constant<Activation, NONE>{});
-    default: return f(std::integral_constant<Activation, UNFOLDED>{});
-  }
+  if constexpr (A > UNFOLDED)
+    if (act != A) return with_activation<A - 1>(act, f);
+  return f(std::integral_constant<Activation, (Activation)A>{});
 }
 
 // Positions of `channels` values each, folded. The input of a convolution is one; the gradient of its output another:
@@ -210,10 +210,11 @@ struct Source {
   Fold fold{};
   const T* plus = nullptr;
 
-  // Writes n channels from c0 on of `count` positions, `step` apart, as float32 and with zeros up to a whole vector.
+  // Writes n channels from c0 on of `count` positions, `step` apart, with zeros up to a whole vector.
   // Asks meanwhile for what is `ahead` positions further on, if that is given, into the second level of cache: where
   // rows are short, the processor's own guesses come late.
-  void read(long position, long step, long count, long c0, long n, float* out, long out_step, long ahead = 0) const {
+  template <class Out>
+  void read(long position, long step, long count, long c0, long n, Out* out, long out_step, long ahead = 0) const {
     const T *from = x + position * channels + c0, *more = plus ? plus + position * channels + c0 : nullptr;
     with_activation(fold.act, [=, f = fold.at(c0), step = step * channels, ahead = ahead * channels](auto act) mutable {
       for (long i = 0; count > 0; --count, i += step, out += out_step)
@@ -268,8 +269,6 @@ struct Source {
   }
 };
 
-// ---- moments of an output
-
 // Sums of every lane about a shift, which is near the mean so that the variance keeps its digits: it is the mean of
 // the first values that the lane adds.
 class Moments {
@@ -278,8 +277,9 @@ class Moments {
       : lanes_(lanes), length_(round_up(channels, 128)),  // lanes write to lines of cache of their own
         sums_(lanes * 3 * length_), counts_(lanes * length_ / W) {}
 
-  // Adds `count` values, `step` floats apart, of each of the W channels from the given one on.
-  void add(long lane, long channel, const float* values, long step, long count) {
+  // Adds `count` values, `step` values apart, of each of the W channels from the given one on.
+  template <class T>
+  void add(long lane, long channel, const T* values, long step, long count) {
     float* shift = &sums_[lane * 3 * length_ + channel];
     float *sum = shift + length_, *square = sum + length_;
     long& counted = counts_[(lane * length_ + channel) / W];
@@ -321,8 +321,6 @@ class Moments {
   std::vector<float> sums_;
   std::vector<long> counts_;
 };
-
-// ---- the shape of a convolution
 
 struct Shape {
   long n, h, w, c;  // input

@@ -10,11 +10,9 @@ extern "C" int jsep_cpu() {
   bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                 __builtin_cpu_supports("avx512vl");
-  if (avx2 && avx512) return __builtin_cpu_supports("avx512bf16") ? 3 : 2;
-  return avx2;
-#else
-  return 0;
+  if (avx2) return !avx512 ? 1 : __builtin_cpu_supports("avx512bf16") ? 3 : 2;
 #endif
+  return 0;
 }
 
 // The version of XLA's interface that all libraries of this build speak: major * 1000 + minor.

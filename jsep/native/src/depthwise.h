@@ -119,7 +119,12 @@ void multiply_rows(const Phase& p, const std::vector<Line>& pairs, long block, l
         const float *x = pair.values + p.offsets[run] * block + c, *g = pair.taps + c;
         auto add = [&](auto columns) {
           Vec dy[columns()];
-          unrolled<columns()>([&](int b) { dy[b] = held(load(g + b * block)); });
+          unrolled<columns()>([&](int b) {
+            dy[b] = load(g + b * block);
+#if defined(__x86_64__)
+            asm("" : "+v"(dy[b]));  // held in a register: GCC may rather load it again for each tap
+#endif
+          });
           meet<K, S, columns()>(x, step, [&](Vec value, int b, int t) { total[b % 2][t] += value * dy[b]; });
           x += columns() * stride;
           g += columns() * block;
@@ -157,8 +162,7 @@ struct Depthwise {
     input.slots = std::max(1L, std::min(s.h, (rows - 1) * s.stride_h + reach_h));
     long unit = W * m, whole = round_up(s.o, unit);
     long fitting = std::clamp<long>(256 * 1024 / 4 / (input.size() + more), 32, 256) / unit * unit;
-    blocks = (whole + std::max(fitting, unit) - 1) / std::max(fitting, unit);
-    block = round_up((whole + blocks - 1) / blocks, unit);
+    block = round_up(evenly(whole, std::max(fitting, unit), 1), unit);
     blocks = (whole + block - 1) / block;
     strips = threads(pool) == 1 ? 1 : std::max(1L, std::min(s.oh / 8, 4 * threads(pool) / (s.n * blocks)));
   }

@@ -29,13 +29,6 @@ struct Folded {
   }
 };
 
-// What is left to do where there is nothing to read or to write.
-template <class... Results>
-ffi::Error zeros(Results&... results) {
-  (memset(results->untyped_data(), 0, results->size_bytes()), ...);
-  return ffi::Error::Success();
-}
-
 // Calls f with a value of the type in memory.
 template <class F>
 void with_type(const Any& x, const F& f) {
@@ -47,7 +40,8 @@ ffi::Error Forward(ffi::ThreadPool pool, Any x, Any kernel, Floats fold, AnyResu
                    Integers geometry, int64_t groups, int64_t act, bool depthwise) {
   Shape s = shape_of(x, kernel, y->dimensions(), geometry, groups);
   Folded folded(fold, act);
-  if (!y->element_count()) return zeros(moments);
+  memset(moments->untyped_data(), 0, moments->size_bytes());
+  if (!y->element_count()) return ffi::Error::Success();
   with_type(x, [&](auto zero) {
     using T = decltype(zero);
     auto run = depthwise ? depthwise_forward<T> : conv_forward<T>;
@@ -63,7 +57,9 @@ ffi::Error Backward(ffi::ThreadPool pool, Any x, Any kernel, Floats fold, Any g,
   Shape s = shape_of(x, kernel, g.dimensions(), geometry, groups);
   Folded folded(fold, act), gradient(moments, NONE);
   std::swap(gradient.fold.factor, gradient.fold.bias);  // its rows are mean, constant, slope
-  if (!x.element_count() || !g.element_count()) return zeros(dx, dkernel, dfold);
+  if (!x.element_count() || !g.element_count())
+    return memset(dx->untyped_data(), 0, dx->size_bytes()), memset(dkernel->untyped_data(), 0, dkernel->size_bytes()),
+           memset(dfold->untyped_data(), 0, dfold->size_bytes()), ffi::Error::Success();
   with_type(x, [&](auto zero) {
     using T = decltype(zero);
     Source<T> dy{(const T*)g.untyped_data(), s.o};
@@ -83,17 +79,13 @@ ffi::Error Backward(ffi::ThreadPool pool, Any x, Any kernel, Floats fold, Any g,
 using namespace jsep;
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    jsep_forward, Forward,
-    ffi::Ffi::Bind()
-        .Ctx<ffi::ThreadPool>()
+    jsep_forward, Forward, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()
         .Arg<Any>().Arg<Any>().Arg<Floats>()  // x (n, h, w, c), kernel (kh, kw, c / groups, o), fold (4, c) or (4, 0)
         .Ret<Any>().Ret<Floats>()  // y (n, oh, ow, o), moments (3, o) or (3, 0): mean, its rest, variance
         .Attr<Integers>("geometry").Attr<int64_t>("groups").Attr<int64_t>("act").Attr<bool>("depthwise"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    jsep_backward, Backward,
-    ffi::Ffi::Bind()
-        .Ctx<ffi::ThreadPool>()
+    jsep_backward, Backward, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()
         .Arg<Any>().Arg<Any>().Arg<Floats>()  // x, kernel, fold
         .Arg<Any>().Arg<Any>().Arg<Floats>()  // gradient g of y; y and (3, o) of its moments, or (0,) and (3, 0): dy =
                                               // g + constant + slope * (y - mean), the vectors mean, constant, slope
