@@ -10,7 +10,7 @@ layer that is called with arrays of numbers is not fused.
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from jsep import ops
 from jsep.ops import Fold, Moments
-from jsep.ops.norm import Vector
+from jsep.ops.norm import Vector, shifted_moments
 
 ACTIVATIONS = ((nn.relu, "relu"), (nn.relu6, "relu6"), (nn.hard_swish, "hard_swish"))
 
@@ -95,9 +95,22 @@ def fusing(x: Array) -> bool:
     return known and ops.native_kernels()
 
 
-def moments_of(x: Array) -> Moments | None:
-    """Return the moments of maps if the convolution that made them summed them up."""
-    return _moments.recall(x)
+def moments_of(x: Float[Array, "n h w c"]) -> Moments:
+    """Return the moments of maps: those that the convolution which made them summed up, if it did."""
+    if (known := _moments.recall(x)) is not None:
+        return known
+    near, offset, variance = shifted_moments(x)
+    mean = near + offset
+    return Moments(mean, (near - mean) + offset, variance)
+
+
+def concatenate(parts: Sequence[Float[Array, "n h w _"]]) -> Float[Array, "n h w c"]:
+    """Join maps along their channels. If moments of one are known, those of all are, for every batch norm to come."""
+    whole = jnp.concatenate(parts, -1)
+    if any(_moments.recall(part) is not None for part in parts):
+        vectors = zip(*map(moments_of, parts), strict=True)
+        _moments.remember(whole, Moments(*(jnp.concatenate(vector) for vector in vectors)))
+    return whole
 
 
 def normalise(x: Array, fold: Fold) -> Array:

@@ -51,8 +51,8 @@ class BatchNorm(nn.Module):
         axis_name = None if self.is_initializing() else self.axis_name
         if axis_name == self.axis_name:  # otherwise nobody knows how many devices there will be
             self._check_batch(x.size // shape[0] * (lax.axis_size(axis_name) if axis_name else 1))
-        if fused and (moments := fusion.moments_of(x)):
-            moments = moments.over_devices(axis_name)
+        if fused:
+            moments = fusion.moments_of(x).over_devices(axis_name)
             y = fusion.normalise(x, fusion.normalisation(moments, scale, bias, self.epsilon))
             mean, var = moments.mean, moments.variance
         else:

@@ -9,7 +9,6 @@ import math
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jsep.errors import UserError
@@ -23,6 +22,7 @@ from jsep.layers import (
     SpatialKind,
     attended,
     call_conv,
+    fusion,
     spatial_conv,
 )
 from jsep.models.network import Network, Output
@@ -106,22 +106,24 @@ class DenseNet(Network):
             done = {"Conv": 0, "BN": 0}
             for token in order:
                 if token == "ReLU":
-                    x = nn.relu(x)
+                    x = fusion.activate(nn.relu, x)
                     continue
                 done[token] += 1
                 number = done[token]
                 if token == "Conv":
-                    x = convolution(x, number, f"{name}_conv{number}")
+                    with fusion.norm_follows(train):  # the next in this layer, or that of the block's maps
+                        x = convolution(x, number, f"{name}_conv{number}")
                 else:
                     x = self.norm(f"{name}_norm{number}")(x, train=train)
             return attention(x, ("growth",), name)
 
-        x = Conv(self.stem or (2 * self.growth if self.bottleneck else 16), 3, name="stem", **common)(x)
+        with fusion.norm_follows(train):
+            x = Conv(self.stem or (2 * self.growth if self.bottleneck else 16), 3, name="stem", **common)(x)
         stages = {}
         for block in range(1, BLOCKS + 1):
             for number in range(1, layers + 1):
                 # (n, h, w, c) -> (n, h, w, c + growth)
-                x = jnp.concatenate([x, layer(x, f"block{block}_layer{number}")], -1)
+                x = fusion.concatenate([x, layer(x, f"block{block}_layer{number}")])
             x = attention(x, ("block", "block+trans"), f"block{block}")
             stages[f"block{block}"] = Stage(x, 2 ** (block - 1))
             if block < BLOCKS:
@@ -131,7 +133,7 @@ class DenseNet(Network):
                 if not kept:
                     sentence = f"it leaves none of {x.shape[-1]} maps; choose a larger one"
                     raise UserError(f"option compression={self.compression}: {sentence}")
-                x = nn.relu(self.norm(f"{name}_norm")(x, train=train))
+                x = fusion.activate(nn.relu, self.norm(f"{name}_norm")(x, train=train))
                 x = dropped(PointwiseConv(kept, name=name, **common)(x), name)
                 x = AvgPool(2, name=f"{name}_pool")(x)
                 x = attention(x, ("block+trans",), name)

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from jsep import layers, native, ops
+from jsep.layers import fusion
 from jsep.layers.watch import path_of, watch
 
 pytestmark = pytest.mark.skipif(not native.kernels(), reason="the native kernels are not built")
@@ -37,6 +38,28 @@ class Net(nn.Module):
         x = conv_norm(x + y, layers.Conv(6, 3, name="biased", dtype=self.dtype), nn.silu)
         x = conv_norm(x, layers.SeparableConv(7, inner="bn_relu", name="separable", dtype=self.dtype), nn.relu)
         return nn.Dense(5, dtype=jnp.float32, name="classifier")(x.mean((1, 2)).astype(jnp.float32))
+
+
+class Joined(nn.Module):
+    """Maps that are joined, normalised together and read, as in a DenseNet."""
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        def conv(x, features, name):
+            with fusion.norm_follows(train):
+                return layers.Conv(features, 3, use_bias=False, name=name)(x)
+
+        def grown(x, number):
+            norm = layers.BatchNorm(axis_name=self.axis_name, name=f"layer{number}_norm")
+            y = conv(fusion.activate(nn.relu, norm(x, train=train)), 4, f"layer{number}")
+            return fusion.concatenate([x, y])
+
+        x = grown(grown(conv(x, 6, "stem"), 1), 2)
+        x = layers.AvgPool(2, name="pool")(x)  # whose moments no convolution knows
+        x = grown(grown(x, 3), 4)
+        return nn.Dense(5, name="classifier")(x.mean((1, 2)))
 
 
 def images(n=8):
@@ -70,10 +93,11 @@ def assert_alike(found, expected, tolerance):
         assert error < tolerance, (jax.tree_util.keystr(path), error)
 
 
-def test_a_fused_step_is_that_of_the_layers_one_by_one(drawn):
-    variables = drawn(Net(), (1, 8, 8, 3))
-    found = jax.jit(lambda v, x: trained(Net(), v, x))(variables, images())
-    assert_alike(found, apart(lambda v, x: trained(Net(), v, x), variables, images()), 2e-4)
+@pytest.mark.parametrize("kind", [Net, Joined])
+def test_a_fused_step_is_that_of_the_layers_one_by_one(drawn, kind):
+    variables = drawn(kind(), (1, 8, 8, 3))
+    found = jax.jit(lambda v, x: trained(kind(), v, x))(variables, images())
+    assert_alike(found, apart(lambda v, x: trained(kind(), v, x), variables, images()), 2e-4)
 
 
 def test_in_bfloat16_a_fused_step_is_as_near_to_that_of_float32(drawn):
@@ -89,8 +113,9 @@ def test_in_bfloat16_a_fused_step_is_as_near_to_that_of_float32(drawn):
     assert distance(fused) < 1.5 * distance(half)
 
 
-def test_moments_are_shared_over_eight_devices(drawn):
-    net, variables = Net(axis_name="batch"), jax.tree.map(jnp.asarray, drawn(Net(), (1, 8, 8, 3)))
+@pytest.mark.parametrize("kind", [Net, Joined])
+def test_moments_are_shared_over_eight_devices(drawn, kind):
+    net, variables = kind(axis_name="batch"), jax.tree.map(jnp.asarray, drawn(kind(), (1, 8, 8, 3)))
     x = images(16).reshape(8, 2, 8, 8, 3)
     found = jax.pmap(lambda x: trained(net, variables, x, "batch"), "batch")(x)
 
@@ -127,17 +152,18 @@ def test_variables_may_have_another_dtype(drawn, dtype):
     assert_alike(found, apart(Net(dtype="float32").apply, variables, images()), 5e-2)
 
 
-def test_moments_are_summed_up_only_where_a_batch_norm_takes_them(drawn):
-    variables = drawn(Net(), (1, 8, 8, 3))
+# convolutions with a bias do without
+@pytest.mark.parametrize(("kind", "convolutions", "without"), [(Net, 8, 2), (Joined, 5, 0)])
+def test_moments_are_summed_up_only_where_a_batch_norm_takes_them(drawn, kind, convolutions, without):
+    variables = drawn(kind(), (1, 8, 8, 3))
 
     def train(variables, x):
-        return Net().apply(variables, x, train=True, mutable=["batch_stats"])
+        return kind().apply(variables, x, train=True, mutable=["batch_stats"])
 
     program = jax.jit(train).lower(variables, images()).compile().as_text()
     calls = [line for line in (program or "").splitlines() if 'custom_call_target="jsep_forward"' in line]
     moments = [line.split("custom-call(")[0].count("f32[3,0]") for line in calls]
-    assert len(moments) == 8
-    assert sum(moments) == 2  # those of the convolutions with a bias
+    assert (len(moments), sum(moments)) == (convolutions, without)
 
 
 def test_each_convolution_is_computed_once(drawn):
@@ -168,8 +194,6 @@ def test_watchers_see_normalised_maps(drawn):
 
 
 def test_nothing_is_remembered_after_a_trace(drawn):
-    from jsep.layers import fusion
-
     variables = drawn(Net(), (1, 8, 8, 3))
     before = len(fusion._folded._held), len(fusion._moments._held)
     jax.jit(lambda v, x: trained(Net(), v, x)).lower(variables, images())
