@@ -63,9 +63,9 @@ def select_by_class(
 
 
 def select_by_level(
-    logits: Sequence[Float[Array, "?a c"]],
-    codes: Sequence[Float[Array, "?a 4"]],
-    anchors: Sequence[Float[Array, "?a 4"]],
+    logits: Sequence[Float[Array, "_ c"]],
+    codes: Sequence[Float[Array, "_ 4"]],
+    anchors: Sequence[Float[Array, "_ 4"]],
     size: tuple[int, int],
     *,
     score: float = 0.05,

@@ -261,7 +261,7 @@ def test_the_same_call_gives_the_same_bits(depthwise):
     @jax.jit
     def call(x, kernel, vectors):
         return pulled(
-            lambda *a: fused("native", *a, "relu", depthwise=depthwise),
+            lambda x, kernel, vectors: fused("native", x, kernel, vectors, "relu", depthwise=depthwise),
             (x, kernel, vectors),
             (x, x[0, 0, 0], x[0, 0, 1]),
         )

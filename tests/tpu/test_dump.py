@@ -22,6 +22,7 @@ def fresh(monkeypatch, tmp_path):
 
 def test_flags_of_the_user_are_kept(fresh):
     folder = dump.request()
+    assert folder is not None
     assert folder.is_dir()
     assert os.environ["LIBTPU_INIT_ARGS"].startswith(f"--xla_mine=1 --xla_jf_dump_to={folder} ")
 
