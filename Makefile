@@ -25,7 +25,7 @@ check: $(VENV)/installed-dev
 	$(PYTEST)
 
 check-all: $(VENV)/installed-all
-	$(PYTEST) -m ''
+	$(PYTEST) -m '' --durations 40
 	JSEP_NATIVE=0 JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) tests/ops tests/layers tests/train
 
 lint: $(VENV)/installed-dev
