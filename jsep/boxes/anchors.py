@@ -32,7 +32,8 @@ def default_boxes(
         steps: distance of the cells of each map in pixels; by default they cover the input.
 
     Returns:
-        Boxes in pixels; they may reach beyond the input, but none is larger.
+        Boxes in pixels; they may reach beyond the input, but none is larger. They are torchvision's to the last bit,
+        since whole rows of anchors overlap an object equally, and rounding decides which of them is its best.
 
     >>> boxes = default_boxes((320, 320), [(20, 20)], [0.2, 0.35], [[2, 3]])
     >>> boxes.shape, boxes[0].tolist()
@@ -44,12 +45,12 @@ def default_boxes(
         for ratio in ratios[k]:
             wide, high = scales[k] * math.sqrt(ratio), scales[k] / math.sqrt(ratio)
             sides += [(wide, high), (high, wide)]
-        cells = np.array([rows, columns]) if steps is None else np.array(size) / steps[k]
-        y, x = (np.arange(count) + 0.5 for count in (rows, columns))
-        center = np.stack(np.broadcast_arrays(x[None, :] / cells[1], y[:, None] / cells[0]), -1)[:, :, None]
-        half = np.clip(np.array(sides), 0, 1) / 2
+        cells = (rows, columns) if steps is None else (size[0] / steps[k], size[1] / steps[k])
+        y, x = (np.arange(count, dtype=np.float32) + np.float32(0.5) for count in (rows, columns))
+        at = np.broadcast_arrays(x[None, :] / np.float32(cells[1]), y[:, None] / np.float32(cells[0]))
+        center, half = np.stack(at, -1)[:, :, None], np.clip(np.array(sides, np.float32), 0, 1) * np.float32(0.5)
         found.append(np.concatenate([center - half, center + half], -1).reshape(-1, 4))
-    return (np.concatenate(found) * [size[1], size[0], size[1], size[0]]).astype(np.float32)
+    return np.concatenate(found) * np.array([size[1], size[0]] * 2, np.float32)
 
 
 def grid_anchors(
