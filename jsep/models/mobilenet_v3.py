@@ -6,12 +6,12 @@ Paper: Howard et al., arXiv 1905.02244, Tables 1 and 2, in torchvision's form: b
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jsep.layers import Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv, SqueezeExcite, StochasticDepth, growing_rates
+from jsep.layers import Conv, DepthwiseConv, PointwiseConv, SqueezeExcite, StochasticDepth, growing_rates
 from jsep.models.mobilenet_v2 import scaled
 from jsep.models.network import Network, Output
 from jsep.models.registry import Fraction, Rate, option
@@ -67,6 +67,13 @@ def places(rows: Sequence[Row]) -> list[tuple[int, int]]:
     return found
 
 
+def reduced(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the blocks with half of the features from the last stride on."""
+    last = max(at for at, row in enumerate(rows) if row.stride > 1)
+    halved = [row._replace(expanded=row.expanded // 2, features=row.features // 2) for row in rows[last + 1 :]]
+    return (*rows[:last], rows[last]._replace(features=rows[last].features // 2), *halved)
+
+
 class MobileNetV3(Network):
     """MobileNet V3 for any input size.
 
@@ -79,6 +86,7 @@ class MobileNetV3(Network):
         dropout: rate in front of the classifier.
         stochastic_depth: probability that the branch of the last block is left out in training.
         padding: "TORCH" pads as PyTorch does, "SAME" as TensorFlow and Keras do.
+        tail: "reduced" halves the features of the last stage and of what follows, as detectors do (section 6.3).
         epsilon: number that batch norms add to the variance; 1e-5 in timm's networks without "tf_".
     """
 
@@ -88,9 +96,9 @@ class MobileNetV3(Network):
     dropout: Rate = option(0.2)
     stochastic_depth: Rate = option(0.0)
     padding: Literal["TORCH", "SAME"] = option("TORCH")
+    tail: Literal["full", "reduced"] = option("full")
     epsilon: Fraction = option(1e-3)
-
-    norm_momentum: ClassVar[float] = 0.99
+    norm_momentum: float = 0.99
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -115,7 +123,9 @@ class MobileNetV3(Network):
             return x + StochasticDepth(rate, self.axis_name, name=f"{name}_drop")(y, train=train)
 
         imagenet = self.input == "imagenet"
-        rows = LARGE if self.size == "large" else SMALL
+        rows, part = LARGE if self.size == "large" else SMALL, 1
+        if self.tail == "reduced":
+            rows, part = reduced(rows), 2
         total = 2 if imagenet else 1
         stem = scaled(STEM, self.width if self.width >= 0.75 else 1.0)  # timm and Keras leave it alone
         x = conv_norm(x, Conv(stem, 3, total, self.padding, name="stem", **common), nn.hard_swish)
@@ -130,7 +140,9 @@ class MobileNetV3(Network):
             x, base = block(x, row, base, stride, f"stage{stage}_block{number}"), row.features
             stages[f"stage{stage}"] = Stage(x, total)
         x = conv_norm(x, PointwiseConv(scaled(6 * base, self.width), name="head", **common), nn.hard_swish)
-        x = GlobalAvgPool(name="pool")(x)
-        hidden = scaled(HEAD[self.size], max(1.0, self.width))
-        x = nn.hard_swish(nn.Dense(hidden, dtype=self.dtype, name="dense")(x))
-        return self.classified(x, stages, train=train, features=features, dropout=self.dropout)
+        width = scaled(HEAD[self.size] // part, max(1.0, self.width))
+
+        def hidden(x: Array) -> Array:
+            return nn.hard_swish(nn.Dense(width, dtype=self.dtype, name="dense")(x))
+
+        return self.classified(x, stages, train=train, features=features, dropout=self.dropout, hidden=hidden)

@@ -3,7 +3,7 @@
 import bisect
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,7 @@ from jsep.layers import BatchNorm, Dropout, GlobalAvgPool, classifier, conv_norm
 from jsep.models.stage import Stage
 from jsep.ops.geometry import EmptyMap
 
-Output = Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]]
+Output = Float[Array, "n k"] | tuple[Float[Array, "n k"], dict[str, Stage]] | dict[str, Stage]
 
 
 def floored(features: int, width: float) -> int:
@@ -41,18 +41,19 @@ class Network(nn.Module):
     are too small for the network.
 
     Attributes:
-        num_classes: number of logits.
+        num_classes: number of logits; with 0 the network has no classifier and returns its stages alone, the last
+            of which, called head, is what the classifier would read.
         dtype: dtype of the computation; None computes in that of the input. Parameters are float32.
         axis_name: mapped axis whose devices share batch statistics and draw dropout together; None outside `pmap`.
         epsilon: number that batch norms add to the variance.
+        norm_momentum: share of the running statistics that batch norms keep.
     """
 
     num_classes: int = 1000
     dtype: Dtype | None = None
     axis_name: str | None = None
     epsilon: float = 1e-5
-
-    norm_momentum: ClassVar[float] = 0.9
+    norm_momentum: float = 0.9
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -88,6 +89,7 @@ class Network(nn.Module):
         train: bool,
         features: bool,
         dropout: float = 0.0,
+        hidden: Callable[[Array], Array] | None = None,
         kernel_init: Initializer = nn.initializers.lecun_normal(),  # noqa: B008
     ) -> Output:
         """Return what a network returns, from its last maps or from features that are pooled already.
@@ -98,10 +100,15 @@ class Network(nn.Module):
             train: apply dropout.
             features: return the stages beside the logits.
             dropout: rate of dropout in front of the classifier.
+            hidden: layers between the pooled features and the dropout.
             kernel_init: initializer of the classifier.
         """
+        if not self.num_classes:
+            return {**stages, "head": Stage(x, list(stages.values())[-1].stride)}
         if x.ndim == 4:
             x = GlobalAvgPool(name="pool")(x)
+        if hidden:
+            x = hidden(x)
         if dropout:
             x = Dropout(dropout, self.axis_name, name="dropout")(x, train=train)
         logits = classifier(x, self.num_classes, self.dtype, kernel_init)
