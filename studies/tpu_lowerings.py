@@ -11,7 +11,6 @@ Result     studies/results/tpu_lowerings.csv. Bytes do not tell the time of the 
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +26,9 @@ import optax
 from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 from rich.table import Table
+from without_tpu import run
 
 from jsep import create_model, ops
-from jsep.errors import UserError
 from jsep.layers import DepthwiseConv, watch
 from jsep.ops.geometry import pair
 from jsep.results import write_rows
@@ -192,8 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
+    run(main)

@@ -9,7 +9,6 @@ Result     studies/results/tpu_measure.csv: code agrees with the ideal within 1 
            as high.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import SingleDeviceSharding
 from rich.console import Console
+from without_tpu import run
 
-from jsep.errors import UserError
 from jsep.results import write_rows
 from jsep.tpu.bundles import read
 from jsep.tpu.chips import CHIPS, describe
@@ -84,8 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
+    run(main)

@@ -20,12 +20,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import jax
 from rich.console import Console
+from without_tpu import leave_accelerators_alone, run
 
 from jsep.costs import count
 from jsep.errors import UserError
@@ -195,7 +196,7 @@ def main(networks: Sequence[str]) -> None:
     todo = [job for job in jobs() if job.key not in done and job.model in (networks or (job.model,))]
     processes = min(os.cpu_count() or 1, 4)
     # the compiler gives memory back when its process ends
-    with get_context("spawn").Pool(processes, _without_accelerator, maxtasksperchild=4) as pool:
+    with get_context("spawn").Pool(processes, leave_accelerators_alone, maxtasksperchild=4) as pool:
         for number, row in enumerate(pool.imap_unordered(measure, todo), start=1):
             found[row.key] = row
             write_rows(RESULTS, list(found.values()))
@@ -206,13 +207,5 @@ def main(networks: Sequence[str]) -> None:
         pool.join()
 
 
-def _without_accelerator() -> None:
-    jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
-
-
 if __name__ == "__main__":
-    _without_accelerator()
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(str(error))
+    run(partial(main, sys.argv[1:]))

@@ -62,7 +62,7 @@ def main() -> int:
     again: list[str] = []
     wrong = race(missing, rows, args.rehearse, begin + args.seconds, again)
     for name in again:  # alone on the card
-        print(f"{name}: trying once more, alone on the card")
+        print(f"{name}: retrying without other networks on the GPU")
         wrong += race([name], rows, args.rehearse, begin + args.seconds, [])
     table(rows)
     print(f"bench: {time.monotonic() - begin:.0f} s")

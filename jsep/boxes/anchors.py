@@ -21,8 +21,8 @@ def default_boxes(
 ) -> Float32[np.ndarray, "a 4"]:
     """Return the default boxes of an SSD. Paper: Liu et al., arXiv 1512.02325, section 2.2, in torchvision's form.
 
-    A cell of map k has a square of side scales[k], one of side sqrt(scales[k] * scales[k + 1]), and for each ratio a
-    box of the first square's area that is so many times as wide as high, and one that is as many times as high as wide.
+    Each cell of map k has a square of side scales[k] and one of side sqrt(scales[k] * scales[k + 1]). For each ratio it
+    has two boxes of the first square's area, a wide and a tall one, whose longer side is `ratio` times the shorter.
 
     Args:
         size: height and width of the network's input.

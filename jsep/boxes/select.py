@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jsep.boxes.coder import PLAIN_WEIGHTS, Weights, decode
+from jsep.boxes.coder import PLAIN_WEIGHTS, decode
 from jsep.boxes.geometry import clip
 from jsep.boxes.suppression import nms
 
 
 class Detections(NamedTuple):
-    """What was found in a picture, by falling score; leading axes may be added.
+    """Detected objects of a picture, the highest score first. Arrays of a batch have further axes in front.
 
     Attributes:
         boxes: boxes in pixels.
@@ -72,7 +72,6 @@ def select_by_level(
     candidates: int = 1000,
     overlap: float = 0.5,
     limit: int = 300,
-    weights: Weights = PLAIN_WEIGHTS,
 ) -> Detections:
     """Select the detections of one picture as RetinaNet: the best pairs of anchor and class of each level.
 
@@ -85,7 +84,6 @@ def select_by_level(
         candidates: greatest number of candidates of a level.
         overlap: greatest IoU of two detections of a class.
         limit: greatest number of detections.
-        weights: factors of the codes.
     """
     found = []
     for own, code, anchor in zip(logits, codes, anchors, strict=True):
@@ -93,7 +91,7 @@ def select_by_level(
         probabilities = jax.nn.sigmoid(own).ravel()
         masked = jnp.where(probabilities > score, probabilities, -jnp.inf)
         scores, at = lax.top_k(masked, min(candidates, masked.size))
-        boxes = decode(code[at // classes], anchor[at // classes], weights)
+        boxes = decode(code[at // classes], anchor[at // classes], PLAIN_WEIGHTS)
         found.append((clip(boxes, *size), at % classes, scores))
     boxes, labels, scores = (jnp.concatenate(parts) for parts in zip(*found, strict=True))
     keep = nms(boxes, scores, overlap, valid=scores > -jnp.inf, classes=labels)

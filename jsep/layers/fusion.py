@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from jsep import ops
 from jsep.ops import Fold, Moments
-from jsep.ops.norm import Vector, shifted_moments
+from jsep.ops.norm import Vector
 
 ACTIVATIONS = ((nn.relu, "relu"), (nn.relu6, "relu6"), (nn.hard_swish, "hard_swish"))
 
@@ -97,11 +97,8 @@ def fusing(x: Array) -> bool:
 
 def moments_of(x: Float[Array, "n h w c"]) -> Moments:
     """Return the moments of maps: those that the convolution which made them summed up, if it did."""
-    if (known := _moments.recall(x)) is not None:
-        return known
-    near, offset, variance = shifted_moments(x)
-    mean = near + offset
-    return Moments(mean, (near - mean) + offset, variance)
+    known = _moments.recall(x)
+    return Moments.of(x) if known is None else known
 
 
 def concatenate(parts: Sequence[Float[Array, "n h w _"]]) -> Float[Array, "n h w c"]:

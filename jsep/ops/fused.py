@@ -37,6 +37,13 @@ class Moments(NamedTuple):
     rest: Float[Array, " c"]
     variance: Float[Array, " c"]
 
+    @classmethod
+    def of(cls, x: Float[Array, "*batch c"]) -> "Moments":
+        """Return the moments of an array."""
+        shift, offset, variance = shifted_moments(x)
+        mean = shift + offset
+        return cls(mean, (shift - mean) + offset, variance)
+
     def over_devices(self, axis_name: str | None) -> "Moments":
         """Return the moments over all devices of a mapped axis, each of which holds as many values."""
         if axis_name is None:
@@ -92,9 +99,7 @@ def fused_conv(
         y = depthwise_conv(folded, kernel, **where) if depthwise else conv(folded, kernel, groups=groups, **where)
         if not moments:
             return y, jnp.zeros((3, 0), dtype)
-        shift, offset, variance = shifted_moments(y)
-        mean = shift + offset
-        return y, jnp.stack([mean, (shift - mean) + offset, variance])
+        return y, jnp.stack(Moments.of(y))
 
     rows = jnp.zeros((4, 0), dtype) if fold is None else fold.rows(dtype)
     if usable(x, kernel):

@@ -5,11 +5,8 @@ from functools import partial, reduce
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jsep.ops.geometry import Geometry
+from jsep.ops.conv import pointwise_conv
 from jsep.ops.lowering import by_platform
-from jsep.ops.native_conv import xla_conv
-
-IN_PLACE = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1))
 
 
 def channel_shuffle(x: Float[Array, "*batch c"], groups: int) -> Float[Array, "*batch c"]:
@@ -47,6 +44,6 @@ def _permuted(x: Array, groups: int) -> Array:
 
     def product(part: Array, group: int) -> Array:
         rows = (jnp.arange(size) * groups + group)[:, None] == outputs[None]
-        return xla_conv(part, rows.astype(x.dtype)[None, None], IN_PLACE, 1)
+        return pointwise_conv(part, rows.astype(x.dtype)[None, None])
 
     return reduce(jnp.add, map(product, jnp.split(x, groups, -1), range(groups)))

@@ -46,7 +46,7 @@ ARITHMETIC: dict[str, Callable[[int, int], int]] = {
 
 @dataclass(frozen=True)
 class Work:
-    """What the code of an instruction executes.
+    """Amount of work in the code of an instruction.
 
     Attributes:
         bundles: bundles, those in loops as often as the loops run.
@@ -68,7 +68,7 @@ class Work:
 
 
 def work(text: str) -> Work:
-    """Return what the machine code of an instruction executes.
+    """Return the amount of work in the machine code of an instruction.
 
     Where code is skipped on some trips of a loop, as in the first and last of a pipeline, the trips that execute it
     count. Code whose condition the text does not tell counts as executed.

@@ -37,8 +37,9 @@ class Chip:
 
 # Peak compute, HBM capacity and bandwidth of a chip as published at cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e and
 # tpu7x. The page of v2 no longer has any; its figures are those of JAX (jax/_src/pallas/mosaic/tpu_info.py).
-# Those pages name no clock. v2, v3 and v4: N. P. Jouppi et al., ISCA 2021 and 2023. v5e: J. Austin et al., How to Scale
-# Your Model, part 2 (jax-ml.github.io/scaling-book/tpus), which agrees with its peak, 4 * 128 * 128 * 2 FLOPs a cycle.
+# Those pages name no clock; these are third-party. Each gives the published peak: MXUs * 128 * 128 * 2 FLOPs a cycle
+# (2, 4, 8 and 4 MXUs). v2, v3 and v4: N. P. Jouppi et al., ISCA 2021 and 2023, not looked up again. v5e: J. Austin et
+# al., How to Scale Your Model, part 2 (jax-ml.github.io/scaling-book/tpus).
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CUBE = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 CHIPS = {

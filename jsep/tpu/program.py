@@ -76,7 +76,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Share:
-    """What one layer or one kind of instruction costs, forward and backward.
+    """Cost of one layer or of one kind of instruction, forward and backward.
 
     A fusion is attributed to the layer that the compiler names it after, though it may hold parts of other layers.
 

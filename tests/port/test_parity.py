@@ -66,7 +66,9 @@ def test_stages_have_the_shapes_of_the_reference(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIZED)
 def test_stages_have_the_shapes_of_the_reference_at_every_size(name):
-    _same_shapes(name, list(zip(SIDES[::2], reversed(SIDES[1::2]), strict=True)))
+    sizes, least = list(zip(SIDES[::2], reversed(SIDES[1::2]), strict=True)), SIZED[name][1]
+    small = [size for size in sizes if min(size) < least]  # the sentence takes several traces: once is enough
+    _same_shapes(name, [*small[:1], (least, least + 34), *(size for size in sizes if min(size) >= least)])
 
 
 def _same_shapes(name, sizes):

@@ -1,28 +1,17 @@
 """The mixed lowerings in the TPU table compute the same convolution; compiling for a TPU needs libtpu."""
 
 import csv
-import importlib.util
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+import tpu_lowerings as experiment
 
-FILE = Path(__file__).parents[2] / "studies" / "tpu_lowerings.py"
-
-
-@pytest.fixture(scope="module")
-def experiment():
-    spec = importlib.util.spec_from_file_location("tpu_lowerings", FILE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FILE = Path(experiment.__file__)
 
 
-def test_mixtures_are_the_same_convolution(experiment):
+def test_mixtures_are_the_same_convolution():
     rng = np.random.default_rng(0)
     x, kernel, g = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in [(2, 6, 6, 3), (3, 3, 1, 3), (2, 3, 3, 3)])
 
@@ -39,7 +28,7 @@ def test_mixtures_are_the_same_convolution(experiment):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), outcome, found["xla"])
 
 
-def test_the_results_in_the_repository_hold_every_row(experiment):
+def test_the_results_in_the_repository_hold_every_row():
     with (FILE.parent / "results" / "tpu_lowerings.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["what"] == experiment.NETWORK]
     steps = {(row["chip"], row["lowering"]): float(row["mb_moved"]) for row in rows}
