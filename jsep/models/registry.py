@@ -15,6 +15,7 @@ if typing.TYPE_CHECKING:
     import flax.linen as nn
 
 Certainty = Literal["certain", "third-party", "reconstructed"]
+Task = Literal["classification", "detection", "segmentation"]
 
 
 class Rule(NamedTuple):
@@ -95,6 +96,7 @@ class ModelInfo:
         references: PyTorch networks whose outputs ours are checked against, with the options that make ours equal.
         fed: what published weights were fed, by the package or repository that they come from, where that is known to
             differ from `normalization`.
+        task: what the network does with images, which decides how it is fed, trained and measured.
     """
 
     name: str
@@ -111,6 +113,7 @@ class ModelInfo:
     published: Mapping[str, str]
     references: Mapping[str, Mapping[str, Any]]
     fed: Mapping[str, Fed]
+    task: Task
 
     def network_class(self) -> "type[nn.Module]":
         """Return the class of the family; imports its module."""
@@ -158,6 +161,7 @@ def register(
     published: Mapping[str, str] | None = None,
     references: Mapping[str, Mapping[str, Any]] | None = None,
     fed: Mapping[str, Fed] | None = None,
+    task: Task = "classification",
 ) -> None:
     """Register a network, so that every part of jsep knows its name.
 
@@ -174,6 +178,7 @@ def register(
         published: published figures by what they measure.
         references: PyTorch networks that give the same outputs, with the options of ours that this takes.
         fed: what their published weights were fed, see `ModelInfo`.
+        task: what the network does with images.
 
     Raises:
         ValueError: the name is taken.
@@ -193,17 +198,23 @@ def register(
         published=published or {},
         references=references or {},
         fed=fed or {},
+        task=task,
     )
 
 
 @typed
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str = "*", task: Task | None = None) -> list[str]:
     """Return the registered names that match a shell wildcard, sorted.
+
+    Args:
+        pattern: the wildcard.
+        task: return only networks for this task.
 
     >>> list_models("*separable*")
     ['keras_separable_cnn', 'separable_cnn']
     """
-    return fnmatch.filter(sorted(_registry), pattern)
+    names = fnmatch.filter(sorted(_registry), pattern)
+    return [name for name in names if task in (None, _registry[name].task)]
 
 
 @typed
@@ -227,7 +238,7 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
 
     Args:
         name: see `list_models`.
-        num_classes: number of logits; None for that of the published network.
+        num_classes: number of logits, of a detector with the background; None for that of the published network.
         **options: options of the family, see `ModelInfo.options`; `dtype` (of the computation); `axis_name` (mapped
             axis whose devices share batch statistics).
 
