@@ -23,7 +23,7 @@ class BenchRow:
         input_shape: height, width and channels of the input, such as "32x32x3".
         dtype: type of the computation.
         rounds: how often the contenders took turns.
-        iterations: measurements per turn.
+        iterations: measurements per turn, each of one call, or of as many as take 20 milliseconds.
         ms: median of all iterations, in milliseconds.
         ms_p10: 10th percentile, in milliseconds.
         ms_p90: 90th percentile, in milliseconds.
