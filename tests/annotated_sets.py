@@ -66,7 +66,7 @@ def coco(root: Path) -> Path:
     return root
 
 
-def xml(boxes: Sequence[Box]) -> str:
+def xml(boxes: Sequence[Sequence[Any]]) -> str:
     """A picture of `BOXES` as VOC describes it."""
     objects = "".join(
         f"<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>{left}</xmin><ymin>{top}</ymin>"

@@ -121,25 +121,25 @@ def faults(
         classes: number of classes that labels must lie below.
 
     >>> faults(np.array([[4.0, 3, 2, 9]]), np.array([0]), np.array([12.0]), np.array([[9, 9]]), 1)
-    {0: 'a box whose right or lower side comes before the other one (4, 3, 2, 9)'}
+    {0: 'the box (4, 3, 2, 9), whose right or lower side comes before the other one'}
     """
     with np.errstate(invalid="ignore"):
         low, high = boxes[:, :2], boxes[:, 2:]
         limits = np.where(sizes > 0, sizes, np.inf)[:, ::-1]
         outside = (low < -OUTSIDE) | (high > limits + OUTSIDE) | (low >= limits) | (high <= 0)
         wrong = {
-            "a box that is not made of numbers": ~np.isfinite(boxes).all(1),
-            "a box whose right or lower side comes before the other one": (high < low).any(1),
-            "a box without extent": (high == low).any(1),
-            "a box outside the picture": outside.any(1),
-            "an area that is no number from 0": ~(np.isfinite(areas) & (areas >= 0)),
-            f"a class that is none of the {classes}": (labels < 0) | (labels >= classes),
+            "the box {box}, which is not made of numbers": ~np.isfinite(boxes).all(1),
+            "the box {box}, whose right or lower side comes before the other one": (high < low).any(1),
+            "the box {box}, which has no extent": (high == low).any(1),
+            "the box {box}, which lies outside the picture": outside.any(1),
+            "the area {area:g}, which is no number from 0": ~(np.isfinite(areas) & (areas >= 0)),
+            f"the class {{label}}, where classes are from 0 to {classes - 1}": (labels < 0) | (labels >= classes),
         }
     found: dict[int, str] = {}
     for what, where in wrong.items():
         for index in np.flatnonzero(where).tolist():
-            told = areas[index] if "area" in what else labels[index] if "class" in what else _text(boxes[index])
-            found.setdefault(index, f"{what} {told}")
+            box = f"({', '.join(f'{side:g}' for side in boxes[index].tolist())})"
+            found.setdefault(index, what.format(box=box, area=float(areas[index]), label=labels[index]))
     return dict(sorted(found.items()))
 
 
@@ -258,10 +258,6 @@ def _checked(record: Mapping[str, Any], where: str, classes: int) -> dict[str, A
 
 def _described(boxes: np.ndarray, labels: np.ndarray, crowd: np.ndarray, areas: np.ndarray) -> dict[str, np.ndarray]:
     return {"boxes": boxes, "labels": labels.astype(np.int32), "crowd": crowd, "area": areas.astype(np.float32)}
-
-
-def _text(box: Float[np.ndarray, " 4"]) -> str:
-    return f"({', '.join(f'{float(side):g}' for side in box)})"
 
 
 def _known(record: Mapping[str, Any]) -> bool:
