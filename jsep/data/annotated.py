@@ -84,8 +84,12 @@ def open_boxed(path: Path, listing: Listing, choice: Data) -> Prepared:
     packed = [_packed(path, split, some, names) for split, some in ((first, trained), (second, tested))]
     train, test = (_correct(*one, leave_out=choice.skip_unreadable) for one in packed)
     shared = len(set(train.paths.tolist()) & set(test.paths.tolist()))
-    name = path.resolve().name
-    return Prepared(name, train, test, names, (None, None, 3), shared, fingerprint(names, train, test))
+    name, lost, note = path.resolve().name, len(trained) + len(tested) - len(train) - len(test), ""
+    if lost:
+        note = (
+            f"{name} without its pictures with wrong boxes ({lost:,}): its figures do not compare with published ones."
+        )
+    return Prepared(name, train, test, names, (None, None, 3), shared, fingerprint(names, train, test), note)
 
 
 def keys_of(path: Path, parts: Parts, part: str) -> list[str]:

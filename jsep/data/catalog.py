@@ -189,7 +189,7 @@ def load_choice(choice: Data, task: str = "classification") -> Dataset:
     name = choice.name
     if task not in TASKS:
         raise UserError(f"`task`={task}: there is no such task; {nearest(task, TASKS)}")
-    if task != "classification" and not _is_path(name) and name in CATALOG:
+    if task != "classification" and name in CATALOG:
         raise UserError(f"`data`={name}: it is a data set for classification: give the path of one for {task}")
     if name == EMBEDDED:
         if wrong := [
@@ -355,7 +355,8 @@ def _with_targets(prepared: Prepared, choice: Data, task: str) -> Dataset:
         raise UserError(f"Pictures for {task} are scaled to squares: give an `image_size`, such as 320")
     if choice.crop_share not in (0, 1):
         raise UserError(f"`crop_share`={choice.crop_share}: nothing of a picture is cut off for {task}: leave it out")
-    facts: dict[str, Any] = {"note": _note(name), "eval_size": choice.eval_size, "interpolation": choice.interpolation}
+    facts: dict[str, Any] = {"eval_size": choice.eval_size, "interpolation": choice.interpolation}
+    notes = [prepared.note, _note(name)]
     if task == "detection":
         if choice.interpolation != "bilinear":
             raise UserError(f"`interpolation`={choice.interpolation}: detection knows bilinear alone: leave it out")
@@ -369,8 +370,8 @@ def _with_targets(prepared: Prepared, choice: Data, task: str) -> Dataset:
             )
     if choice.skip_unreadable:
         (train, lost), (test, also_lost) = (readable(part, 3) for part in (train, test))
-        left_out = _left_out(name, (prepared.train, prepared.test), (lost, also_lost))
-        facts["note"] = " ".join(filter(None, (facts["note"], left_out)))
+        notes.append(_left_out(name, (prepared.train, prepared.test), (lost, also_lost)))
+    facts["note"] = " ".join(filter(None, notes))
     shape, statistics = (choice.image_size, choice.image_size, 3), (IMAGENET_MEAN, IMAGENET_STD)
     known = {"ragged": True, "fingerprint": prepared.fingerprint, "shared": prepared.shared, "task": task}
     return Dataset(name, train, test, names, shape, *statistics, **known, **facts)

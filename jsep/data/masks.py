@@ -5,6 +5,7 @@ A record for segmentation holds its `mask`, an encoded picture whose values are 
 """
 
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ class Masked:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        path, mask = (self.folder / one[index].decode("utf-8", "surrogateescape") for one in (self.paths, self.masks))
+        path, mask = (self.folder / os.fsdecode(one[index]) for one in (self.paths, self.masks))
         with reading(path):
             encoded = path.read_bytes()
         with reading(mask):

@@ -7,6 +7,7 @@ evaluation ignores them.
 
 import dataclasses
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,7 +91,7 @@ class Boxed:
 
     def path(self, index: int) -> Path:
         """Return the path of a picture."""
-        return self.folder / self.paths[index].decode("utf-8", "surrogateescape")
+        return self.folder / os.fsdecode(self.paths[index])
 
 
 UNKNOWN = (1, 1)  # the size of a picture that cannot be read, which whoever decodes it reports
@@ -154,12 +155,16 @@ def room_for(parts: Sequence[Records], chosen: int) -> int:
 
     Args:
         parts: the parts of a data set.
-        chosen: a number; 0 for the most that a picture has, for which all records are read.
+        chosen: a number; 0 for the most that a picture has, for which all records of a TFDS set are read.
 
     Raises:
         UserError: a picture has more than are chosen, or more than `MANY` where nothing is chosen, or none has any.
     """
-    counts = [len(labels) for part in parts for labels in part.labels(LABELS_AT_OPENING if chosen else sys.maxsize)]
+    counts = []
+    for part in parts:
+        all_at_hand = isinstance(part, Boxed)
+        looked_at = part.labels(LABELS_AT_OPENING if chosen and not all_at_hand else sys.maxsize)
+        counts += map(len, looked_at)
     most = max(counts, default=0)
     if not most:
         raise UserError("No picture of the data set has an object: choose other parts with `train_split`")

@@ -32,6 +32,7 @@ class Prepared:
         shape: height, width and channels of an image; None where images differ.
         shared: number of images that are in both parts.
         fingerprint: tells it from other data sets.
+        note: a remark that belongs beside every figure measured on it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Prepared:
     shape: tuple[int | None, int | None, int]
     shared: int
     fingerprint: str
+    note: str = ""
 
 
 def open_prepared(

@@ -3,6 +3,7 @@
 Boxes are taken as they stand in the files, as TFDS does, whether a program counts pixels from 0 or from 1.
 """
 
+import collections
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +52,7 @@ def voc_parts(root: Path, kind: str, every: list[str]) -> Mapping[str, Mapping[s
         with reading(file):
             lines = file.read_bytes().decode("utf-8-sig", "replace").splitlines()
         keys = [line.split()[0] for line in lines if line.strip()]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []:
+        if twice := [key for key, number in collections.Counter(keys).items() if number > 1]:
             raise UserError(f"{file} lists {shown(twice[0])} twice: leave one of the lines")
         parts[file.stem] = {"": keys}
     return parts or {ALL: {"": every}}

@@ -139,3 +139,4 @@ def test_pictures_with_wrong_boxes_can_be_left_out(layout, tmp_path):
     with pytest.warns(UserWarning, match=r"with wrong boxes are left out: 1 \(.*1\.png\)"):
         data = opened(root, skip_unreadable=True)
     assert shown(data.train) == WANTED["train"][1:]
+    assert "without its pictures with wrong boxes (1): its figures do not compare" in data.note
