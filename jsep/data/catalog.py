@@ -191,6 +191,9 @@ def load_choice(choice: Data, task: str = "classification") -> Dataset:
         raise UserError(f"`task`={task}: there is no such task; {nearest(task, TASKS)}")
     if task != "classification" and name in CATALOG:
         raise UserError(f"`data`={name}: it is a data set for classification: give the path of one for {task}")
+    for field, its in (("max_objects", "detection"), ("void", "segmentation")):
+        if task != its and (value := getattr(choice, field)) != getattr(Data, field):
+            raise UserError(f"`{field}`={value}: it is for {its}, and this is {task}: leave it out")
     if name == EMBEDDED:
         if wrong := [
             field for field in ("stream", "train_split", "eval_split", "skip_unreadable") if getattr(choice, field)

@@ -40,12 +40,7 @@ class Example(Protocol):
 
 
 def example_of(dataset: Dataset, how: Augmentation) -> Example:
-    """Return how records of a data set become examples, with the changes to make on the host.
-
-    Raises:
-        UserError: the changes are not for the data set's task.
-    """
-    how.check(dataset.task)
+    """Return how records of a data set become examples, with the changes to make on the host."""
     size, eval_size = dataset.image_shape[0], dataset.eval_shape[0]
     frame = tuple(round(255 * level) for level in dataset.mean)
     if dataset.task == "detection":
@@ -123,7 +118,7 @@ class Detected:
     ) -> tuple[UInt8[np.ndarray, "s s 3"], Objects]:
         image, objects = _picture(record), record["objects"]
         boxes, labels = (objects[name][~objects["crowd"]] for name in ("boxes", "labels"))
-        window = Window(0, 0, image.shape[1], image.shape[0])
+        window = Window.of(image)
         if rng and self.how.zoom_out:
             window = zoomed_out(window, rng)
         if rng and self.how.iou_crop:

@@ -95,6 +95,7 @@ def make_feed(part: Split | Records, dataset: Dataset, workers: int = 0, how: Au
     >>> images.shape, labels.shape
     ((64, 28, 28, 1), (64,))
     """
+    how.check(dataset.task)
     if isinstance(part, Split):
         return ResidentFeed(part)
     return StreamFeed(part, example_of(dataset, how), workers)

@@ -24,6 +24,11 @@ class Window(NamedTuple):
     width: int
     height: int
 
+    @classmethod
+    def of(cls, image: UInt8[np.ndarray, "h w c"]) -> "Window":
+        """Return the window that shows the whole of a picture."""
+        return cls(0, 0, image.shape[1], image.shape[0])
+
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Its corners as a box."""
@@ -83,7 +88,7 @@ def moved(boxes: Float[np.ndarray, "k 4"], window: Window, size: int) -> Float[n
 
 
 def seen(
-    image: UInt8[np.ndarray, "h w c"], window: Window, size: int, fill: tuple[int, ...]
+    image: UInt8[np.ndarray, "h w c"], window: Window, size: int, fill: tuple[int, ...] = (0,)
 ) -> UInt8[np.ndarray, "s s c"]:
     """Scale a window of a picture to a square, bilinear without antialiasing, as torchvision's detectors do.
 
@@ -91,7 +96,7 @@ def seen(
         image: the picture.
         window: what of it to show.
         size: side of the square in pixels.
-        fill: colour beyond the picture, one value for each channel.
+        fill: colour beyond the picture, one value for each channel or one for all.
     """
     height, width, _ = image.shape
     colour = np.asarray(fill, np.uint8)

@@ -91,7 +91,7 @@ def test_a_window_is_seen_as_if_it_were_framed_cut_and_scaled(window, size):
 
 def test_a_picture_of_the_size_asked_for_is_the_picture():
     image = draws(0).integers(0, 256, (16, 16, 3), np.uint8)
-    np.testing.assert_array_equal(seen(image, Window(0, 0, 16, 16), 16, FILL), image)
+    np.testing.assert_array_equal(seen(image, Window.of(image), 16), image)
 
 
 def test_the_scale_is_torchvisions():
@@ -101,7 +101,7 @@ def test_the_scale_is_torchvisions():
     image = draws(0).integers(0, 256, (48, 64, 3), np.uint8)
     given = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
     wanted = functional.interpolate(given, size=(20, 20), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
-    np.testing.assert_allclose(seen(image, Window(0, 0, 64, 48), 20, FILL), wanted.numpy(), atol=0.501)
+    np.testing.assert_allclose(seen(image, Window.of(image), 20), wanted.numpy(), atol=0.501)
 
 
 def test_objects_stay_whose_centre_lies_in_the_window_and_are_cut_to_it():
