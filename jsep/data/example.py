@@ -126,7 +126,9 @@ class Detected:
             stay = kept(boxes, window)
             boxes, labels = boxes[stay], labels[stay]
         boxes = moved(boxes, window, size)
-        return seen(image, window, size, self.frame), padded(boxes, labels, self.room, record["place"])
+        stay = (boxes[:, 2:] > boxes[:, :2]).all(1)  # the smallest may have lost their extent
+        objects = padded(boxes[stay], labels[stay], self.room, record["place"])
+        return seen(image, window, size, self.frame), objects
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from jsep.errors import UserError
 
 MANY = 1000  # objects of a picture; room for more is made where it is asked for, since each batch holds it
 OUTSIDE = 1.0  # pixels that a box may reach beyond the picture, where it is cut: programs round in several ways
+THIN = 1e-3  # pixels; a box with a shorter side has no extent
 OPTIONAL = ("area", "is_crowd", "is_difficult")  # features of objects in TFDS sets that are read where there are any
 
 
@@ -131,7 +132,7 @@ def faults(
         wrong = {
             "the box {box}, which is not made of numbers": ~np.isfinite(boxes).all(1),
             "the box {box}, whose right or lower side comes before the other one": (high < low).any(1),
-            "the box {box}, which has no extent": (high == low).any(1),
+            "the box {box}, which has no extent": (high - low < THIN).any(1),
             "the box {box}, which lies outside the picture": outside.any(1),
             "the area {area:g}, which is no number from 0": ~(np.isfinite(areas) & (areas >= 0)),
             f"the class {{label}}, where classes are from 0 to {classes - 1}": (labels < 0) | (labels >= classes),

@@ -71,10 +71,8 @@ def iou_crop(whole: Window, boxes: Float[np.ndarray, "k 4"], rng: np.random.Gene
 
 
 def kept(boxes: Float[np.ndarray, "k 4"], window: Window) -> Bool[np.ndarray, " k"]:
-    """Return which objects stay in a window that was cut out: those whose centres and some extent lie in it."""
-    left, top, right, bottom = window.box
-    sides = np.minimum(boxes[:, 2:], (right, bottom)) - np.maximum(boxes[:, :2], (left, top))
-    return _centred(boxes, np.array([window.box]))[0] & (sides > 0).all(1)
+    """Return which objects stay in a window that was cut out: those whose centres lie in it."""
+    return _centred(boxes, np.array([window.box]))[0]
 
 
 def moved(boxes: Float[np.ndarray, "k 4"], window: Window, size: int) -> Float[np.ndarray, "k 4"]:

@@ -127,6 +127,20 @@ def test_every_object_of_a_changed_picture_has_extent_and_lies_in_it(boxed):
         assert (objects.labels[objects.valid] > 0).all()
 
 
+def test_boxes_that_lose_their_extent_are_dropped(boxed):
+    record = boxed.train[0]
+    record["objects"]["boxes"] = np.array([[20, 2, 20.002, 9], [4, 4, 9, 9]], np.float32)
+    views = [
+        Detected(4, 4, 2, Augmentation(zoom_out=True), (0, 0, 0)).training(record, np.random.default_rng(i))
+        for i in range(40)
+    ]
+    found = np.array([objects.valid for _, objects in views]).sum(1)
+    assert set(found) <= {1, 2}
+    for _, objects in views:
+        sides = np.asarray(objects.boxes)[:, 2:] - np.asarray(objects.boxes)[:, :2]
+        assert (sides[np.asarray(objects.valid)] > 0).all()
+
+
 def test_a_part_can_be_sent_to_other_processes(boxed):
     for one in (part(sets.records()).kind, boxed.train, example_of(boxed, HOST)):
         assert pickle.loads(pickle.dumps(one))

@@ -35,6 +35,7 @@ BOXES: dict[str, tuple[Box, str]] = {
     "inverted both": ((9, 8, 1, 2), INVERTED),
     "no width": ((4, 2, 4, 8), "which has no extent"),
     "no height": ((4, 8, 9, 8), "which has no extent"),
+    "a hair's breadth": ((4, 2, 4.0001, 8), "which has no extent"),
     "a point": ((4, 4, 4, 4), "which has no extent"),
     "nothing": ((0, 0, 0, 0), "which has no extent"),
     "left of it": ((-9, 2, -1, 8), "which lies outside the picture"),
