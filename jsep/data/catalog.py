@@ -187,13 +187,7 @@ def load(
 def load_choice(choice: Data, task: str = "classification") -> Dataset:
     """Load the data set that a recipe chooses, for a task; see `load`."""
     name = choice.name
-    if task not in TASKS:
-        raise UserError(f"`task`={task}: there is no such task; {nearest(task, TASKS)}")
-    if task != "classification" and name in CATALOG:
-        raise UserError(f"`data`={name}: it is a data set for classification: give the path of one for {task}")
-    for field, its in (("max_objects", "detection"), ("void", "segmentation")):
-        if task != its and (value := getattr(choice, field)) != getattr(Data, field):
-            raise UserError(f"`{field}`={value}: it is for {its}, and this is {task}: leave it out")
+    _check_task(choice, task)
     if name == EMBEDDED:
         if wrong := [
             field for field in ("stream", "train_split", "eval_split", "skip_unreadable") if getattr(choice, field)
@@ -219,6 +213,25 @@ def load_choice(choice: Data, task: str = "classification") -> Dataset:
     if found is None:
         raise UserError(f"TFDS prepared {name}, but {folder} holds no version of it: delete it and prepare it again")
     return _open(found, dataclasses.replace(entry, tfds_name=name), choice)
+
+
+def _check_task(choice: Data, task: str) -> None:
+    """Refuse fields of a choice that mean nothing for a task, before anything is opened."""
+    if task not in TASKS:
+        raise UserError(f"`task`={task}: there is no such task; {nearest(task, TASKS)}")
+    for field, its in (("max_objects", "detection"), ("void", "segmentation")):
+        if task != its and (value := getattr(choice, field)) != getattr(Data, field):
+            raise UserError(f"`{field}`={value}: it is for {its}, and this is {task}: leave it out")
+    if task == "classification":
+        return
+    if choice.name in CATALOG:
+        raise UserError(f"`data`={choice.name}: it is a data set for classification: give the path of one for {task}")
+    if not choice.image_size:
+        raise UserError(f"Pictures for {task} are scaled to squares: give an `image_size`, such as 320")
+    if choice.crop_share not in (0, 1):
+        raise UserError(f"`crop_share`={choice.crop_share}: nothing of a picture is cut off for {task}: leave it out")
+    if task == "detection" and choice.interpolation != "bilinear":
+        raise UserError(f"`interpolation`={choice.interpolation}: detection knows bilinear alone: leave it out")
 
 
 def is_streamed(images: int, shape: Sequence[int]) -> bool:
@@ -354,15 +367,9 @@ def _open_annotated(path: Path, choice: Data, task: str) -> Prepared:
 def _with_targets(prepared: Prepared, choice: Data, task: str) -> Dataset:
     """Stream a data set of pictures with boxes or masks, as squares of a chosen size."""
     name, names, (train, test) = prepared.name, prepared.class_names, (prepared.train, prepared.test)
-    if not choice.image_size:
-        raise UserError(f"Pictures for {task} are scaled to squares: give an `image_size`, such as 320")
-    if choice.crop_share not in (0, 1):
-        raise UserError(f"`crop_share`={choice.crop_share}: nothing of a picture is cut off for {task}: leave it out")
     facts: dict[str, Any] = {"eval_size": choice.eval_size, "interpolation": choice.interpolation}
     notes = [prepared.note, _note(name)]
     if task == "detection":
-        if choice.interpolation != "bilinear":
-            raise UserError(f"`interpolation`={choice.interpolation}: detection knows bilinear alone: leave it out")
         facts["max_objects"] = room_for((train, test), choice.max_objects)
     else:
         names = names[: choice.void]
