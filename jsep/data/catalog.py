@@ -25,7 +25,6 @@ from jsep.data.decode import Unreadable, decode, evaluation_view, resize, usual_
 from jsep.data.folders import none_held_out, open_folder
 from jsep.data.listing import few
 from jsep.data.mask_folders import has_masks, open_masked
-from jsep.data.masks import VOID
 from jsep.data.objects import room_for
 from jsep.data.pictures import decoded, each, readable, undecodable
 from jsep.data.prepare import prepare
@@ -36,6 +35,7 @@ from jsep.data.voc import ANNOTATIONS, voc_listing
 from jsep.errors import UserError, nearest, typed
 from jsep.files import local_path
 from jsep.models.registry import FED_IMAGENET
+from jsep.models.segmenter import IGNORED
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
 IMAGENET_MEAN, IMAGENET_STD = FED_IMAGENET
@@ -101,7 +101,7 @@ class Dataset:
     interpolation: str = "bilinear"
     task: str = "classification"
     max_objects: int = 0
-    void: int = VOID
+    void: int = IGNORED
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)

@@ -11,11 +11,12 @@ from jsep.boxes import Objects
 from jsep.data.augment import Augmentation
 from jsep.data.catalog import Dataset
 from jsep.data.decode import FILTERS, decode, evaluation_view, random_resized_crop
-from jsep.data.masks import VOID, classes_only, decoded_mask
+from jsep.data.masks import classes_only, decoded_mask
 from jsep.data.objects import padded
 from jsep.data.pictures import decoded
 from jsep.data.windows import Window, iou_crop, kept, moved, seen, zoomed_out
 from jsep.errors import UserError
+from jsep.models.segmenter import IGNORED
 
 Record = dict[str, Any]
 
@@ -166,7 +167,7 @@ class Segmented:
             )
             return self._scaled(image, mask, size, (x, y, right, bottom))
         inside = self._scaled(image, mask, scaled)
-        framed = np.full((size, size, 3), self.frame, np.uint8), np.full((size, size), VOID, np.uint8)
+        framed = np.full((size, size, 3), self.frame, np.uint8), np.full((size, size), IGNORED, np.uint8)
         for whole, part in zip(framed, inside, strict=True):
             whole[top : top + scaled, left : left + scaled] = part
         return framed

@@ -1,7 +1,7 @@
 """Masks of pictures: the class of each pixel, as records hold them, checked as they are read.
 
 A record for segmentation holds its `mask`, an encoded picture whose values are classes, and the `size` of both as
-(height, width). In batches, pixels that are of no class have the value `VOID`.
+(height, width). In batches, pixels that are of no class have the value `IGNORED`.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from jsep.data.listing import reading, shown
 from jsep.data.objects import UNKNOWN, size_of
 from jsep.data.records import Kind, spread
 from jsep.errors import UserError
+from jsep.models.segmenter import IGNORED
 
-VOID = 255  # the value of pixels that neither a loss nor an evaluation counts
 NAMES = "classes.txt"  # beside the data: the names of the classes, one a line, in the order of their values
 _FEATURES = ("segmentation_mask", "segmentation_label", "mask", "annotation", "label")  # what TFDS sets call masks
 
@@ -80,22 +80,22 @@ def decode_mask(encoded: bytes) -> Int[np.ndarray, "h w"]:
 
 
 def classes_only(mask: Int[np.ndarray, "h w"], classes: int) -> UInt8[np.ndarray, "h w"]:
-    """Return a mask as it is fed: `VOID` where the value is none of the classes.
+    """Return a mask as it is fed: `IGNORED` where the value is none of the classes.
 
     >>> classes_only(np.array([[0, 10, 11, 255]]), 11).tolist()
     [[0, 10, 255, 255]]
     """
-    return np.where((mask >= 0) & (mask < classes), mask, VOID).astype(np.uint8)
+    return np.where((mask >= 0) & (mask < classes), mask, IGNORED).astype(np.uint8)
 
 
 def classes_in(record: Mapping[str, Any]) -> list[int]:
-    """Return the classes in the mask of a record, in order; values from `VOID` are none.
+    """Return the classes in the mask of a record, in order; values from `IGNORED` are none.
 
     Raises:
         UserError: the mask cannot be decoded.
     """
     values = np.unique(decoded_mask(record))
-    return values[values < VOID].tolist()
+    return values[values < IGNORED].tolist()
 
 
 def decoded_mask(record: Mapping[str, Any]) -> Int[np.ndarray, "h w"]:
@@ -127,8 +127,8 @@ def named_classes(folder: Path) -> tuple[str, ...] | None:
     names = tuple(filter(None, map(str.strip, text.splitlines())))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{path} has {twice[0]} twice: give each class its own name")
-    if not 2 <= len(names) <= VOID:
-        raise UserError(f"{path} has {len(names)} names: give from 2 to {VOID}, one a line")
+    if not 2 <= len(names) <= IGNORED:
+        raise UserError(f"{path} has {len(names)} names: give from 2 to {IGNORED}, one a line")
     return names
 
 
