@@ -94,6 +94,7 @@ def test_a_picture_of_the_size_asked_for_is_the_picture():
     np.testing.assert_array_equal(seen(image, Window.of(image), 16), image)
 
 
+@pytest.mark.slow  # importing PyTorch
 def test_the_scale_is_torchvisions():
     functional = pytest.importorskip("torch", reason="compares with PyTorch").nn.functional
     import torch
