@@ -36,6 +36,7 @@ from rich.table import Table
 
 from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Augmentation, StreamFeed, augment
 from jsep.data.decode import evaluation_view, random_resized_crop
+from jsep.data.example import Classified
 from jsep.models import create_model
 from jsep.train import Recipe
 from jsep.train.parallel import AXIS, Devices
@@ -119,7 +120,7 @@ def decoding(records: list[dict[str, Any]], rows: list[Row]) -> None:
 def streaming(records: Any, rows: list[Row]) -> None:
     """Read batches like training does, without the first ones, which wait for workers to start."""
     for workers in (0, 1, 2):
-        feed = StreamFeed(records, (224, 224, 3), crops=True, workers=workers)
+        feed = StreamFeed(records, Classified((224, 224, 3), crops=True), workers)
         how = f"{workers} workers" if workers else f"{min(16, os.cpu_count() or 1)} threads"
         with contextlib.closing(feed.training(BATCH, 0, 0)) as batches:
             for _ in range(2 * (workers or 1) + 2):

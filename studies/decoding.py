@@ -35,7 +35,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from jsep.data import StreamFeed, decode, feed
+from jsep.data import StreamFeed, decode, example
 from jsep.data.shrink import shrunk
 
 RESULTS = Path(__file__).parent / "results" / "decoding.csv"
@@ -126,9 +126,9 @@ def rates(measured: dict[str, tuple[Callable[[bytes], Any], list[bytes]]]) -> di
 def peak(old: bool, encoded: list[bytes], found: Any) -> None:
     """Put the bytes that streaming adds to the peak of this process."""
     if old:
-        feed.random_resized_crop = before
+        example.random_resized_crop = before
     records: Any = [{"image": one, "label": 0, "place": ""} for one in encoded] * 4
-    stream = StreamFeed(records, (SIZE, SIZE, 3), crops=True)
+    stream = StreamFeed(records, example.Classified((SIZE, SIZE, 3), crops=True))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with contextlib.closing(stream.training(64, 0, 0)) as batches:
         for _ in itertools.islice(batches, 12):

@@ -1,4 +1,4 @@
-"""Normalisation, augmentation and mixing of images on the device, under jit.
+"""Normalisation, augmentation and mixing of images on the device, under jit, and of boxes and masks with them.
 
 Resident and streamed batches share this implementation. The random numbers of an image come from a key that is folded
 with its position in the whole batch, so that the result does not depend on how many devices share the batch.
@@ -12,11 +12,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
+from jsep.boxes import Objects
 from jsep.data import pixels
 from jsep.data.pixels import Image
-from jsep.errors import require, require_types
+from jsep.errors import UserError, require, require_types
 
 TRIES = 10  # rectangles that are drawn to find one that fits into the image
+FITTING = {  # the changes that each task knows
+    "classification": ("crop", "flip", "resized_crop", "jitter", "randaugment", "erase"),
+    "detection": ("flip", "jitter", "iou_crop", "zoom_out"),
+    "segmentation": ("flip", "jitter", "scale"),
+}
+_FLIP = 1  # which of an image's keys decides whether it is mirrored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +47,13 @@ class Augmentation:
     """torchvision's RandAugment: operations per image (2 is usual, 0 for none) and their magnitude from 0 to 30."""
     erase: float = 0.0
     """Probability that a rectangle of 2 to 33 % of an image is painted over with the mean colour."""
+    iou_crop: bool = False
+    """Detection: cut out a random window that some object lies in, as SSD is trained."""
+    zoom_out: bool = False
+    """Detection: put half of the pictures into a frame of the mean colour, up to four times as wide and high."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Segmentation: bounds of a random factor that pictures are scaled by, such as 0.5 2; what is too large is cut,
+    what is too small is framed."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -49,6 +63,26 @@ class Augmentation:
         operations, magnitude = self.randaugment
         fits = operations >= 0 and 0 <= magnitude <= 30
         require(fits, "randaugment", self.randaugment, "at least 0 operations at a magnitude from 0 to 30")
+        low, high = self.scale
+        require(0.1 <= low <= high <= 10, "scale", self.scale, "two factors from 0.1 to 10, the smaller one first")
+
+    def check(self, task: str) -> None:
+        """Refuse changes that a task does not know, since they would leave its boxes or masks where they are.
+
+        Args:
+            task: a key of `FITTING`.
+
+        Raises:
+            UserError: such a change is asked for.
+
+        >>> Augmentation(erase=0.5).check("detection")
+        Traceback (most recent call last):
+        jsep.errors.UserError: `erase`=0.5: detection knows flip, jitter, iou_crop, zoom_out: leave it out
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in FITTING[task] and value != field.default:
+                raise UserError(f"`{field.name}`={value}: {task} knows {', '.join(FITTING[task])}: leave it out")
 
 
 def normalize(
@@ -92,13 +126,13 @@ def augment(
     >>> augment(jax.random.key(0), images, jnp.arange(2), Augmentation(crop=4, flip=True)).shape
     (2, 32, 32, 3)
     """
-    keys = jax.vmap(lambda position: jax.random.split(jax.random.fold_in(key, position), 6))(positions)
+    keys = jax.vmap(lambda position: _keys(key, position))(positions)
     if how.resized_crop:
         images = jax.vmap(_resized_crop)(keys[:, 2], images)
     if how.crop:
         images = jax.vmap(lambda key, image: _padded_crop(key, image, how.crop))(keys[:, 0], images)
     if how.flip:
-        images = jax.vmap(_flip)(keys[:, 1], images)
+        images = jax.vmap(_flip)(keys[:, _FLIP], images)
     # one image at a time, so that each runs only its own operations and not all of them: 40 times faster on a CPU
     if how.jitter:
         images = lax.map(lambda one: _jitter(one[0], one[1], how.jitter), (keys[:, 3], images))
@@ -108,6 +142,43 @@ def augment(
         colour = jnp.asarray(fill, jnp.uint8)
         images = jax.vmap(lambda key, image: _erase(key, image, how.erase, colour))(keys[:, 5], images)
     return images
+
+
+def augment_with(
+    key: PRNGKeyArray,
+    images: UInt8[Array, "n h w c"],
+    targets: Objects | UInt8[Array, "n h w"],
+    positions: Int[Array, " n"],
+    how: Augmentation,
+) -> tuple[UInt8[Array, "n h w c"], Objects | UInt8[Array, "n h w"]]:
+    """Augment images as `augment` does, with the same random numbers, and move boxes or masks along.
+
+    Args:
+        key: key of this step.
+        images: the images of one device.
+        targets: their objects or masks.
+        positions: their positions in the whole batch.
+        how: the changes to make, of which these tasks know `flip` and `jitter` on the device.
+
+    >>> images, masks = jnp.zeros((2, 8, 8, 3), jnp.uint8), jnp.zeros((2, 8, 8), jnp.uint8)
+    >>> images, masks = augment_with(jax.random.key(0), images, masks, jnp.arange(2), Augmentation(flip=True))
+    """
+    if how.flip:
+        keys = jax.vmap(lambda position: _keys(key, position)[_FLIP])(positions)
+        flipped = jax.vmap(jax.random.bernoulli)(keys)
+        if isinstance(targets, Objects):
+            left, top, right, bottom = jnp.split(targets.boxes, 4, -1)
+            mirrored = jnp.concatenate([images.shape[2] - right, top, images.shape[2] - left, bottom], -1)
+            moved = flipped[:, None, None] & targets.valid[..., None]
+            targets = targets._replace(boxes=jnp.where(moved, mirrored, targets.boxes))
+        else:
+            targets = jnp.where(flipped[:, None, None], targets[..., ::-1], targets)
+    return augment(key, images, positions, how), targets
+
+
+def _keys(key: PRNGKeyArray, position: Int[Array, ""]) -> PRNGKeyArray:
+    """Return the keys of an image's changes, by its position in the whole batch."""
+    return jax.random.split(jax.random.fold_in(key, position), 6)
 
 
 def _padded_crop(key: PRNGKeyArray, image: Image, crop: int) -> Image:

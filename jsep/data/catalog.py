@@ -18,18 +18,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jsep.data.annotated import open_boxed
 from jsep.data.choice import Data
+from jsep.data.coco import coco_listing, instance_files
 from jsep.data.decode import Unreadable, decode, evaluation_view, resize, usual_share
 from jsep.data.folders import none_held_out, open_folder
 from jsep.data.listing import few
+from jsep.data.mask_folders import has_masks, open_masked
+from jsep.data.objects import room_for
 from jsep.data.pictures import decoded, each, readable, undecodable
 from jsep.data.prepare import prepare
-from jsep.data.prepared import Prepared, open_prepared
+from jsep.data.prepared import TASKS, Prepared, open_prepared
 from jsep.data.records import LABELS_AT_OPENING, Records, fingerprint, spread
 from jsep.data.sources import CATALOG, EMBEDDED, CatalogEntry, data_folder, find_entry, newest_version
-from jsep.errors import UserError, typed
+from jsep.data.voc import ANNOTATIONS, voc_listing
+from jsep.errors import UserError, nearest, typed
 from jsep.files import local_path
 from jsep.models.registry import FED_IMAGENET
+from jsep.models.segmenter import IGNORED
 
 RESIDENT_LIMIT = 4 * 2**30  # bytes of decoded images; a larger set is streamed
 IMAGENET_MEAN, IMAGENET_STD = FED_IMAGENET
@@ -56,13 +62,13 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set for image classification.
+    """A data set for image classification, detection or segmentation.
 
     Attributes:
         name: its name.
         train: the training part, in memory or, where it is streamed, as records on disk.
         test: the test part, likewise.
-        class_names: names of the classes, in the order of the labels.
+        class_names: names of the classes, in the order of the labels; for detection without a background.
         image_shape: height, width and channels of a training image.
         mean: mean of each channel of the training images, for values from 0 to 1; ImageNet's for streamed colour
             images of different sizes.
@@ -74,6 +80,9 @@ class Dataset:
         eval_size: side of a test image in pixels; 0 where its shape is that of a training image.
         crop_share: share of the shorter side that a test image keeps; 0 where images are no squares and are not cut.
         interpolation: how images are resized, "bilinear" or "bicubic".
+        task: "classification", "detection" or "segmentation".
+        max_objects: detection: number of objects that a batch has room for in each picture.
+        void: segmentation: value of pixels of no class, in masks as they are fed.
     """
 
     name: str
@@ -90,6 +99,9 @@ class Dataset:
     eval_size: int = 0
     crop_share: float = 1.0
     interpolation: str = "bilinear"
+    task: str = "classification"
+    max_objects: int = 0
+    void: int = IGNORED
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
@@ -120,6 +132,9 @@ def load(
     eval_split: str = "",
     holdout: float = Data.holdout,
     split_seed: int = Data.split_seed,
+    max_objects: int = Data.max_objects,
+    void: int = Data.void,
+    task: str = "classification",
 ) -> Dataset:
     """Load a data set; TFDS downloads and prepares it where that has not been done.
 
@@ -138,10 +153,14 @@ def load(
             the test part, whichever comes first and has labels.
         holdout: share of each class of a folder of images to evaluate on, where no part is for that.
         split_seed: seed of the choice of these pictures.
+        max_objects: detection: room for the objects of a picture; 0 counts the most that one has.
+        void: segmentation: value in masks from which on pixels are of no class.
+        task: "classification", "detection" or "segmentation". Sets for the latter two are always streamed.
 
     Raises:
-        UserError: the name is unknown, the data set is not prepared and cannot be, it is not one for image
-            classification, a label is not one of its classes, a picture cannot be decoded, or a file is damaged.
+        UserError: the name is unknown, the data set is not prepared and cannot be, it is not one for the task, a label
+            is not one of its classes, a box or a mask does not fit its picture, a picture cannot be decoded, or a file
+            is damaged.
 
     >>> digits = load("mnist5k")
     >>> digits.train.images.shape, digits.test.labels.shape, digits.class_names[:3]
@@ -158,13 +177,17 @@ def load(
             eval_split=eval_split,
             holdout=holdout,
             split_seed=split_seed,
-        )
+            max_objects=max_objects,
+            void=void,
+        ),
+        task,
     )
 
 
-def load_choice(choice: Data) -> Dataset:
-    """Load the data set that a recipe chooses; see `load`."""
+def load_choice(choice: Data, task: str = "classification") -> Dataset:
+    """Load the data set that a recipe chooses, for a task; see `load`."""
     name = choice.name
+    _check_task(choice, task)
     if name == EMBEDDED:
         if wrong := [
             field for field in ("stream", "train_split", "eval_split", "skip_unreadable") if getattr(choice, field)
@@ -177,7 +200,9 @@ def load_choice(choice: Data) -> Dataset:
         if not path.exists():
             raise UserError(f"`data`={name}: there is no such file or folder: correct the path")
         if (path / "dataset_info.json").is_file() or newest_version(path):
-            return _open(path, CatalogEntry(path.name, test=""), choice)
+            return _open(path, CatalogEntry(path.name, test=""), choice, task)
+        if task != "classification":
+            return _with_targets(_open_annotated(path, choice, task), choice, task)
         return _load(open_folder(path, choice), choice)
     entry, data_dir = find_entry(name), data_folder(choice.data_dir)
     folder = data_dir / entry.tfds_name
@@ -188,6 +213,25 @@ def load_choice(choice: Data) -> Dataset:
     if found is None:
         raise UserError(f"TFDS prepared {name}, but {folder} holds no version of it: delete it and prepare it again")
     return _open(found, dataclasses.replace(entry, tfds_name=name), choice)
+
+
+def _check_task(choice: Data, task: str) -> None:
+    """Refuse fields of a choice that mean nothing for a task, before anything is opened."""
+    if task not in TASKS:
+        raise UserError(f"`task`={task}: there is no such task; {nearest(task, TASKS)}")
+    for field, its in (("max_objects", "detection"), ("void", "segmentation")):
+        if task != its and (value := getattr(choice, field)) != getattr(Data, field):
+            raise UserError(f"`{field}`={value}: it is for {its}, and this is {task}: leave it out")
+    if task == "classification":
+        return
+    if choice.name in CATALOG:
+        raise UserError(f"`data`={choice.name}: it is a data set for classification: give the path of one for {task}")
+    if not choice.image_size:
+        raise UserError(f"Pictures for {task} are scaled to squares: give an `image_size`, such as 320")
+    if choice.crop_share not in (0, 1):
+        raise UserError(f"`crop_share`={choice.crop_share}: nothing of a picture is cut off for {task}: leave it out")
+    if task == "detection" and choice.interpolation != "bilinear":
+        raise UserError(f"`interpolation`={choice.interpolation}: detection knows bilinear alone: leave it out")
 
 
 def is_streamed(images: int, shape: Sequence[int]) -> bool:
@@ -261,11 +305,13 @@ def _is_path(name: str) -> bool:
     return os.sep in name or name.startswith((".", "~")) or (name not in CATALOG and os.path.exists(name))
 
 
-def _open(folder: Path, entry: CatalogEntry, choice: Data) -> Dataset:
+def _open(folder: Path, entry: CatalogEntry, choice: Data, task: str = "classification") -> Dataset:
     """Load a prepared TFDS directory, or stream it if it is large."""
-    prepared = open_prepared(folder, entry, choice.train_split, choice.eval_split)
+    prepared = open_prepared(folder, entry, choice.train_split, choice.eval_split, task)
     name = entry.tfds_name if entry.tfds_name in CATALOG else prepared.name
     none_held_out(name, choice)
+    if task != "classification":
+        return _with_targets(prepared, choice, task)
     return _load(dataclasses.replace(prepared, name=name), choice, entry.image_size, _note(name))
 
 
@@ -301,6 +347,44 @@ def _load(prepared: Prepared, choice: Data, image_size: int = 0, note: str = "")
     else:
         mean, std = _channel_statistics(_sample(train, shape, choice.interpolation))
     return Dataset(name, train, test, names, shape, mean, std, ragged=ragged, **facts)
+
+
+def _open_annotated(path: Path, choice: Data, task: str) -> Prepared:
+    """Open a folder of pictures with boxes or masks, by its layout."""
+    if task == "segmentation" and has_masks(path):
+        return open_masked(path, choice)
+    if task == "detection" and instance_files(path):
+        return open_boxed(path, coco_listing(path), choice)
+    if task == "detection" and (path / ANNOTATIONS).is_dir():
+        return open_boxed(path, voc_listing(path), choice)
+    layouts = {
+        "detection": "annotations/instances_train.json beside train/ (COCO), or Annotations/ beside JPEGImages/ (VOC)",
+        "segmentation": "masks/ beside images/, or SegmentationClass/ beside JPEGImages/ (VOC)",
+    }
+    raise UserError(f"{path} holds no data set for {task}: give a folder with {layouts[task]}")
+
+
+def _with_targets(prepared: Prepared, choice: Data, task: str) -> Dataset:
+    """Stream a data set of pictures with boxes or masks, as squares of a chosen size."""
+    name, names, (train, test) = prepared.name, prepared.class_names, (prepared.train, prepared.test)
+    facts: dict[str, Any] = {"eval_size": choice.eval_size, "interpolation": choice.interpolation}
+    notes = [prepared.note, _note(name)]
+    if task == "detection":
+        facts["max_objects"] = room_for((train, test), choice.max_objects)
+    else:
+        names = names[: choice.void]
+        if len(names) < 2:
+            raise UserError(
+                f"The masks of {name} have no class but {', '.join(names)}: number the classes from 0, since values "
+                f"from `void`={choice.void} on count for nothing"
+            )
+    if choice.skip_unreadable:
+        (train, lost), (test, also_lost) = (readable(part, 3) for part in (train, test))
+        notes.append(_left_out(name, (prepared.train, prepared.test), (lost, also_lost)))
+    facts["note"] = " ".join(filter(None, notes))
+    shape, statistics = (choice.image_size, choice.image_size, 3), (IMAGENET_MEAN, IMAGENET_STD)
+    known = {"ragged": True, "fingerprint": prepared.fingerprint, "shared": prepared.shared, "task": task}
+    return Dataset(name, train, test, names, shape, *statistics, **known, **facts)
 
 
 def _crop_share(name: str, choice: Data, shape: tuple[int, int, int], *, usual: bool) -> float:

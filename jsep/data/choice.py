@@ -51,6 +51,11 @@ class Data:
     """Share of each class of a folder of images to evaluate on, where it has no val or test."""
     split_seed: int = 0
     """Seed of the choice of these pictures."""
+    max_objects: int = 0
+    """Detection: room for the objects of a picture, in every batch.
+    By default the most that any picture has, which are counted when the data set is opened."""
+    void: int = 255
+    """Segmentation: value in masks from which on pixels are of no class, such as 11 for CamVid."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -63,3 +68,5 @@ class Data:
         require(all(value > 0 for value in self.std), "std", self.std, "greater than 0 for each channel")
         require(0 < self.holdout < 1, "holdout", self.holdout, "greater than 0 and less than 1")
         require(self.split_seed >= 0, "split_seed", self.split_seed, "at least 0")
+        require(self.max_objects >= 0, "max_objects", self.max_objects, "at least 0")
+        require(2 <= self.void <= 255, "void", self.void, "from 2 to 255")

@@ -24,7 +24,7 @@ KEPT = 0.875  # usual share of the shorter side that the centre crop of the eval
 BACKGROUND = (255, 255, 255)  # what transparent pixels show
 
 _MODES = {1: "L", 3: "RGB"}
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _TURNS = {  # by EXIF orientation: how the stored picture becomes upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,7 +57,7 @@ def decode(encoded: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
     header = read_header(encoded, channels)
     if header and (whole := decode_rows(encoded, header, header.height)) is not None:
         return _upright(whole, _described_orientation(encoded, header))
-    with _opened(encoded) as picture:
+    with opened(encoded) as picture:
         return _array(_converted(_turned(picture, _orientation(picture)), channels))
 
 
@@ -69,7 +69,7 @@ def measure(file: BinaryIO) -> tuple[int, int]:
     Raises:
         Unreadable: the head is damaged, or the file holds no picture.
     """
-    with _opened(file) as picture:
+    with opened(file) as picture:
         width, height = picture.size
         turned = picture.format != "PNG" and _orientation(picture) in _ON_ITS_SIDE
         return (width, height) if turned else (height, width)
@@ -118,7 +118,7 @@ def scaled(
     or two levels of 255, at four times the speed.
     """
     if cykooz is None or interpolation != "bilinear" or box:
-        return _array(_picture(image).resize((size, size), _FILTERS[interpolation], box=box))
+        return _array(_picture(image).resize((size, size), FILTERS[interpolation], box=box))
     height, width, channels = image.shape
     kind = cykooz.PixelType.U8 if channels == 1 else cykooz.PixelType.U8x3
     square = cykooz.ImageData(size, size, kind)
@@ -175,12 +175,12 @@ def random_resized_crop(
         window, scale = _draw(header.width, header.height, orientation, size, rng, draft=draft)
         rows = decode_rows(encoded, header, window[1] + window[3], scale)
         if rows is None:
-            with _opened(encoded) as picture:
+            with opened(encoded) as picture:
                 rows, scale = _array(_converted(picture, channels)), 1
         left, top, right, bottom = _reduced(window, scale)
         cut = rows[top:bottom, left:right]
     else:
-        with _opened(encoded) as picture:
+        with opened(encoded) as picture:
             orientation, stored = _orientation(picture), picture.size
             window, scale = _draw(*stored, orientation, size, rng, draft=draft)
             picture.draft(None, (stored[0] // scale, stored[1] // scale))
@@ -196,7 +196,7 @@ def random_resized_crop(
 
 
 @contextlib.contextmanager
-def _opened(encoded: bytes | BinaryIO) -> Iterator[Image.Image]:
+def opened(encoded: bytes | BinaryIO) -> Iterator[Image.Image]:
     """Open a picture, and raise `Unreadable` for whatever Pillow raises while it is used."""
     file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
     try:
@@ -225,7 +225,7 @@ def _described_orientation(encoded: bytes, header: Header) -> int:
     """Return the EXIF orientation of a JPEG, which only Pillow reads."""
     if not header.described:
         return 1
-    with _opened(encoded) as picture:
+    with opened(encoded) as picture:
         return _orientation(picture)
 
 
@@ -267,7 +267,7 @@ def _centre(picture: Image.Image, shorter: int, size: int, interpolation: str) -
     Pillow 13 chooses by the sizes which axis comes first, and rounds and clips in between.
     """
     wide, high, left, top = _central(*picture.size, shorter, size)
-    scaled = picture.resize((wide, high), _FILTERS[interpolation])
+    scaled = picture.resize((wide, high), FILTERS[interpolation])
     return _array(scaled.crop((left, top, left + size, top + size)))
 
 

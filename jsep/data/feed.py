@@ -14,20 +14,23 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jaxtyping import Array, Int, UInt8
 
+from jsep.data.augment import Augmentation
 from jsep.data.catalog import Dataset, Split
-from jsep.data.decode import evaluation_view, random_resized_crop
-from jsep.data.pictures import decoded
+from jsep.data.example import Example, example_of
 from jsep.data.records import Records
 from jsep.errors import UserError
 
 Batch = Any  # a tree of arrays whose first axis is the batch, before `Feed.fetch`
 ImagesAndLabels = tuple[UInt8[Array, "n h w c"], Int[Array, " n"]]
+ImagesAndTargets = tuple[UInt8[Array, "n h w c"], Any]  # by the task labels (n,), `Objects` or masks (n, h, w)
 WHOLE = (0, 1)  # the only part of one
+PLAIN = Augmentation()
 AHEAD = 2  # batches that each worker process prepares in advance
 
 
@@ -38,13 +41,14 @@ class Feed(Protocol):
         size: number of examples.
         constants: a tree of arrays that is put on every device once.
         crops: whether training images arrive as random resized crops.
-        fetch: runs on the device, on `constants` and one device's share of a batch; returns images and labels.
+        fetch: runs on the device, on `constants` and one device's share of a batch; returns images and, by the task,
+            labels, objects or masks.
     """
 
     size: int
     constants: Any
     crops: bool
-    fetch: Callable[[Any, Batch], ImagesAndLabels]
+    fetch: Callable[[Any, Batch], ImagesAndTargets]
 
     def training(
         self, batch_size: int, seed: int, first_step: int, part: tuple[int, int] = WHOLE
@@ -72,13 +76,17 @@ class Feed(Protocol):
         ...
 
 
-def make_feed(part: Split | Records, dataset: Dataset, workers: int = 0) -> Feed:
+def make_feed(part: Split | Records, dataset: Dataset, workers: int = 0, how: Augmentation = PLAIN) -> Feed:
     """Return the feed of one part of a data set: resident if it is in memory, streamed otherwise.
 
     Args:
         part: the training or the test part.
         dataset: the data set that it belongs to.
         workers: processes that decode a stream; 0 uses threads.
+        how: changes to training images, of which a stream makes `iou_crop`, `zoom_out` and `scale`.
+
+    Raises:
+        UserError: the changes are not for the data set's task.
 
     >>> from jsep.data import load
     >>> digits = load("mnist5k")
@@ -87,17 +95,10 @@ def make_feed(part: Split | Records, dataset: Dataset, workers: int = 0) -> Feed
     >>> images.shape, labels.shape
     ((64, 28, 28, 1), (64,))
     """
+    how.check(dataset.task)
     if isinstance(part, Split):
         return ResidentFeed(part)
-    return StreamFeed(
-        part,
-        dataset.image_shape,
-        crops=dataset.ragged,
-        workers=workers,
-        eval_size=dataset.eval_size,
-        crop_share=dataset.crop_share,
-        interpolation=dataset.interpolation,
-    )
+    return StreamFeed(part, example_of(dataset, how), workers)
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:
@@ -162,59 +163,34 @@ class ResidentFeed:
 
 
 class StreamFeed:
-    """A feed that reads, decodes, cuts and batches images on the host, with grain; see `Feed`.
+    """A feed that reads, decodes and batches images on the host, with grain; see `Feed`.
 
     Args:
         records: examples with encoded images.
-        image_shape: height, width and channels of an image to train on; height and width are equal.
-        crops: cut images to train on at random, since they differ in size.
+        example: what a record becomes.
         workers: processes that decode; 0 uses threads of this process.
-        eval_size: side of images to evaluate on in pixels; 0 takes that of `image_shape`.
-        crop_share: share of the shorter side that images to evaluate on keep.
-        interpolation: "bilinear" or "bicubic".
     """
 
     constants = ()
 
-    def __init__(
-        self,
-        records: Records,
-        image_shape: tuple[int, int, int],
-        *,
-        crops: bool,
-        workers: int = 0,
-        eval_size: int = 0,
-        crop_share: float = 1.0,
-        interpolation: str = "bilinear",
-    ):
-        self.size, self.crops = len(records), crops
-        self._records, self._shape, self._workers = records, image_shape, workers
-        self._eval_size, self._crop_share = eval_size or image_shape[0], crop_share
-        self._interpolation = interpolation
+    def __init__(self, records: Records, example: Example, workers: int = 0):
+        self.size, self.crops = len(records), example.crops
+        self._records, self._example, self._workers = records, example, workers
 
     @staticmethod
-    def fetch(constants: tuple[()], batch: ImagesAndLabels) -> ImagesAndLabels:
+    def fetch(constants: tuple[()], batch: ImagesAndTargets) -> ImagesAndTargets:
         return batch
 
     def training(
         self, batch_size: int, seed: int, first_step: int, part: tuple[int, int] = WHOLE
-    ) -> Generator[ImagesAndLabels, None, None]:
+    ) -> Generator[ImagesAndTargets, None, None]:
         steps, rows, (index, count) = steps_per_epoch(self.size, batch_size), rows_of(part, batch_size), part
-        (size, _, channels), crops, interpolation = self._shape, self.crops, self._interpolation
-
-        def example(record: dict[str, Any], rng: np.random.Generator) -> tuple[np.ndarray, np.int32]:
-            if crops:
-                image = decoded(record, random_resized_crop, size, channels, rng, interpolation)
-            else:
-                image = decoded(record, evaluation_view, size, channels, 1.0, interpolation)
-            return image, np.int32(record["label"])
-
         # a batch is `count` shares in a row; slices keep the positions in the whole, which random crops depend on
         shares = (
             self._examples()
             .seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
             .shuffle()
-            .random_map(example)
+            .random_map(self._example.training)
             .batch(rows.stop - rows.start, drop_remainder=True)[index : steps * count : count]
             .repeat()[first_step:]
         )
@@ -223,24 +199,20 @@ class StreamFeed:
 
     def evaluation(self, batch_size: int, part: tuple[int, int] = WHOLE) -> Iterator[tuple[Batch, np.ndarray]]:
         rows, (index, count) = rows_of(part, batch_size), part
-        size, channels = self._eval_size, self._shape[-1]
-        how = (size, channels, self._crop_share, self._interpolation)
+        number = rows.stop - rows.start
+        shares = self._examples().map(self._example.evaluation).batch(number)[index::count]
 
-        def example(record: dict[str, Any]) -> tuple[np.ndarray, np.int32]:
-            return decoded(record, evaluation_view, *how), np.int32(record["label"])
+        def filled(array: np.ndarray) -> np.ndarray:
+            return np.pad(array, [(0, number - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
-        shares = self._examples().map(example).batch(rows.stop - rows.start)[index::count]
-        nothing = (
-            np.zeros((0, size, size, channels), np.uint8),
-            np.zeros(0, np.int32),
-        )  # for a share that is all padding
         with _closing(self._read(shares)) as batches:
             for start in range(0, self.size, batch_size):
-                images, labels = next(batches, nothing)
-                missing = rows.stop - rows.start - len(labels)
+                batch = next(batches, None)
+                if batch is None:  # a share that is all padding
+                    one = self._example.evaluation(self._records[0])
+                    batch = jax.tree.map(lambda leaf: np.zeros((0, *np.shape(leaf)), leaf.dtype), one)
                 mask = (np.arange(start, start + batch_size)[rows] < self.size).astype(np.float32)
-                images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-                yield (images, np.pad(labels, (0, missing))), mask
+                yield jax.tree.map(filled, batch), mask
 
     def _examples(self) -> Any:
         import grain  # here, because it takes half a second and resident data does without it

@@ -117,6 +117,34 @@ def open_folder(path: Path, choice: Data) -> Prepared:
     """
     is_csv = path.is_file()
     parts = csv_parts(path) if is_csv else folder_parts(path, (choice.train_split, choice.eval_split))
+    first, second, parts = chosen_parts(path, parts, choice)
+    trained, tested = (_classes(path, parts[part]) for part in (first, second))
+    names = _class_names(path, trained, tested, first, second, numbered=is_csv)
+    folder = path.parent if is_csv else path
+    listing = path if is_csv else None
+    train, test = (_part(folder, split, one, names, listing) for split, one in ((first, trained), (second, tested)))
+    heads = _heads(train), _heads(test)
+    shapes = _checked((train, test), heads, leave_out=choice.skip_unreadable)
+    height, width = shapes.pop() if len(shapes) == 1 else (None, None)
+    name = path.stem if is_csv else path.resolve().name
+    shared, fingerprint = _shared((train, test), heads), _fingerprint(names, (train, test), heads)
+    return Prepared(name, train, test, names, (height, width, 3), shared, fingerprint)
+
+
+def chosen_parts(path: Path, parts: Parts, choice: Data) -> tuple[str, str, Parts]:
+    """Return the parts to train and to evaluate on, after holding out pictures where there is none for that.
+
+    Args:
+        path: the data set.
+        parts: the parts that it has.
+        choice: the parts to take, and the share to hold out.
+
+    Returns:
+        The names of both parts, and all parts there are now.
+
+    Raises:
+        UserError: a part is missing.
+    """
     parts = _with_held_out(path, parts, choice)
     first = named(choice.train_split or "train", parts)
     second = named(choice.eval_split, parts) if choice.eval_split else _evaluated(parts)
@@ -129,17 +157,7 @@ def open_folder(path: Path, choice: Data) -> Prepared:
             )
     assert first is not None
     assert second is not None
-    trained, tested = (_classes(path, parts[part]) for part in (first, second))
-    names = _class_names(path, trained, tested, first, second, numbered=is_csv)
-    folder = path.parent if is_csv else path
-    listing = path if is_csv else None
-    train, test = (_part(folder, split, one, names, listing) for split, one in ((first, trained), (second, tested)))
-    heads = _heads(train), _heads(test)
-    shapes = _checked((train, test), heads, leave_out=choice.skip_unreadable)
-    height, width = shapes.pop() if len(shapes) == 1 else (None, None)
-    name = path.stem if is_csv else path.resolve().name
-    shared, fingerprint = _shared((train, test), heads), _fingerprint(names, (train, test), heads)
-    return Prepared(name, train, test, names, (height, width, 3), shared, fingerprint)
+    return first, second, parts
 
 
 def _evaluated(parts: Iterable[str]) -> str | None:

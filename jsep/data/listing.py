@@ -64,9 +64,9 @@ def folder_parts(root: Path, chosen: Sequence[str]) -> Parts:
         root: the folder.
         chosen: names of parts to take in addition to the usual ones.
     """
-    usual = [one for one in _folders(root) if one.name.lower() in KINDS]
-    found = [one for one in _folders(root) if one in usual or one.name in chosen]
-    deep = [one for one in found if _folders(one)]
+    usual = [one for one in subfolders(root) if one.name.lower() in KINDS]
+    found = [one for one in subfolders(root) if one in usual or one.name in chosen]
+    deep = [one for one in found if subfolders(one)]
     if not deep and len(usual) < 2:  # a class may be called "train"
         return {ALL: root}
     return {one.name: one for one in found if one in deep or one.name in chosen or KINDS[one.name.lower()] != "test"}
@@ -82,7 +82,7 @@ def listed(root: Path, folder: Path) -> Classes:
     Raises:
         UserError: there are no class folders, or a folder cannot be read.
     """
-    inside, loose = _folders(folder), _loose(folder)
+    inside, loose = subfolders(folder), _loose(folder)
     if not inside:
         what = f"{counted(loose, 'picture')} but no class folders" if loose else "neither pictures nor folders of them"
         raise UserError(
@@ -93,12 +93,12 @@ def listed(root: Path, folder: Path) -> Classes:
     others = collections.Counter[str]()
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
     with ThreadPoolExecutor(THREADS) as threads:
-        walks = threads.map(lambda one: list(_walk(one, f"{prefix}{one.name}/")), inside)
+        walks = threads.map(lambda one: list(walk(one, f"{prefix}{one.name}/")), inside)
         files_of = patiently(walks, len(inside), f"Listing the class folders of {folder}")
         for one, files in zip(inside, files_of, strict=True):
             pictures = classes.setdefault(composed(shown(one.name)), [])
             for file in files:
-                suffix = _suffix(file)
+                suffix = suffix_of(file)
                 if suffix in SUFFIXES:
                     pictures.append(file)
                 else:
@@ -110,7 +110,7 @@ def listed(root: Path, folder: Path) -> Classes:
     return classes
 
 
-def _walk(folder: Path | str, prefix: str) -> Iterator[str]:
+def walk(folder: Path | str, prefix: str) -> Iterator[str]:
     """Yield the files below a folder, with a prefix before their paths in it."""
     with reading(folder), os.scandir(folder) as entries:
         for entry in entries:
@@ -122,10 +122,10 @@ def _walk(folder: Path | str, prefix: str) -> Iterator[str]:
                 continue
             if entry.is_symlink() and Path(folder).resolve().is_relative_to(Path(entry.path).resolve()):
                 raise UserError(f"{shown(entry.path)} is a link to a folder that holds it: delete the link")
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            yield from walk(entry.path, f"{prefix}{entry.name}/")
 
 
-def _folders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder, in order."""
     with reading(folder), os.scandir(folder) as entries:
         return [folder / name for name in sorted(e.name for e in entries if e.is_dir() and not _unseen(e.name))]
@@ -134,7 +134,7 @@ def _folders(folder: Path) -> list[Path]:
 def _loose(folder: Path) -> int:
     """Return the number of pictures that lie in a folder itself."""
     with reading(folder), os.scandir(folder) as entries:
-        return sum(_suffix(entry.name) in SUFFIXES and not _unseen(entry.name) for entry in entries)
+        return sum(suffix_of(entry.name) in SUFFIXES and not _unseen(entry.name) for entry in entries)
 
 
 def _unseen(name: str) -> bool:
@@ -142,7 +142,7 @@ def _unseen(name: str) -> bool:
     return name.startswith(".") or name.lower() in _UNSEEN
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
     return posixpath.splitext(name)[1].lower()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jsep.data.decode import Unreadable, decode
+from jsep.data.masks import decode_mask
 from jsep.data.records import CHUNK, DiskPart, Records, spread
 from jsep.errors import UserError
 
@@ -37,9 +38,10 @@ class Subset:
         """Return several records, which is much faster than one at a time."""
         return self._part.__getitems__(self._numbers[list(indices)].tolist())
 
-    def labels(self, most: int = sys.maxsize) -> list[int]:
+    def labels(self, most: int = sys.maxsize) -> list[Any]:
         """Return the labels of at most `most` records, at equal distances."""
-        return np.asarray(self._part.labels())[self._numbers][list(spread(len(self), most))].tolist()
+        labels = self._part.labels()
+        return [labels[number] for number in self._numbers[list(spread(len(self), most))]]
 
 
 def each(records: Records, work: Callable[[dict[str, Any]], T]) -> Iterator[T]:
@@ -69,6 +71,8 @@ def readable(part: DiskPart, channels: int) -> tuple[Records, list[str]]:
     def damaged(record: dict[str, Any]) -> str:
         try:
             decode(record["image"], channels)
+            if "mask" in record:
+                decode_mask(record["mask"])
         except Unreadable:
             return record["place"]
         return ""

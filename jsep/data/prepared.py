@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jsep.data.records import DiskPart, Part, fingerprint
+from jsep.data.masks import MASKS
+from jsep.data.objects import OBJECTS
+from jsep.data.records import DiskPart, Kind, Part, fingerprint
 from jsep.data.sources import CatalogEntry, newest_version
 from jsep.errors import UserError, first_line
 
@@ -30,6 +32,7 @@ class Prepared:
         shape: height, width and channels of an image; None where images differ.
         shared: number of images that are in both parts.
         fingerprint: tells it from other data sets.
+        note: a remark that belongs beside every figure measured on it.
     """
 
     name: str
@@ -39,9 +42,12 @@ class Prepared:
     shape: tuple[int | None, int | None, int]
     shared: int
     fingerprint: str
+    note: str = ""
 
 
-def open_prepared(folder: Path, entry: CatalogEntry, train_split: str = "", eval_split: str = "") -> Prepared:
+def open_prepared(
+    folder: Path, entry: CatalogEntry, train_split: str = "", eval_split: str = "", task: str = "classification"
+) -> Prepared:
     """Open a prepared TFDS directory.
 
     Args:
@@ -49,10 +55,11 @@ def open_prepared(folder: Path, entry: CatalogEntry, train_split: str = "", eval
         entry: gives the splits of a data set that the catalogue knows.
         train_split: the part to train on, such as "train+extra" or "train[:90%]"; empty takes that of `entry`.
         eval_split: the part to evaluate on; empty takes that of `entry`, or else a labelled validation or test part.
+        task: a key of `TASKS`.
 
     Raises:
-        UserError: the folder holds no data set for image classification, a part is not there, empty or without labels,
-            or a file is missing or damaged.
+        UserError: the folder holds no data set for the task, a part is not there, empty or without labels, or a file is
+            missing or damaged.
     """
     import tensorflow_datasets as tfds
 
@@ -65,13 +72,17 @@ def open_prepared(folder: Path, entry: CatalogEntry, train_split: str = "", eval
     builder: Any = _understood(inner, lambda: tfds.builder_from_directory(inner))
     whole = builder.info.features
     features: dict[str, Any] = dict(whole.items()) if isinstance(whole, tfds.features.FeaturesDict) else {}
-    names = _class_names(features, inner)
+    kind = TASKS[task]
+    names = kind.names(features, inner)
 
-    train = _part(builder, inner, train_split or entry.train, "train_split")
-    test = _part(builder, inner, eval_split, "eval_split") if eval_split else _evaluated(builder, inner, entry, train)
+    train = _part(builder, inner, train_split or entry.train, "train_split", kind)
+    if eval_split:
+        test = _part(builder, inner, eval_split, "eval_split", kind)
+    else:
+        test = _evaluated(builder, inner, entry, train)
     if names is None:
-        largest = max(label for one in (train, test) for label in one.labels())
-        names = tuple(map(str, range(largest + 1)))
+        largest = max(np.max(label, initial=0) for one in (train, test) for label in one.labels())
+        names = tuple(map(str, range(int(largest) + 1)))
     train, test = (dataclasses.replace(one, classes=len(names)) for one in (train, test))
     shape, same = _shape(features["image"], inner), fingerprint(names, train, test)
     return Prepared(builder.info.name, train, test, names, shape, _shared(train, test), same)
@@ -101,8 +112,8 @@ def _understood(folder: Path, read: Callable[[], T]) -> T:
         ) from error
 
 
-def _class_names(features: Mapping[str, Any], folder: Path) -> tuple[str, ...] | None:
-    """Return the names of the classes; None for labels that are plain numbers."""
+def _label_names(features: Mapping[str, Any], folder: Path) -> tuple[str, ...] | None:
+    """Return the names of the classes of a set for classification; None for labels that are plain numbers."""
     import tensorflow_datasets as tfds
 
     kinds: Any = tfds.features
@@ -116,6 +127,31 @@ def _class_names(features: Mapping[str, Any], folder: Path) -> tuple[str, ...] |
     return tuple(label.names) if getattr(label, "num_classes", None) else None
 
 
+def _checked_label(record: Mapping[str, Any], where: str, classes: int) -> dict[str, Any]:
+    """Return a record for classification with its label as a whole number; see `Kind.checked`."""
+    label = record.get("label")
+    if label is None:
+        raise UserError(f"{where} has no label: leave it out when the data set is prepared")
+    if not 0 <= label < classes or label != int(label):
+        raise UserError(
+            f"{where} has the label {label}, and labels are whole numbers from 0 to {classes - 1}: choose "
+            "labelled parts with `train_split` and `eval_split`, or correct the label and prepare the set again"
+        )
+    return {**record, "label": int(label)}
+
+
+def _known_label(record: Mapping[str, Any]) -> bool:
+    return (record.get("label") or 0) >= 0
+
+
+def _label(record: Mapping[str, Any]) -> int:
+    return record["label"]
+
+
+LABELS = Kind(_label_names, _known_label, _checked_label, _label)
+TASKS = {"classification": LABELS, "detection": OBJECTS, "segmentation": MASKS}
+
+
 def _shape(image: Any, folder: Path) -> tuple[int | None, int | None, int]:
     """Return height, width (None where they differ) and channels of the images of a TFDS feature, as jsep decodes them.
 
@@ -127,7 +163,7 @@ def _shape(image: Any, folder: Path) -> tuple[int | None, int | None, int]:
     return height, width, 1 if channels in (1, 2) else 3
 
 
-def _part(builder: Any, folder: Path, split: str, flag: str) -> Part:
+def _part(builder: Any, folder: Path, split: str, flag: str, kind: Kind) -> Part:
     """Open one part of a data set, and check its files."""
     import tensorflow_datasets as tfds
 
@@ -143,8 +179,9 @@ def _part(builder: Any, folder: Path, split: str, flag: str) -> Part:
     instructions = _understood(folder, lambda: chosen.file_instructions)
     if not sum(instruction.take for instruction in instructions):
         raise UserError(f"Split {split!r} of {folder} is empty; it has {known}: choose another with `{flag}`")
+    images = [name for name, feature in builder.info.features.items() if isinstance(feature, tfds.features.Image)]
     try:
-        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        source = builder.as_data_source(split, decoders=dict.fromkeys(images, tfds.decode.SkipDecoding()))
     except NotImplementedError as error:  # a format without random access
         raise UserError(
             f"{folder} was prepared as {builder.info.file_format.value}, which has no random access: prepare it again "
@@ -154,7 +191,7 @@ def _part(builder: Any, folder: Path, split: str, flag: str) -> Part:
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(_check_file, instructions))
     files = tuple((str(one.filename), one.skip, one.take) for one in instructions)
-    return Part(source, folder, split, files)
+    return Part(source, folder, split, files, kind)
 
 
 def _check_file(instruction: Any) -> None:
@@ -181,7 +218,7 @@ def _evaluated(builder: Any, folder: Path, entry: CatalogEntry, train: Part) -> 
     """Open the part to evaluate on: that of the catalogue, or else the first of `EVALUATED`, which must have labels."""
     splits = builder.info.splits
     found = [split for split in dict.fromkeys((entry.test, *EVALUATED)) if split in splits]
-    parts = (_part(builder, folder, split, "eval_split") for split in found if splits[split].num_examples)
+    parts = (_part(builder, folder, split, "eval_split", train.kind) for split in found if splits[split].num_examples)
     for part in parts:
         if part.labelled:
             return part

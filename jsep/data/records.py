@@ -7,9 +7,9 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
@@ -27,7 +27,7 @@ class Records(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> dict[str, Any]: ...
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]: ...
-    def labels(self, most: int = ...) -> list[int]: ...
+    def labels(self, most: int = ...) -> list[Any]: ...
 
 
 class DiskPart(Records, Protocol):
@@ -37,15 +37,33 @@ class DiskPart(Records, Protocol):
     def folder(self) -> Path: ...
     @property
     def split(self) -> str: ...
-    def labels(self, most: int = ...) -> list[int]: ...
+    def labels(self, most: int = ...) -> list[Any]: ...
 
 
 Examples = Records | Sequence[dict[str, Any]]
 
 
+class Kind(NamedTuple):
+    """How the records of a task are read from a set that TFDS prepared.
+
+    Attributes:
+        names: of features and folder, returns the names of the classes, None where they are plain numbers, or raises
+            UserError if the set is not one for the task.
+        known: whether a record has what is to be learnt; in hidden test parts none has.
+        checked: of a record, of words that say where it is and the number of classes, returns the record with its
+            encoded image and what is to be learnt, or raises UserError.
+        labels: of a checked record, returns the label or labels.
+    """
+
+    names: Callable[[Mapping[str, Any], Path], tuple[str, ...] | None]
+    known: Callable[[Mapping[str, Any]], bool]
+    checked: Callable[[Mapping[str, Any], str, int], dict[str, Any]]
+    labels: Callable[[Mapping[str, Any]], Any]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """One part of a prepared data set: its records, with encoded images. Each label is checked when it is read.
+    """One part of a prepared data set: its records, with encoded images. Each is checked when it is read.
 
     Each record also has its `place`: words that say where it is, for messages.
 
@@ -54,6 +72,7 @@ class Part:
         folder: the prepared directory.
         split: the name of the part, in the syntax of TFDS.
         files: path of each file, with the first record and the number of records that are taken from it.
+        kind: how its records are read.
         classes: number of classes that labels must lie below.
     """
 
@@ -61,6 +80,7 @@ class Part:
     folder: Path
     split: str
     files: tuple[tuple[str, int, int], ...]
+    kind: Kind
     classes: int = LARGEST_LABEL
 
     def __len__(self) -> int:
@@ -77,16 +97,16 @@ class Part:
             return [self[index] for index in indices]
         return [self._checked(record, index) for record, index in zip(records, indices, strict=True)]
 
-    def labels(self, most: int = sys.maxsize) -> list[int]:
+    def labels(self, most: int = sys.maxsize) -> list[Any]:
         """Return the labels of at most `most` records, at equal distances, after checking them."""
         places = spread(len(self), most)
         chunks = [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]
-        return [record["label"] for some in chunks for record in self.__getitems__(some)]
+        return [self.kind.labels(record) for some in chunks for record in self.__getitems__(some)]
 
     @property
     def labelled(self) -> bool:
-        """Whether any of a sample of records has a label; in hidden test parts all of them are -1."""
-        return any((self._read(index).get("label") or 0) >= 0 for index in spread(len(self), 100))
+        """Whether any of a sample of records has what is to be learnt; in hidden test parts none has."""
+        return any(self.kind.known(self._read(index)) for index in spread(len(self), 100))
 
     def _read(self, index: int) -> dict[str, Any]:
         try:
@@ -100,15 +120,9 @@ class Part:
     def _checked(self, record: dict[str, Any], index: int) -> dict[str, Any]:
         place = f"record {index} of split {self.split!r} of {self.folder}"
         where = place[0].upper() + place[1:]
-        if missing := [name for name in ("image", "label") if record.get(name) is None]:
-            raise UserError(f"{where} has no {missing[0]}: leave it out when the data set is prepared")
-        label = record["label"]
-        if not 0 <= label < self.classes or label != int(label):
-            raise UserError(
-                f"{where} has the label {label}, and labels are whole numbers from 0 to {self.classes - 1}: choose "
-                "labelled parts with `train_split` and `eval_split`, or correct the label and prepare the set again"
-            )
-        return {**record, "label": int(label), "place": place}
+        if record.get("image") is None:
+            raise UserError(f"{where} has no image: leave it out when the data set is prepared")
+        return {**self.kind.checked(record, where, self.classes), "place": place}
 
     def _file(self, index: int) -> str:
         ends = list(itertools.accumulate(number for _, _, number in self.files))
@@ -135,7 +149,7 @@ def fingerprint(class_names: Sequence[str], train: Examples, test: Examples) -> 
         digest.update(f"{len(part)};".encode())
         for place in spread(len(part), SAMPLED):
             record = part[place]
-            digest.update(f"{record['label']};".encode() + hashlib.sha256(_content(record["image"])).digest())
+            digest.update(_target(record) + hashlib.sha256(_content(record["image"])).digest())
     return digest.hexdigest()
 
 
@@ -146,6 +160,13 @@ def spread(number: int, most: int) -> range:
     [0, 3, 6, 9]
     """
     return range(0, number, max(1, -(-number // most)))
+
+
+def _target(record: Mapping[str, Any]) -> bytes:
+    """Return what is to be learnt from a record as bytes."""
+    if "objects" in record:
+        return b"".join(record["objects"][name].tobytes() for name in ("boxes", "labels", "crowd"))
+    return hashlib.sha256(_content(record["mask"])).digest() if "mask" in record else f"{record['label']};".encode()
 
 
 def _content(encoded: bytes) -> bytes:

@@ -95,7 +95,7 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
         dataset=dataset,
         model=model,
         devices=devices,
-        training=make_feed(dataset.train, dataset, choice.workers),
+        training=make_feed(dataset.train, dataset, choice.workers, recipe.augment),
         testing=make_feed(dataset.test, dataset, choice.workers),
         costs=count(model, dataset.image_shape),  # raises UserError if the network cannot take these images
     )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jsep.data import Augmentation, augment, mix, normalize
+from jsep.boxes import Objects
+from jsep.data import Augmentation, augment, augment_with, mix, normalize
 from jsep.data.augment import _enlarged
 from jsep.errors import UserError
 
@@ -14,6 +15,7 @@ IMAGES = jnp.asarray(np.random.default_rng(0).integers(1, 256, (64, 6, 6, 1)), j
 PICTURES = jnp.asarray(np.random.default_rng(1).integers(1, 256, (64, 16, 12, 3)), jnp.uint8)
 PLACES = jnp.arange(64)
 AUGMENT = jax.jit(augment, static_argnums=(3, 4))
+AUGMENT_WITH = jax.jit(augment_with, static_argnums=4)
 EVERYTHING = Augmentation(crop=2, flip=True, resized_crop=True, jitter=0.4, randaugment=(2, 9), erase=0.5)
 COLOUR = (7, 8, 9)
 
@@ -29,6 +31,8 @@ def run(images, seed=0, **how) -> np.ndarray:
         ({"jitter": 1.5}, "`jitter`=1.5: it must be from 0 to 1"),
         ({"randaugment": (2, 31)}, "at a magnitude from 0 to 30"),
         ({"erase": -0.1}, "`erase`=-0.1: it must be from 0 to 1"),
+        ({"scale": (2.0, 0.5)}, "two factors from 0.1 to 10, the smaller one first"),
+        ({"scale": (0.0, 1.0)}, "two factors from 0.1 to 10, the smaller one first"),
     ],
 )
 def test_values_that_cannot_be_are_refused(values, sentence):
@@ -161,3 +165,58 @@ def test_without_shares_nothing_is_mixed():
     found = mix(jax.random.key(0), images, targets, jnp.arange(2))
     assert found[0] is images
     assert found[1] is targets
+
+
+def objects_of(number: int) -> Objects:
+    rng = np.random.default_rng(2)
+    corners = rng.uniform(0, 6, (number, 3, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(1, 6, corners.shape)], -1).astype(np.float32)
+    valid = np.arange(3) < rng.integers(0, 4, (number, 1))
+    boxes = np.where(valid[..., None], boxes, 0)
+    return Objects(jnp.asarray(boxes), jnp.asarray(valid.astype(np.int32)), jnp.asarray(valid))
+
+
+def test_boxes_and_masks_are_mirrored_with_their_images():
+    how, key = Augmentation(flip=True, jitter=0.4), jax.random.key(3)
+    images = np.asarray(AUGMENT(key, PICTURES, PLACES, how))
+    masks, objects = PICTURES[..., 0], objects_of(64)
+    (first, moved), (second, turned) = (AUGMENT_WITH(key, PICTURES, one, PLACES, how) for one in (masks, objects))
+    np.testing.assert_array_equal(first, images)
+    np.testing.assert_array_equal(second, images)
+    flipped = np.asarray((moved == masks[..., ::-1]).all((1, 2)))
+    assert 16 < flipped.sum() < 48
+    np.testing.assert_array_equal(np.asarray(moved)[~flipped], np.asarray(masks)[~flipped])
+    left, top, right, bottom = np.moveaxis(np.asarray(objects.boxes), -1, 0)
+    mirrored = np.where(objects.valid[..., None], np.stack([12 - right, top, 12 - left, bottom], -1), 0)
+    np.testing.assert_allclose(turned.boxes, np.where(flipped[:, None, None], mirrored, objects.boxes), atol=1e-6)
+    assert (turned.valid == objects.valid).all()
+
+
+def test_boxes_follow_their_place_on_any_number_of_devices():
+    how, key, objects = Augmentation(flip=True), jax.random.key(3), objects_of(64)
+    whole = AUGMENT_WITH(key, PICTURES, objects, PLACES, how)
+    for rows in (slice(0, 16), slice(40, 64)):
+        part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], (PICTURES, objects))
+        found = AUGMENT_WITH(key, *part, PLACES[rows], how)
+        assert jax.tree.all(jax.tree.map(lambda a, b, rows=rows: np.array_equal(a, b[rows]), found, whole))
+
+
+def test_without_changes_boxes_and_masks_stay():
+    objects = objects_of(64)
+    assert augment_with(jax.random.key(0), PICTURES, objects, PLACES, Augmentation()) == (PICTURES, objects)
+
+
+@pytest.mark.parametrize(
+    ("task", "how", "sentence"),
+    [
+        ("detection", {"resized_crop": True}, "`resized_crop`=True: detection knows flip, jitter, iou_crop, zoom_out"),
+        ("detection", {"scale": (0.5, 2.0)}, r"`scale`=\(0.5, 2.0\): detection knows"),
+        ("segmentation", {"iou_crop": True}, "`iou_crop`=True: segmentation knows flip, jitter, scale"),
+        ("segmentation", {"randaugment": (2, 9)}, "`randaugment`="),
+        ("classification", {"zoom_out": True}, "`zoom_out`=True: classification knows crop, flip"),
+    ],
+)
+def test_each_task_has_its_changes(task, how, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Augmentation(**how).check(task)
+    Augmentation(flip=True, jitter=0.4).check(task)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jsep.data import ResidentFeed, StreamFeed, load, make_feed
+from jsep.data import Augmentation, ResidentFeed, StreamFeed, load, make_feed
 from jsep.errors import UserError
 
 
@@ -106,6 +106,13 @@ def test_images_of_one_size_are_streamed_as_they_are(tiny_tfds):
 def test_a_batch_larger_than_the_data_is_refused(feed):
     with pytest.raises(UserError, match="larger than the 48"):
         next(feed.training(49, 0, 0))
+
+
+def test_changes_of_other_tasks_are_refused_in_memory_and_streamed(tiny_tfds):
+    for stream in (False, True):
+        data = load(str(tiny_tfds), stream=stream)
+        with pytest.raises(UserError, match=r"`iou_crop`=True: classification knows crop, flip, .*: leave it out"):
+            make_feed(data.train, data, how=Augmentation(iou_crop=True))
 
 
 def test_what_the_package_holds_is_not_streamed():

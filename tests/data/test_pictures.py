@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from test_decode import SHOWN, WIDE, png, png16, saved
 
 from jsep.data import Split, StreamFeed, catalog, load, make_feed
+from jsep.data.example import Classified
 from jsep.data.prepared import _shape
 from jsep.errors import UserError
 
@@ -136,7 +137,7 @@ def test_a_broken_picture_is_named(broken):
         load(broken, image_size=8)
     data = load(broken, image_size=8, stream=True)
     for crops in (True, False):
-        training, testing = (StreamFeed(part, (8, 8, 3), crops=crops) for part in (data.train, data.test))  # type: ignore
+        training, testing = (StreamFeed(part, Classified((8, 8, 3), crops)) for part in (data.train, data.test))  # type: ignore
         with pytest.raises(UserError, match=sentence.format("train")):
             first_batches(training, 4)
         with pytest.raises(UserError, match=sentence.format("test")):

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import picture
 from jsep.data import catalog, load, make_feed
+from jsep.data.prepared import LABELS as KIND
 from jsep.data.records import Part
 from jsep.errors import UserError
 
@@ -213,6 +214,6 @@ class Broken:
 
 
 def test_a_record_that_cannot_be_read_is_named():
-    part = Part(Broken(), Path("sets"), "train", (("a", 0, 1), ("b", 5, 3)))
+    part = Part(Broken(), Path("sets"), "train", (("a", 0, 1), ("b", 5, 3)), KIND)
     with pytest.raises(UserError, match=r"b is damaged: record 2 of split 'train' .*\(hash mismatch\)"):
         part.labels()
