@@ -1,6 +1,7 @@
 """Runs of a detector and a segmenter: their files, evaluation, beginning from a classifier, and predictions."""
 
 import io
+import json
 import math
 from typing import Any
 
@@ -9,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_tasks
+from PIL import Image
 from rich.console import Console
 
+from conftest import picture
+from jsep.cli.main import main
 from jsep.cli.train import _base
 from jsep.errors import UserError
 from jsep.models import create_model
@@ -21,6 +25,7 @@ from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.config import replace_fields
 from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
 from jsep.runs.folder import RunFolder
+from jsep.runs.predict import open_predictor, predict
 from jsep.runs.rows import curve_of
 from jsep.runs.training import train
 from jsep.train import RunConfig
@@ -145,3 +150,58 @@ def test_a_head_for_other_classes_begins_anew(tmp_path, task):
     for name, tree in found["params"].items():
         expected = (five if name == head else three)["params"][name]
         assert jax.tree.all(jax.tree.map(np.array_equal, tree, expected)), name
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Pictures of a red square, twice as wide as a square of the network's input and as high."""
+    pixels = np.full((32, 64, 3), 125, np.uint8)
+    pixels[8:20, 20:44] = tiny_tasks.COLOURS[0]
+    for name in ("a/x.png", "b/x.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(picture(pixels, "PNG"))
+    (tmp_path / "b" / "junk.png").write_bytes(b"junk")
+    return tmp_path
+
+
+def test_objects_are_found_in_pixels_of_the_picture(folders, album):
+    predictor = open_predictor(folders("detection")[0])
+    assert (predictor.task, predictor.class_names) == ("detection", ("red", "blue"))
+    (one, *_) = predict(predictor, [album / "a" / "x.png"], score=0.05)
+    assert one.objects
+    first = one.objects[0]
+    assert first.name == "red"
+    np.testing.assert_allclose(first.box, (20, 8, 44, 20), atol=6)
+    assert list(one.objects) == sorted(one.objects, key=lambda thing: -thing.score)
+    (none,) = predict(predictor, [album / "a" / "x.png"], score=1.0)
+    assert not none.objects
+
+
+def test_a_mask_is_as_large_as_the_picture(folders, album):
+    predictor = open_predictor(folders("segmentation")[0])
+    (one,) = predict(predictor, [album / "a" / "x.png"])
+    assert one.mask is not None
+    assert one.mask.shape == (32, 64)
+    assert (one.mask[10:18, 26:38] == 1).mean() > 0.8
+    assert one.classes[0] == "none"
+    assert sum(one.probabilities) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_predictions_are_drawn_and_written(folders, album, capsys, monkeypatch, task):
+    monkeypatch.chdir(album)
+    words = ["--draw", "drawn", "--json", "found.jsonl", "--sheet", "s.png"]
+    assert main(["predict", str(folders(task)[0]), "a", "b", *words]) == 2
+    said = capsys.readouterr()
+    assert "junk.png cannot be decoded" in said.err
+    assert said.out.split()[:2] == ["picture", {"detection": "objects", "segmentation": "class"}[task]]
+    lines = {line["file"]: line for line in map(json.loads, (album / "found.jsonl").read_text().splitlines())}
+    assert [sorted(line) for line in lines.values()][:2] == [
+        ["file", "objects"] if task == "detection" else ["classes", "file", "probabilities"],
+        ["error", "file"],
+    ]
+    names = {"x.png", "x-2.png"} | ({"x.classes.png", "x-2.classes.png"} if task == "segmentation" else set())
+    assert {path.name for path in (album / "drawn").iterdir()} == names
+    with Image.open(album / "drawn" / "x.png") as image:
+        assert image.height == 256  # eight times as large
+    assert (album / "s.png").exists()
