@@ -15,10 +15,21 @@ from jsep.files import write_atomically
 RESULTS_CSV = "results.csv"
 CURVES_CSV = "curves.csv"
 
+FIGURES = {  # what the figures of an evaluation are called in sentences
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "top5": "top-5",
+    "ap": "AP",
+    "ap50": "AP50",
+    "miou": "mIoU",
+}
+
 
 @dataclass(frozen=True)
 class Result:
-    """One trained network: a row of results.csv. Accuracies and the loss are those of the validation images.
+    """One trained network: a row of results.csv. Accuracies, the loss and other figures are of the validation images.
+
+    Figures that do not belong to the task of the network are NaN.
 
     Attributes:
         model: name of the network.
@@ -27,10 +38,10 @@ class Result:
         options: options of the network in text form.
         epochs: passes over the training images.
         batch_size: images per step, over all devices.
-        accuracy: accuracy after the last epoch, from 0 to 1.
+        accuracy: accuracy after the last epoch, from 0 to 1; of a segmenter, the share of the pixels that are right.
         loss: mean cross-entropy after the last epoch, in nats.
         best_accuracy: accuracy after the best epoch, from 0 to 1.
-        best_epoch: the epoch with the best accuracy, counted from 1.
+        best_epoch: the epoch with the best accuracy, AP of a detector or mIoU of a segmenter, counted from 1.
         params: number of trainable parameters.
         macs: multiply-accumulates per image.
         flops: FLOPs per image: two per MAC, plus the elements of bias, pooling and batch norm.
@@ -43,6 +54,11 @@ class Result:
         python: version of Python.
         date: day on which the run finished, as YYYY-MM-DD.
         top5: top-5 accuracy after the last epoch, from 0 to 1; NaN in files of earlier versions.
+        ap: COCO's average precision of a detector after the last epoch, from 0 to 1.
+        ap50: the same with an IoU of 0.5.
+        best_ap: `ap` after the best epoch.
+        miou: mean intersection over union of a segmenter after the last epoch, from 0 to 1.
+        best_miou: `miou` after the best epoch.
     """
 
     model: str
@@ -67,11 +83,16 @@ class Result:
     python: str
     date: str
     top5: float = math.nan
+    ap: float = math.nan
+    ap50: float = math.nan
+    best_ap: float = math.nan
+    miou: float = math.nan
+    best_miou: float = math.nan
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One epoch of one trained network: a row of curves.csv.
+    """One epoch of one trained network: a row of curves.csv. Figures that do not belong to its task are NaN.
 
     Attributes:
         model: name of the network.
@@ -84,6 +105,9 @@ class CurvePoint:
         seconds: seconds of training from the start of the run to the end of the epoch.
         val_top5: top-5 accuracy on the validation images after the epoch, from 0 to 1; NaN in files of earlier
             versions.
+        val_ap: COCO's average precision of a detector on the validation images after the epoch, from 0 to 1.
+        val_ap50: the same with an IoU of 0.5.
+        val_miou: mean intersection over union of a segmenter on the validation images after the epoch, from 0 to 1.
     """
 
     model: str
@@ -95,6 +119,9 @@ class CurvePoint:
     val_accuracy: float
     seconds: float
     val_top5: float = math.nan
+    val_ap: float = math.nan
+    val_ap50: float = math.nan
+    val_miou: float = math.nan
 
 
 Row = TypeVar("Row", Result, CurvePoint)
@@ -146,7 +173,8 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
 
     def parse(line: int, name: str, cell: str) -> Any:
         try:
-            return types[name](cell)
+            value = types[name](cell)
+            return value if value == value else math.nan  # itself, so that rows that come back equal those written
         except ValueError as error:
             raise UserError(
                 f"{path}, line {line}: {cell!r} in column {name} is not of type "
@@ -167,6 +195,26 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
 def optional_fields(cls: type[Row]) -> dict[str, Any]:
     """Return the fields of a row that files of earlier versions lack, with their default values."""
     return {field.name: field.default for field in fields(cls) if field.default is not MISSING}
+
+
+def main_figure(rows: Iterable[Result]) -> str:
+    """Return which of `FIGURES` networks are compared by: "ap" of detectors, "miou" of segmenters, or "accuracy"."""
+    rows = list(rows)
+    measured = (name for name in ("ap", "miou") if any(math.isfinite(getattr(row, name)) for row in rows))
+    return next(measured, "accuracy")
+
+
+def told(figure: str, value: float) -> str:
+    """Return a figure of an evaluation as text: a loss as it is, a share in percent.
+
+    >>> told("loss", 0.5), told("ap", 0.25)
+    ('loss 0.5000', 'AP 25.00%')
+
+    Args:
+        figure: one of `FIGURES`.
+        value: its value.
+    """
+    return f"{FIGURES[figure]} {value:{'.4f' if figure == 'loss' else '.2%'}}"
 
 
 def by_model(rows: Iterable[Row]) -> dict[str, list[Row]]:

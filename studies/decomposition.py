@@ -81,7 +81,7 @@ def main(
     console = Console(width=110, highlight=False)
     source, config = TrainedRun.open(run), RunFolder.open(run).config()
     shape, name = source.setup.dataset.image_shape, f"{config.model} {format_options(config.options)}".strip()
-    before, trained = count(source.model, shape), evaluate_run(run).accuracy
+    before, trained = count(source.model, shape), evaluate_run(run).figures["accuracy"]
     fixed = {"network": name, "dataset": source.setup.dataset.name, "seed": config.recipe.seed}
     made = {"params": before.params, "macs": before.macs, "accuracy": trained}
     rows = [Row(**fixed, method="none", images=0, **made, tuned_epochs=0, tuned_accuracy=None)]
@@ -90,7 +90,7 @@ def main(
         plan = make_plan(source.sites, method)
         decompose_run(source, plan, options, folder, images=images, recalibrate=20, console=console)
         costs = count(factored(source.model, list(map(str, plan))), shape)
-        accuracy, tuned = evaluate_run(folder).accuracy, None
+        accuracy, tuned = evaluate_run(folder).figures["accuracy"], None
         if epochs:
             kept = RunFolder.open(folder).config()
             changes = {"init": folder, "epochs": epochs, "lr": lr, "schedule": "cosine", "warmup_epochs": 0.0}

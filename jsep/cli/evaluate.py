@@ -1,4 +1,4 @@
-"""`jsep eval`: the accuracy and loss of a checkpoint, and how well it does on each class."""
+"""`jsep eval`: the figures of a checkpoint, and how well it does on each class."""
 
 import dataclasses
 import math
@@ -13,9 +13,9 @@ from tyro.conf import Positional, arg
 from jsep.cli.console import console, new_table, percent, print_next, print_table
 from jsep.cli.flags import given, parse
 from jsep.errors import UserError, counted
+from jsep.results import told
 from jsep.runs.by_class import ByClass
 from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
-from jsep.train.metrics import TOP
 
 SHOWN = 30  # most classes in the table
 
@@ -43,6 +43,8 @@ def evaluate(
     out: Path | None = None,
 ) -> None:
     """Evaluate a checkpoint of a run on every test image once, prepared as in its training.
+
+    Prints accuracy and loss of a classifier, COCO's average precision (AP) of a detector, mIoU of a segmenter.
 
     Args:
         run: Run folder, published weights such as timm/resnet50.a1_in1k, or file of weights.
@@ -72,10 +74,10 @@ def evaluate(
         found, by_class = evaluate_run_by_class(run, checkpoint, out, **changes)
     else:
         found = evaluate_run(run, checkpoint, **changes)
-    top5 = f"top-5 {found.top5:.2%}, " if found.classes > TOP else ""
+    figures = ", ".join(told(name, found.figures[name]) for name in found.shown)
     console.print(
         f"{found.model} at step {found.step} on the {counted(found.images, 'test image')} of {found.data}: "
-        f"accuracy {found.accuracy:.2%}, {top5}loss {found.loss:.4f} ({found.seconds:.1f} s)"
+        f"{figures} ({found.seconds:.1f} s)"
     )
     if found.note:
         console.print(found.note)

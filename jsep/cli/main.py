@@ -16,8 +16,8 @@ jsep: efficient convolutional networks in JAX and Flax.
   jsep models [PATTERN]         list the networks with their parameters, multiply-accumulates and sources
   jsep show MODEL               print the layers of one network
   jsep train [MODEL]            train a network into a run folder; --resume continues
-  jsep eval RUN                 print the accuracy and loss of a run's checkpoint; --per-class looks closer
-  jsep predict SOURCE PICTURES  print the most probable classes of pictures; --json and --sheet write files
+  jsep eval RUN                 print the figures of a run's checkpoint, such as its accuracy; --per-class looks closer
+  jsep predict SOURCE PICTURES  print what a network says of pictures; --json, --sheet and --draw write files
   jsep compare [EXPERIMENT]     train the networks of an experiment and write a report
   jsep bench [MODEL]            time a network against plain Flax and PyTorch
   jsep decompose RUN            replace the dense convolutions of a trained run by cheaper ones

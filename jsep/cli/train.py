@@ -10,8 +10,8 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from jsep.cli.console import console, new_table, print_next, print_table
 from jsep.cli.flags import parse
-from jsep.models import list_models
-from jsep.results import Result, mean_std
+from jsep.models import list_models, model_info
+from jsep.results import FIGURES, Result, mean_std, told
 from jsep.runs.config import replace_fields
 from jsep.runs.folder import RunFolder
 from jsep.runs.several import check_seeds, seed_folder, train_seeds
@@ -19,6 +19,7 @@ from jsep.runs.trained import trained_config
 from jsep.runs.training import train
 from jsep.train import Recipe, RunConfig
 from jsep.train.hosts import CHILD, Hosts, is_first, supervise
+from jsep.train.setup import task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +38,15 @@ class Train:
     """Run folder, published weights such as timm/resnet50.a1_in1k, or file of weights to begin with.
     The settings of that run become the defaults of all flags, and its mean and deviation are kept.
     Of other weights, these are the network, its options, and how images are prepared for it.
-    If its number of classes differs, the classifier starts from fresh weights."""
+    If its number of classes differs, the classifier starts from fresh weights.
+    A classifier gives its weights, mean and deviation to the backbone of a detector or segmenter."""
     out: Path = Path("runs/run")
     """Run folder."""
     resume: bool = False
     """Continue the run in --out, whose settings become the defaults of all flags."""
     seeds: tuple[int, ...] = ()
     """Train once with each of these seeds instead of --seed, in the folders seed0, seed1, ... of --out.
-    The mean and the standard deviation of their accuracies are printed."""
+    The mean and the standard deviation of their accuracies, AP or mIoU are printed."""
     recipe: OmitArgPrefixes[Recipe] = dataclasses.field(default_factory=Recipe)
     hosts: OmitArgPrefixes[Hosts] = dataclasses.field(default_factory=Hosts)
 
@@ -78,29 +80,31 @@ def run(argv: Sequence[str]) -> int:
     config = dataclasses.replace(base, model=typed.model, options=options, recipe=typed.recipe, init=typed.init)
     if typed.seeds:
         results = train_seeds(config, typed.seeds, typed.out, resume=typed.resume, console=console)
-        _print_seeds(results, typed.out)
+        _print_seeds(results, task_of(config).main, typed.out)
         print_next("eval", seed_folder(typed.out, typed.seeds[0]))
         return 0
     result = train(config, typed.out, resume=typed.resume, console=console)
+    main = task_of(config).main
     console.print(
-        f"{result.model}: accuracy {result.accuracy:.2%} "
-        f"(best {result.best_accuracy:.2%}, epoch {result.best_epoch}), "
+        f"{result.model}: {told(main, getattr(result, main))} "
+        f"(best {getattr(result, f'best_{main}'):.2%}, epoch {result.best_epoch}), "
         f"{result.train_seconds:.1f} s of training. The run is in {typed.out}"
     )
     print_next("eval", typed.out)
     return 0
 
 
-def _print_seeds(results: Sequence[Result], out: Path) -> None:
-    """Print the accuracies of several seeds as a table, with their mean and standard deviation."""
-    table = new_table(numbers=("seed", "accuracy", "best accuracy", "best epoch"))
+def _print_seeds(results: Sequence[Result], main: str, out: Path) -> None:
+    """Print the main figure of several seeds as a table, with its mean and standard deviation."""
+    name, figures = FIGURES[main], (main, f"best_{main}")
+    table = new_table(numbers=("seed", name, f"best {name}", "best epoch"))
     for result in results:
-        table.add_row(str(result.seed), f"{result.accuracy:.2%}", f"{result.best_accuracy:.2%}", str(result.best_epoch))
+        own = (f"{getattr(result, figure):.2%}" for figure in figures)
+        table.add_row(str(result.seed), *own, str(result.best_epoch))
     print_table(table)
-    figures = ("accuracy", "best_accuracy")
     last, best = (mean_std([getattr(result, figure) for result in results]) for figure in figures)
     console.print(
-        f"{results[0].model}: accuracy {last[0]:.2%} ± {last[1]:.2%} (best {best[0]:.2%} ± {best[1]:.2%}), "
+        f"{results[0].model}: {name} {last[0]:.2%} ± {last[1]:.2%} (best {best[0]:.2%} ± {best[1]:.2%}), "
         f"mean and standard deviation of {len(results)} seeds. The runs are in {out}"
     )
 
@@ -120,4 +124,8 @@ def _base(argv: Sequence[str]) -> RunConfig:
     undone |= {"eval_size": 0} if earlier.image_size is not None else {}
     undone |= {"mean": (), "std": ()} if earlier.normalize else {}
     named = next((word for word in argv if word in list_models()), "")
-    return replace_fields(trained_config(earlier.init, named, earlier.options), undone)
+    theirs = trained_config(earlier.init, named, earlier.options)
+    if named and model_info(named).task != model_info(theirs.model).task:  # of a classifier, for a backbone
+        data = theirs.recipe.data
+        return replace_fields(RunConfig(named), {"mean": data.mean, "std": data.std, **undone})
+    return replace_fields(theirs, undone)

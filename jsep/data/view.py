@@ -1,11 +1,11 @@
-"""How pictures are prepared for a network that is not trained any more: one square of each, as in the evaluation."""
+"""How pictures are prepared for a network that is not trained any more, as in the evaluation."""
 
 import dataclasses
 
 import numpy as np
 from jaxtyping import UInt8
 
-from jsep.data.decode import Unreadable, decode, evaluation_view
+from jsep.data.decode import Unreadable, decode, evaluation_view, scaled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +16,13 @@ class View:
         shape: height, width and channels of the images that it takes.
         crop_share: share of the shorter side that is kept; 0 is the usual 7/8, see `jsep.data.decode.evaluation_view`.
         interpolation: "bilinear" or "bicubic".
+        whole: whether the whole picture is scaled to a square, rather than its centre cut out.
     """
 
     shape: tuple[int, int, int]
     crop_share: float = 1.0
     interpolation: str = "bilinear"
+    whole: bool = dataclasses.field(default=False, kw_only=True)
 
     def of(self, encoded: bytes) -> UInt8[np.ndarray, "h w c"]:
         """Decode a picture and bring it to the shape.
@@ -33,6 +35,8 @@ class View:
                 shape.
         """
         height, width, channels = self.shape
+        if self.whole:
+            return self.scaled(decode(encoded, channels))
         if height == width:
             return evaluation_view(encoded, height, channels, self.crop_share, self.interpolation)
         image = decode(encoded, channels)
@@ -40,3 +44,7 @@ class View:
             found = "x".join(map(str, image.shape[:2]))
             raise Unreadable(f"it is {found}, and the network takes {height}x{width}")
         return image
+
+    def scaled(self, picture: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 c"]:
+        """Scale a decoded picture to the shape, whatever its aspect ratio."""
+        return scaled(picture, self.shape[0], self.interpolation)

@@ -1,4 +1,4 @@
-"""The figures of a comparison: curves, bars, and accuracy against parameters.
+"""The figures of a comparison: curves, bars, and accuracy (or AP, or mIoU) against parameters.
 
 Five follow the published comparison (github.com/MU-PING/Depthwise-separable-CNN): validation loss and accuracy over
 epochs, parameters, training time, and FLOPs per batch.
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from jsep.results import CurvePoint, Result, by_model, mean_std
+from jsep.results import FIGURES, CurvePoint, Result, by_model, main_figure, mean_std
 
 _BATCH = 256  # the batch of the published FLOPs figure
 
@@ -90,7 +90,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         epochs += " The mean over the seeds; the band spans the lowest to the highest."
         seconds += " The mean over the seeds ± their sample standard deviation."
     weights = "Trainable parameters of each network."
-    ranked = tells(point.val_top5 for point in curves)
+    main, ranked = main_figure(results), tells(point.val_top5 for point in curves)
     last = "After the last epoch, on the validation images. The mean over the seeds; whiskers span them."
     work = "One forward pass. A multiply-accumulate counts as two operations; bias, pooling and "
     work += "batch norm count by the element."
@@ -104,21 +104,22 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
 
     # The "default" style keeps a user's own matplotlibrc from changing the figures.
     with matplotlib.style.context(["default", RC]):
-        loss = _curves(curves, styles, lambda row: row.val_loss, "cross-entropy", "nats")
-        accuracy = _curves(curves, styles, lambda row: 100 * row.val_accuracy, "accuracy", "%")
+        lost = main != "ap"  # an evaluation of detectors has no loss
+        loss = _curves(curves, styles, lambda row: row.val_loss, "cross-entropy", "nats") if lost else None
+        measured = _curves(curves, styles, lambda row: 100 * getattr(row, f"val_{main}"), FIGURES[main], "%")
         top5 = _curves(curves, styles, lambda row: 100 * row.val_top5, "top-5 accuracy", "%") if ranked else None
         params = _bars(results, styles, lambda row: row.params, _SI, "trainable parameters")
         time = _bars(results, styles, lambda row: row.train_seconds, _TIME, "training time")
         flops = _bars(results, styles, lambda row: _BATCH * row.flops, _FLOP, "FLOPs per batch")
-        against = _scatter(results, styles)
+        against = _scatter(results, styles, main)
         return [
-            save("validation_loss", "Validation loss", epochs, loss),
-            save("validation_accuracy", "Validation accuracy", epochs, accuracy),
+            *([save("validation_loss", "Validation loss", epochs, loss)] if loss else []),
+            save(f"validation_{main}", f"Validation {FIGURES[main]}", epochs, measured),
             *([save("validation_top5", "Validation top-5 accuracy", epochs, top5)] if top5 else []),
             save("parameters", "Parameters", weights, params),
             save("training_time", "Training time", seconds, time),
             save("flops", f"FLOPs for a batch of {_BATCH} images", work, flops),
-            save("accuracy_parameters", "Accuracy against parameters", last, against),
+            save(f"{main}_parameters", f"{FIGURES[main].replace('acc', 'Acc')} against parameters", last, against),
         ]
 
 
@@ -174,14 +175,14 @@ def _curves(
     return figure, told
 
 
-def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple]) -> tuple[Figure, list[str]]:
-    """Draw the accuracy of each network against its number of parameters, with the names beside the axes."""
+def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple], main: str = "accuracy") -> tuple[Figure, list[str]]:
+    """Draw the main figure of each network against its number of parameters, with the names beside the axes."""
     groups = by_model(rows)
     height = max(3.6, 1.0 + 0.42 * len(groups))  # room for names of two lines
     share = 1 - 0.94 / height
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.add_axes((0.14, 0.49 / height, 0.53, share))
-    axes.set(xlabel="trainable parameters", ylabel="accuracy (%)", xscale="log")
+    axes.set(xlabel="trainable parameters", ylabel=f"{FIGURES[main]} (%)", xscale="log")
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.08)
@@ -196,10 +197,10 @@ def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple]) -> tuple[Figur
     told = []
     for model, runs in groups.items():
         colour, _, marker = styles[model]
-        accuracies = [100 * run.accuracy for run in runs]
-        mean, params = mean_std(accuracies)[0], runs[0].params
+        shares = [100 * getattr(run, main) for run in runs]
+        mean, params = mean_std(shares)[0], runs[0].params
         if math.isfinite(mean):
-            axes.vlines(params, min(accuracies), max(accuracies), color=INK, linewidth=0.8)
+            axes.vlines(params, min(shares), max(shares), color=INK, linewidth=0.8)
             axes.plot(params, mean, color=colour, marker=marker, markersize=7, markeredgecolor=INK, markeredgewidth=0.5)
         ends[model if math.isfinite(mean) else f"{model} (NaN)"] = params, mean, colour
         told.append(f"{model} {mean:.4g} % with {params:,} parameters")

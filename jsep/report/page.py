@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 from jsep.errors import UserError
 from jsep.report.figures import Picture, save_figures, tells
-from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, by_model, mean_std, read_rows
+from jsep.results import (
+    CURVES_CSV,
+    FIGURES,
+    RESULTS_CSV,
+    CurvePoint,
+    Result,
+    by_model,
+    main_figure,
+    mean_std,
+    read_rows,
+)
 
 
 class _Column(NamedTuple):
@@ -21,11 +31,27 @@ class _Column(NamedTuple):
     ratio: bool = False
 
 
+_LOSS = _Column("Loss", "nats", lambda row: row.loss, ".4f", min)
+_MEASURED = {  # by the main figure
+    "accuracy": (
+        _Column("Accuracy", "%", lambda row: 100 * row.accuracy, ".2f", max),
+        _Column("Top-5", "%", lambda row: 100 * row.top5, ".2f", max),
+        _LOSS,
+        _Column("Best accuracy", "%", lambda row: 100 * row.best_accuracy, ".2f", max),
+    ),
+    "ap": (
+        _Column("AP", "%", lambda row: 100 * row.ap, ".2f", max),
+        _Column("AP50", "%", lambda row: 100 * row.ap50, ".2f", max),
+        _Column("Best AP", "%", lambda row: 100 * row.best_ap, ".2f", max),
+    ),
+    "miou": (
+        _Column("mIoU", "%", lambda row: 100 * row.miou, ".2f", max),
+        _Column("Accuracy", "% of pixels", lambda row: 100 * row.accuracy, ".2f", max),
+        _LOSS,
+        _Column("Best mIoU", "%", lambda row: 100 * row.best_miou, ".2f", max),
+    ),
+}
 _COLUMNS = (
-    _Column("Accuracy", "%", lambda row: 100 * row.accuracy, ".2f", max),
-    _Column("Top-5", "%", lambda row: 100 * row.top5, ".2f", max),
-    _Column("Loss", "nats", lambda row: row.loss, ".4f", min),
-    _Column("Best accuracy", "%", lambda row: 100 * row.best_accuracy, ".2f", max),
     _Column("Parameters", "", lambda row: row.params, ",.0f", min, ratio=True),
     _Column("MACs", "per image", lambda row: row.macs, ",.0f", min),
     _Column("FLOPs", "per image", lambda row: row.flops, ",.0f", min, ratio=True),
@@ -150,14 +176,15 @@ def _summary(results: Sequence[Result]) -> str:
 
 def _results_table(results: Sequence[Result]) -> str:
     groups = by_model(results)
-    told = [column for column in _COLUMNS if column.heading != "Top-5" or tells(row.top5 for row in results)]
+    main, ranked = main_figure(results), tells(row.top5 for row in results)
+    told = [column for column in (*_MEASURED[main], *_COLUMNS) if column.heading != "Top-5" or ranked]
     head = "".join(f"<th scope='col'>{column.heading}{_small(column.unit)}</th>" for column in told)
     columns = [_cells(column, list(groups.values())) for column in told]
     body = "".join(
         f"<tr><th scope='row'>{escape(model)}</th>{''.join(cells)}</tr>\n"
         for model, cells in zip(groups, zip(*columns, strict=True), strict=True)
     )
-    caption = "On the validation images, after the last epoch; the best accuracy is that of the best epoch. "
+    caption = f"On the validation images, after the last epoch; the best {FIGURES[main]} is that of the best epoch. "
     if len(results) > len(groups):
         caption += "Means over the seeds, ± the sample standard deviation. "
     if len(groups) > 1:

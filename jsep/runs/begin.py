@@ -10,10 +10,11 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from jsep.data import Dataset, Split
+from jsep.data import Dataset
 from jsep.errors import UserError
 from jsep.layers.dice import follows_image_size
 from jsep.models.factored import create_factored
+from jsep.models.outputs import sized_by_classes
 from jsep.runs.data import check_classes, own_statistics
 from jsep.runs.log import import_wandb
 from jsep.runs.trained import open_trained
@@ -21,10 +22,10 @@ from jsep.train import RunConfig
 from jsep.train.metrics import balanced_weights
 from jsep.train.optimizer import make_optimizer
 from jsep.train.schedules import learning_rate
-from jsep.train.select import HEAD, check_frozen, classes_of
+from jsep.train.select import BACKBONE, HEAD, check_frozen, classes_of
 from jsep.train.setup import Setup, check_training, statistics_of
 from jsep.train.state import TrainState, create_state, state_of
-from jsep.train.step import Teacher
+from jsep.train.task import Teacher
 from jsep.trees import differences, flatten, on_host, unflatten
 
 
@@ -62,7 +63,7 @@ def begin(setup: Setup, console: Console, *, anew: bool) -> Start:
     Raises:
         UserError: the batch, `freeze`, `init`, `teacher` or `wandb` cannot work.
     """
-    recipe, config = setup.config.recipe, setup.config
+    recipe, config = setup.recipe, setup.config
     check_training(setup)
     if recipe.wandb:
         import_wandb()
@@ -84,9 +85,8 @@ def _class_weights(setup: Setup, console: Console) -> np.ndarray | None:
     """Return the weights of the classes that the recipe asks for, and print the least and the greatest."""
     if setup.config.recipe.objective.class_weights == "none":
         return None
-    part, names = setup.dataset.train, setup.dataset.class_names
-    labels = part.labels if isinstance(part, Split) else part.labels()
-    weights = balanced_weights(np.asarray(labels), len(names))
+    names = setup.dataset.class_names
+    weights = balanced_weights(setup.task.count(setup.dataset, setup.training))
     least, greatest = int(np.argmin(weights)), int(np.argmax(weights))
     console.print(
         f"Class weights: {weights[least]:.3g} ({names[least]}) to {weights[greatest]:.3g} ({names[greatest]})."
@@ -101,7 +101,8 @@ def begin_with(
 
     Args:
         source: a run folder, published weights or a file, see `open_trained`.
-        fresh: newly initialised variables. Their classifier is kept if that of the source has other classes.
+        fresh: newly initialised variables. What depends on the number of classes is kept if that of the source
+            differs; and a detector or segmenter keeps all but its backbone if the source is a classifier.
         console: for a note if that is the case.
         model: registered name of the network.
         options: its options.
@@ -110,8 +111,11 @@ def begin_with(
         UserError: the source does not exist, belongs to another network, or holds anything but finite numbers.
     """
     theirs, _, given, _ = open_trained(source, model=model, options=options)
+    if BACKBONE in fresh["params"] and BACKBONE not in given["params"]:
+        return _with_backbone(source, fresh, given, console, model)
     wrong = differences(fresh, given, follows_image_size)
-    anew = [name for name in wrong if f"/{HEAD}/" in name]
+    sized = sized_by_classes(model, options or {}) if wrong else {}
+    anew = [name for name in wrong if name in sized]
     if other := [name for name in wrong if name not in anew]:
         named = f", {theirs.model}, which" if theirs.model != model else ", one that"
         raise UserError(
@@ -122,6 +126,22 @@ def begin_with(
         console.print(f"The classifier of {source} has other classes; a fresh one takes its place ({', '.join(anew)}).")
     kept = flatten(given)
     return unflatten(on_host({name: own if name in anew else kept[name] for name, own in flatten(fresh).items()}))
+
+
+def _with_backbone(
+    source: Path, fresh: dict[str, Any], given: dict[str, Any], console: Console, model: str
+) -> dict[str, Any]:
+    """Return fresh variables of a detector or segmenter with those of a classifier for its backbone."""
+    below = flatten({kind: {BACKBONE: tree} for kind, tree in given.items()})
+    wanted = {name: leaf for name, leaf in flatten(fresh).items() if name.split("/")[1] == BACKBONE}
+    kept = {name: leaf for name, leaf in below.items() if name in wanted}
+    if wrong := differences(wanted, kept, follows_image_size):
+        raise UserError(
+            f"`init`={source}: it is not the backbone of {model}, which differs in {', '.join(wrong[:3])}"
+            f"{' and more' if len(wrong) > 3 else ''}: give the name and the options of the backbone that it belongs to"
+        )
+    console.print(f"The backbone begins with the weights of {source}, all other layers with fresh ones.")
+    return unflatten(on_host({**flatten(fresh), **kept}))
 
 
 def misfits(model: nn.Module, image_shape: Sequence[int], variables: Mapping[str, Any]) -> list[str]:

@@ -118,7 +118,8 @@ class Checkpoints:
             step: the step that names the checkpoint.
             state: a tree of arrays.
             record: values that JSON can hold.
-            accuracy: accuracy from 0 to 1, by which the best checkpoint is found; -1 if it was not evaluated.
+            accuracy: accuracy, AP or mIoU from 0 to 1, by which the best checkpoint is found; -1 if it was not
+                evaluated.
 
         Raises:
             NotWritten: this checkpoint or the one before it could not be written.

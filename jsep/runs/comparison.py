@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jsep.data import Dataset, load_choice
+from jsep.data import Dataset
 from jsep.errors import UserError, require, require_types, typed
 from jsep.files import local_path, make_folder
 from jsep.models import model_info, parse_options
@@ -21,7 +21,8 @@ from jsep.runs.rows import curve_of
 from jsep.runs.several import check_folders, train_once
 from jsep.runs.trained import load_variables
 from jsep.train import Recipe, RunConfig
-from jsep.train.setup import check_training, prepare
+from jsep.train.classify import CLASSIFICATION
+from jsep.train.setup import check_training, dataset_of, prepare, task_of
 
 MOST_CLASSES = 100  # of which the report shows confusion matrices
 
@@ -102,7 +103,8 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
         results.append(dataclasses.replace(result, model=text))
         points = curve_of(config, RunFolder.open(folder).metrics())
         curves.extend(dataclasses.replace(point, model=text) for point in points)
-        if config.recipe.seed == experiment.recipe.seed and len(dataset.class_names) <= MOST_CLASSES:
+        shown = task_of(config) is CLASSIFICATION and len(dataset.class_names) <= MOST_CLASSES
+        if shown and config.recipe.seed == experiment.recipe.seed:
             mistakes.extend(_mistakes(text, folder, dataset, out / "figures"))
         write_rows(out / RESULTS_CSV, results)
         write_rows(out / CURVES_CSV, curves)
@@ -113,9 +115,13 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
 
 def _checked_data(experiment: Comparison) -> Dataset:
     """Load the data set, and check before any training that every network fits it."""
-    choice = experiment.recipe.data
-    dataset = load_choice(choice)
-    for config, *_ in experiment.runs().values():
+    configs = [config for config, *_ in experiment.runs().values()]
+    tasks = {task_of(config).name for config in configs}
+    if len(tasks) > 1:
+        named = " ".join(experiment.models)
+        raise UserError(f"`models`={named}: compare networks for {' or '.join(sorted(tasks))}, not for both")
+    dataset = dataset_of(configs[0])
+    for config in configs:
         check_training(prepare(config, dataset))
     return dataset
 

@@ -11,7 +11,7 @@ from jsep.runs.config import replace_fields
 from jsep.train import RunConfig
 from jsep.train.hosts import is_first
 from jsep.train.setup import statistics_of
-from jsep.train.step import Statistics
+from jsep.train.task import Statistics
 
 _TRAINED_ON = ("name", "image_size", "train_split", "holdout", "split_seed")  # fields that decide on the images
 

@@ -13,9 +13,9 @@ from jsep.runs.begin import misfits
 from jsep.runs.by_class import ByClass, evaluate_by_class
 from jsep.runs.config import replace_fields
 from jsep.runs.data import check_classes, own_statistics
-from jsep.runs.trained import is_run, open_trained
+from jsep.runs.trained import classes_in, is_run, open_trained
+from jsep.train.classify import CLASSIFICATION
 from jsep.train.evaluate import make_evaluation
-from jsep.train.select import classes_of
 from jsep.train.setup import Setup, prepare
 
 
@@ -29,9 +29,10 @@ class Evaluation:
         step: step of the checkpoint.
         images: number of test images.
         classes: number of classes.
-        accuracy: fraction of correctly classified images.
-        top5: fraction of images whose class is among the five most probable ones.
-        loss: mean cross-entropy, in nats.
+        figures: what was measured, see `jsep.train.task.Task.judge`: of a classifier "accuracy", "top5" and the mean
+            "loss" in nats, of a detector "ap", "ap50" and COCO's other figures, of a segmenter "miou", "accuracy" and
+            "loss".
+        shown: which of them say most.
         seconds: seconds that the evaluation took, including compilation.
         note: a caveat about the data set that belongs beside the figures; empty for none.
     """
@@ -41,9 +42,8 @@ class Evaluation:
     step: int
     images: int
     classes: int
-    accuracy: float
-    top5: float
-    loss: float
+    figures: dict[str, float]
+    shown: tuple[str, ...]
     seconds: float
     note: str
 
@@ -76,7 +76,7 @@ def load_run(run: Path, checkpoint: str = "best", **changes: Any) -> tuple[Setup
         config = replace_fields(config, {"mean": own[0], "std": own[1]})
     here = min(config.recipe.devices, jax.local_device_count())  # the run may have been trained on more
     setup = prepare(replace_fields(config, {"devices": here}))
-    check_classes(run, classes_of(variables["params"]), setup.dataset)
+    check_classes(run, classes_in(setup.config, variables) - setup.task.background, setup.dataset)
     if wrong := misfits(setup.model, setup.dataset.image_shape, variables):
         raise UserError(
             f"The checkpoints of {run} do not belong to the network in its config.json, or to images of such a shape, "
@@ -115,13 +115,15 @@ def evaluate_run_by_class(
     """
     folder = local_path(out or (run / "eval" if is_run(run) else Path("eval")))
     setup, step, variables = load_run(run, checkpoint, **changes)
+    if setup.task is not CLASSIFICATION:
+        raise UserError(f"`per_class`: {setup.config.model} is a {setup.task.noun}, not a classifier; leave it out")
     make_folder(folder)
     started = time.perf_counter()
     means, by_class = evaluate_by_class(setup, variables, folder)
     return _evaluation(run, setup, step, means, started), by_class
 
 
-def _evaluation(run: Path, setup: Setup, step: int, means: dict[str, float], started: float) -> Evaluation:
+def _evaluation(run: Path, setup: Setup, step: int, figures: dict[str, float], started: float) -> Evaluation:
     """Return the result of an evaluation that began at `started`."""
     notes = [setup.dataset.note, check_classes(run, len(setup.dataset.class_names), setup.dataset)]
     if shared := setup.dataset.shared:
@@ -132,7 +134,8 @@ def _evaluation(run: Path, setup: Setup, step: int, means: dict[str, float], sta
         step=step,
         images=setup.testing.size,
         classes=len(setup.dataset.class_names),
+        figures=figures,
+        shown=setup.task.shown(len(setup.dataset.class_names)),
         seconds=time.perf_counter() - started,
         note=" ".join(filter(None, notes)),
-        **means,
     )

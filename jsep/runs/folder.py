@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import json
+import math
 import os
 import re
 import sys
@@ -28,7 +29,8 @@ except ImportError:  # Windows
 EPOCH = {"step": int, **get_type_hints(CurvePoint)}
 EPOCH = {name: kind for name, kind in EPOCH.items() if name not in ("model", "seed")}
 PUBLISHERS = ("timm", "torchvision")  # of weights, before the slash of their names
-LATER = optional_fields(CurvePoint)  # those that lines of earlier versions lack
+# those that lines of earlier versions lack, or of another task
+LATER = {**optional_fields(CurvePoint), **dict.fromkeys(("train_accuracy", "val_accuracy", "val_loss"), math.nan)}
 
 
 class RunFolder:

@@ -11,17 +11,18 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from jsep.data import CATALOG, Data, load_choice
+from jsep.data import CATALOG, Data
 from jsep.data.catalog import is_streamed
 from jsep.data.decode import usual_share
 from jsep.data.view import View
 from jsep.errors import UserError, typed
 from jsep.models.factored import create_factored
+from jsep.models.registry import Task
 from jsep.runs.begin import misfits
 from jsep.runs.data import DataRecord
-from jsep.runs.trained import open_trained
-from jsep.train.select import classes_of
-from jsep.train.setup import statistics_of
+from jsep.runs.trained import classes_in, open_trained
+from jsep.train.classify import CLASSIFICATION
+from jsep.train.setup import dataset_of, statistics_of, task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +32,15 @@ class Preprocessing(View):
     Attributes:
         mean: mean of each channel that is subtracted, for values from 0 to 1.
         std: standard deviation of each channel that the result is divided by.
-        class_names: names of the classes in the order of the logits; empty where they are unknown.
+        class_names: names of the classes in the order of the logits, of a detector without the background; empty where
+            they are unknown.
+        task: what the network does with images.
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     class_names: tuple[str, ...] = ()
+    task: Task = "classification"
 
     @property
     def image_size(self) -> int:
@@ -70,7 +74,7 @@ def _as_file(picture: Any) -> bytes:
 
 
 class Loaded(NamedTuple):
-    """A trained network that is ready to be applied: `model.apply(variables, images)` gives its logits.
+    """A trained network that is ready to be applied: `model.apply(variables, images)` gives its output.
 
     Attributes:
         model: the Linen module.
@@ -111,7 +115,7 @@ def load(source: str | Path, checkpoint: str = "best") -> Loaded:
     statistics, size = (choice.mean, choice.std), choice.eval_size or choice.image_size
     if not (choice.mean and (size or record)):  # in run folders of earlier versions, and where weights came without
         try:
-            dataset = load_choice(choice)
+            dataset = dataset_of(config)
         except UserError as error:
             raise UserError(
                 f"{source} does not say how its images are prepared, and its data set cannot be loaded ({error}): make "
@@ -121,8 +125,11 @@ def load(source: str | Path, checkpoint: str = "best") -> Loaded:
         class_names = class_names or dataset.class_names
     height, width, channels = record.image_shape if record else (size, size, len(choice.mean))
     shape = (choice.eval_size or height, choice.eval_size or width, channels)
-    view = Preprocessing(shape, _crop_share(choice, record, shape[0]), choice.interpolation, *statistics, class_names)
-    model = create_factored(config.model, config.options, config.factored, num_classes=classes_of(variables["params"]))
+    task = task_of(config)
+    whole = task is not CLASSIFICATION
+    share = 1.0 if whole else _crop_share(choice, record, shape[0])
+    view = Preprocessing(shape, share, choice.interpolation, *statistics, class_names, task.name, whole=whole)
+    model = create_factored(config.model, config.options, config.factored, num_classes=classes_in(config, variables))
     if wrong := misfits(model, shape, variables):
         raise UserError(
             f"The weights of {source} do not belong to the network in its config.json, or to images of such a shape, "

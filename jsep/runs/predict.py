@@ -1,32 +1,43 @@
-"""Predictions for pictures: what a trained network says about files of any size and format that Pillow reads."""
+"""Predictions for pictures: what a trained network says about files of any size and format that Pillow reads.
+
+A classifier names classes of the part of a picture that it sees; a detector finds objects and a segmenter regions in
+the whole picture, which are given in its own pixels.
+"""
 
 import contextlib
 import dataclasses
 import difflib
 import glob
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt8
+from PIL import Image
 
 from jsep import ops
+from jsep.boxes import Detections
 from jsep.data import normalize
-from jsep.data.decode import Unreadable
+from jsep.data.decode import Unreadable, decode
 from jsep.data.imagenet import readable_names
 from jsep.data.listing import SUFFIXES
 from jsep.data.view import View
 from jsep.errors import UserError, require, typed
 from jsep.files import local_path
+from jsep.models.factored import Factored
+from jsep.models.registry import Task
+from jsep.report.drawing import draw_boxes, draw_mask
 from jsep.runs.loading import load
 from jsep.train.per_class import softmax
-from jsep.train.select import classes_of
+from jsep.train.setup import TASKS
 
 BATCH = 32  # pictures that are decoded and computed at once
+SCORE = 0.3  # least score of objects that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +46,34 @@ class Predictor:
 
     Attributes:
         name: what to call it.
-        class_names: names of the classes, in the order of the logits.
+        class_names: names of the classes, in the order of the logits; of a detector without the background.
         view: how pictures are prepared.
-        logits: function from images of values from 0 to 255 to logits.
+        answer: function from images of values from 0 to 255 to the logits of a classifier (n, k), the
+            `jsep.boxes.Detections` of a detector in pixels of these images, or the mask of a segmenter (n, h, w).
+        task: what the network does.
     """
 
     name: str
     class_names: tuple[str, ...]
     view: View
-    logits: Callable[[UInt8[np.ndarray, "n h w c"]], Float[np.ndarray, "n k"]]
+    answer: Callable[[UInt8[np.ndarray, "n h w c"]], Any]
+    task: Task = "classification"
+
+
+class Object(NamedTuple):
+    """An object in a picture.
+
+    Attributes:
+        label: its class.
+        name: the name of its class.
+        score: how sure the network is, from 0 to 1.
+        box: (x1, y1, x2, y2) in pixels of the picture.
+    """
+
+    label: int
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +82,13 @@ class Prediction:
 
     Attributes:
         file: the picture.
-        classes: names of the most probable classes, the most probable first; empty if the picture cannot be decoded.
-        probabilities: their probabilities.
-        image: the picture as the network sees it; None if it cannot be decoded.
+        classes: names of the most probable classes, the most probable first; of a segmenter, names of the largest
+            regions. Empty if the picture cannot be decoded.
+        probabilities: their probabilities; of a segmenter, their shares of the picture.
+        image: the picture as a classifier sees it, or the whole one; None if it cannot be decoded.
         error: why it cannot be decoded; otherwise empty.
+        objects: what a detector found, the surest first; None of other networks.
+        mask: what a segmenter found: the class of each pixel of the picture.
     """
 
     file: Path
@@ -63,6 +96,23 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     image: UInt8[np.ndarray, "h w c"] | None = None
     error: str = ""
+    objects: tuple[Object, ...] | None = None
+    mask: UInt8[np.ndarray, "h w"] | None = None
+
+    def drawn(self, class_names: Sequence[str]) -> UInt8[np.ndarray, "h w c"]:
+        """Return the picture with the objects or regions drawn into it.
+
+        Args:
+            class_names: names of all classes.
+        """
+        assert self.image is not None
+        if self.mask is not None:
+            return draw_mask(self.image, self.mask, class_names)
+        if self.objects is not None:
+            boxes = np.array([one.box for one in self.objects]).reshape(-1, 4)
+            said = [f"{one.name} {one.score:.0%}" for one in self.objects]
+            return draw_boxes(self.image, boxes, [one.label for one in self.objects], said)
+        return self.image
 
 
 @typed
@@ -77,13 +127,16 @@ def open_predictor(source: Path, checkpoint: str = "best") -> Predictor:
         UserError: it cannot be opened, or does not say how images are prepared for it.
     """
     model, variables, view = load(source, checkpoint)
+    task, network = TASKS[view.task], model.network if isinstance(model, Factored) else model
 
     @ops.jit_inference
-    def logits(variables: Any, images: UInt8[Array, "n h w c"]) -> Any:
-        return model.apply(variables, normalize(images, view.mean, view.std), train=False)
+    def answer(variables: Any, images: UInt8[Array, "n h w c"]) -> Any:
+        output = model.apply(variables, normalize(images, view.mean, view.std), train=False)
+        return task.answer(network, output, (images.shape[1], images.shape[2]))
 
-    names, on_device = readable_names(view.class_names, classes_of(variables["params"])), jax.device_put(variables)
-    return Predictor(source.name, names, view, lambda x: np.asarray(logits(on_device, x)))
+    names = readable_names(view.class_names, getattr(network, "num_classes") - task.background)  # noqa: B009
+    on_device = jax.device_put(variables)
+    return Predictor(source.name, names, view, lambda x: jax.device_get(answer(on_device, x)), task.name)
 
 
 @typed
@@ -130,7 +183,7 @@ def _did_you_mean(path: Path) -> str:
 
 
 @typed
-def predict(predictor: Predictor, files: list[Path], top: int = 5) -> Iterator[Prediction]:
+def predict(predictor: Predictor, files: list[Path], top: int = 5, score: float = SCORE) -> Iterator[Prediction]:
     """Return what a network says about pictures, in their order, as it is computed.
 
     A picture that cannot be decoded has an `error` instead of classes; it does not stop the others.
@@ -139,12 +192,14 @@ def predict(predictor: Predictor, files: list[Path], top: int = 5) -> Iterator[P
         predictor: the network.
         files: the pictures.
         top: number of classes to name; all if there are no more.
+        score: least score of the objects that are named.
     """
     require(top >= 1, "top", top, "at least 1")
-    return _predictions(predictor, files, min(top, len(predictor.class_names)))
+    require(0 <= score <= 1, "score", score, "from 0 to 1")
+    return _predictions(predictor, files, top, score)
 
 
-def _predictions(predictor: Predictor, files: Sequence[Path], top: int) -> Iterator[Prediction]:
+def _predictions(predictor: Predictor, files: Sequence[Path], top: int, score: float) -> Iterator[Prediction]:
     """Decode pictures in threads, and compute them in batches of one size, so that there is one program."""
     batch = min(BATCH, len(files))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -152,16 +207,33 @@ def _predictions(predictor: Predictor, files: Sequence[Path], top: int) -> Itera
             part = list(threads.map(lambda file: _opened(predictor.view, file), files[start : start + batch]))
             images = [one.image for one in part if one.image is not None]
             filled = np.zeros((batch, *predictor.view.shape), np.uint8)
-            filled[: len(images)] = images or filled[:0]
-            rows = iter(softmax(predictor.logits(filled)) if images else ())
+            filled[: len(images)] = list(threads.map(lambda image: _seen(predictor.view, image), images)) or filled[:0]
+            answers, rows = predictor.answer(filled) if images else None, itertools.count()
             for one in part:
-                yield one if one.error else _named(one, next(rows), predictor.class_names, top)
+                if one.error:
+                    yield one
+                    continue
+                row = next(rows)
+                answer = jax.tree.map(lambda leaf, row=row: leaf[row], answers)
+                match predictor.task:
+                    case "classification":
+                        yield _named(one, softmax(answer[None])[0], predictor.class_names, top)
+                    case "detection":
+                        yield _found(one, answer, predictor, score)
+                    case "segmentation":
+                        yield _divided(one, answer, predictor.class_names, top)
+
+
+def _seen(view: View, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 c"]:
+    """Return a picture of `_opened` as the network sees it."""
+    return view.scaled(image) if view.whole else image
 
 
 def _opened(view: View, file: Path) -> Prediction:
-    """Read a picture."""
+    """Read a picture, the whole one if the network looks at all of it."""
     try:
-        return Prediction(file, image=view.of(file.read_bytes()))
+        encoded = file.read_bytes()
+        return Prediction(file, image=decode(encoded, view.shape[-1]) if view.whole else view.of(encoded))
     except OSError as error:
         return Prediction(file, error=error.strerror or str(error))
     except Unreadable as error:
@@ -172,3 +244,25 @@ def _named(one: Prediction, row: Float[np.ndarray, " k"], names: Sequence[str], 
     """Return a prediction with its most probable classes."""
     best = np.argsort(-row, kind="stable")[:top]
     return dataclasses.replace(one, classes=tuple(names[i] for i in best), probabilities=tuple(row[best].tolist()))
+
+
+def _found(one: Prediction, answer: Detections, predictor: Predictor, score: float) -> Prediction:
+    """Return a prediction with its objects, their boxes in pixels of the picture."""
+    assert one.image is not None
+    (height, width), (high, wide) = one.image.shape[:2], predictor.view.shape[:2]
+    there = answer.valid & (answer.scores >= score)
+    boxes = answer.boxes[there] * np.array([width / wide, height / high] * 2)
+    labels, names = answer.labels[there] - 1, predictor.class_names
+    rows = zip(labels.tolist(), answer.scores[there].tolist(), boxes.tolist(), strict=True)
+    objects = tuple(Object(label, names[label], sure, tuple(box)) for label, sure, box in rows)
+    return dataclasses.replace(one, objects=objects)
+
+
+def _divided(one: Prediction, answer: UInt8[np.ndarray, "h w"], names: Sequence[str], top: int) -> Prediction:
+    """Return a prediction with its mask, in pixels of the picture, and the largest of its regions."""
+    assert one.image is not None
+    height, width = one.image.shape[:2]
+    mask = np.asarray(Image.fromarray(answer).resize((width, height), Image.Resampling.NEAREST))
+    shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
+    found = _named(one, shares, names, min(top, np.count_nonzero(shares)))
+    return dataclasses.replace(found, mask=mask)

@@ -1,10 +1,13 @@
 """The progress of a training on the console."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from rich import progress
 from rich.console import Console
+
+from jsep.results import told
 
 
 class Progress:
@@ -51,20 +54,33 @@ class Progress:
         rate = f"{speed * self._batch_size:,.0f} images/s" if speed else ""
         self._bar.update(self._task, completed=step, rate=rate, loss=f"loss {loss:.3f}")
 
-    def epoch(self, epochs: int, line: dict[str, Any], *, ranked: bool) -> None:
+    def epoch(self, epochs: int, line: dict[str, Any], shown: Sequence[str]) -> None:
         """Print one line about a finished epoch.
 
         Args:
             epochs: epochs of the whole training.
             line: the epoch's line of metrics.jsonl.
-            ranked: whether there are enough classes for the top-5 accuracy to say something.
+            shown: figures of the test images to print, see `jsep.train.task.Task`.
         """
         width = len(str(epochs))
-        top5 = f" top-5 {line['val_top5']:.2%}" if ranked else ""
+        trained = figures_of(line, "train", ("loss", "accuracy"))
+        tested = figures_of(line, "val", shown)
         self._console.print(
-            f"epoch {line['epoch']:{width}}/{epochs}  "
-            f"train loss {line['train_loss']:.4f} acc {line['train_accuracy']:.2%}  "
-            f"val loss {line['val_loss']:.4f} acc {line['val_accuracy']:.2%}{top5}  "
-            f"{line['seconds']:.1f} s",
+            f"epoch {line['epoch']:{width}}/{epochs}  train {trained}  val {tested}  {line['seconds']:.1f} s",
             highlight=False,
         )
+
+
+def figures_of(line: dict[str, Any], part: str, names: Sequence[str]) -> str:
+    """Return those figures of a line of metrics.jsonl that it has as text: losses as they are, others in percent.
+
+    >>> figures_of({"val_loss": 0.5, "val_accuracy": 0.25}, "val", ("loss", "accuracy", "top5"))
+    'loss 0.5000 acc 25.00%'
+
+    Args:
+        line: the line.
+        part: "train" or "val".
+        names: the figures, see `jsep.results.FIGURES`.
+    """
+    held = {name: line[f"{part}_{name}"] for name in names if f"{part}_{name}" in line}
+    return " ".join(told(name, value) for name, value in held.items()).replace("accuracy", "acc")

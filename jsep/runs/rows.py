@@ -13,6 +13,7 @@ from jsep.models import format_options
 from jsep.results import CurvePoint, Result
 from jsep.runs.checkpoint import rank
 from jsep.train import RunConfig, Schedule
+from jsep.train.classify import CLASSIFICATION
 from jsep.train.loop import Position
 from jsep.train.setup import Setup
 
@@ -26,7 +27,11 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         position: the seconds that it took.
     """
     config, recipe = setup.config, setup.config.recipe
-    last, best = metrics[-1], best_of(metrics)
+    last, best = metrics[-1], best_of(metrics, setup.task.main)
+
+    def figure(line: Mapping[str, Any], name: str) -> float:
+        return line.get(f"val_{name}", math.nan)
+
     images = last["epoch"] * setup.steps_per_epoch * recipe.batch_size
     return Result(
         model=config.model,
@@ -35,9 +40,9 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         options=format_options(config.options),
         epochs=last["epoch"],
         batch_size=recipe.batch_size,
-        accuracy=last["val_accuracy"],
-        loss=last["val_loss"],
-        best_accuracy=best["val_accuracy"],
+        accuracy=figure(last, "accuracy"),
+        loss=figure(last, "loss"),
+        best_accuracy=figure(best, "accuracy"),
         best_epoch=best["epoch"],
         params=setup.costs.params,
         macs=setup.costs.macs,
@@ -50,23 +55,39 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         jax=jax.__version__,
         python=platform.python_version(),
         date=datetime.date.today().isoformat(),
-        top5=last.get("val_top5", math.nan),
+        top5=figure(last, "top5"),
+        ap=figure(last, "ap"),
+        ap50=figure(last, "ap50"),
+        best_ap=figure(best, "ap"),
+        miou=figure(last, "miou"),
+        best_miou=figure(best, "miou"),
     )
 
 
-def best_of(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the line of the best epoch, the one whose checkpoint is kept: of equal accuracies that of the last.
+def best_of(metrics: Sequence[Mapping[str, Any]], main: str = CLASSIFICATION.main) -> Mapping[str, Any]:
+    """Return the line of the best epoch, the one whose checkpoint is kept: of equal figures that of the last.
 
     >>> best_of([{"val_accuracy": 0.5, "step": 3}, {"val_accuracy": 0.5, "step": 6}])["step"]
     6
+
+    Args:
+        metrics: the lines of metrics.jsonl.
+        main: the figure that counts, see `jsep.train.task.Task`.
     """
-    return max(metrics, key=lambda line: rank(line["val_accuracy"], line["step"]))
+    return max(metrics, key=lambda line: rank(line.get(f"val_{main}", math.nan), line["step"]))
 
 
-def stale_since(metrics: Sequence[Mapping[str, Any]], schedule: Schedule) -> int | None:
+def monitored(schedule: Schedule, main: str) -> str:
+    """Return the figure that the patience of a schedule waits for: the main one of the task, or the loss."""
+    return main if schedule.monitor == "accuracy" else schedule.monitor
+
+
+def stale_since(
+    metrics: Sequence[Mapping[str, Any]], schedule: Schedule, main: str = CLASSIFICATION.main
+) -> int | None:
     """Return the epoch since which the monitored figure is no better, once the patience of a schedule is exhausted.
 
-    An equal figure is no better.
+    An equal figure is no better, and one that could not be measured is worse than any.
 
     >>> lines = [{"epoch": epoch, "val_accuracy": accuracy} for epoch, accuracy in ((1, 0.5), (2, 0.6), (3, 0.6))]
     >>> stale_since(lines, Schedule(patience=2)), stale_since(lines, Schedule(patience=1))
@@ -75,11 +96,13 @@ def stale_since(metrics: Sequence[Mapping[str, Any]], schedule: Schedule) -> int
     Args:
         metrics: the lines of metrics.jsonl so far.
         schedule: the schedule of the recipe.
+        main: the figure of the task that counts, see `jsep.train.task.Task`.
     """
     if not schedule.patience or not metrics:
         return None
-    sign = 1 if schedule.monitor == "accuracy" else -1
-    best = max(metrics, key=lambda line: sign * line[f"val_{schedule.monitor}"])["epoch"]  # the first of equal ones
+    figure = monitored(schedule, main)
+    sign = -1 if figure == "loss" else 1
+    best = max(metrics, key=lambda line: sign * line.get(f"val_{figure}", -sign * math.inf))["epoch"]  # the first one
     return best if metrics[-1]["epoch"] - best >= schedule.patience else None
 
 
@@ -87,6 +110,6 @@ def curve_of(config: RunConfig, metrics: Sequence[Mapping[str, Any]]) -> list[Cu
     """Return the rows of curves.csv for a run, one for each line of its metrics.jsonl."""
     fields = {field.name for field in dataclasses.fields(CurvePoint)} - {"model", "seed"}
     return [
-        CurvePoint(config.model, config.recipe.seed, **{key: line[key] for key in fields & line.keys()})
+        CurvePoint(config.model, config.recipe.seed, **{key: line.get(key, math.nan) for key in fields})
         for line in metrics
     ]

@@ -1,13 +1,14 @@
 """Several runs in the subfolders of one folder, of which the finished ones are kept."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from rich.console import Console
 
-from jsep.data import Dataset, load_choice
+from jsep.data import Dataset
 from jsep.errors import Interrupted, UserError, require, typed
 from jsep.files import local_path, writing
 from jsep.results import RESULTS_CSV, Result, read_rows, write_rows
@@ -18,6 +19,7 @@ from jsep.runs.rows import best_of
 from jsep.runs.training import train
 from jsep.train import RunConfig
 from jsep.train.hosts import is_first
+from jsep.train.setup import dataset_of, task_of
 
 
 @typed
@@ -48,7 +50,7 @@ def train_seeds(
     out = local_path(out)
     folders = [seed_folder(out, seed) for seed in seeds]
     check_folders(out, folders, resume)
-    dataset = load_choice(config.recipe.data)
+    dataset = dataset_of(config)
     results: list[Result] = []
     for number, (recipe, folder) in enumerate(zip(recipes, folders, strict=True), start=1):
         console.print(f"[bold]Seed {recipe.seed}[/] (run {number} of {len(seeds)})")
@@ -130,5 +132,7 @@ def _result(folder: RunFolder) -> Result:
     rows = read_rows(folder.results_path, Result)
     if len(rows) != 1:
         raise UserError(f"{folder.results_path} must hold the row of one run: delete it to have it written again")
-    best = best_of(folder.metrics())  # in 0.1.0, the row named the first of equal epochs
-    return dataclasses.replace(rows[0], best_accuracy=best["val_accuracy"], best_epoch=best["epoch"])
+    main = task_of(folder.config()).main
+    best = best_of(folder.metrics(), main)  # in 0.1.0, the row named the first of equal epochs
+    figure: dict[str, float] = {f"best_{main}": best.get(f"val_{main}", math.nan)}
+    return dataclasses.replace(rows[0], best_epoch=best["epoch"], **figure)

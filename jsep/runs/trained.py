@@ -10,6 +10,7 @@ from jsep.data import Data
 from jsep.errors import UserError
 from jsep.files import local_path
 from jsep.models import parse_options
+from jsep.models.outputs import count_classes
 from jsep.port.architectures import Origin, read_config, registered_name
 from jsep.port.published import find_published
 from jsep.runs.checkpoint import Checkpoints
@@ -17,6 +18,9 @@ from jsep.runs.data import DataRecord
 from jsep.runs.folder import RunFolder
 from jsep.runs.foreign import open_foreign
 from jsep.train import Recipe, RunConfig
+from jsep.train.classify import CLASSIFICATION
+from jsep.train.select import classes_of
+from jsep.train.setup import task_of
 from jsep.trees import as_weights, load_arrays, not_finite, on_host, unflatten
 
 
@@ -81,6 +85,21 @@ def trained_config(source: Path, model: str = "", options: Mapping[str, Any] | N
     if is_run(source):
         return RunFolder(source).config()
     return open_trained(source, model=model, options=options).config
+
+
+def classes_in(config: RunConfig, variables: Mapping[str, Any]) -> int:
+    """Return the number of classes of a network with these variables, of a detector with the background.
+
+    Args:
+        config: the network.
+        variables: its variables.
+
+    Raises:
+        UserError: the variables belong to another network.
+    """
+    if task_of(config) is CLASSIFICATION:
+        return classes_of(variables["params"])
+    return count_classes(config.model, config.options, variables)
 
 
 def _own(source: Path, arrays: Mapping[str, Any], facts: Mapping[str, str], model: str) -> Trained:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ from rich.console import Console
 from jsep.data import Dataset
 from jsep.errors import Diverged, Interrupted, NotWritten, UserError, typed
 from jsep.files import local_path, writing
-from jsep.results import Result, write_rows
+from jsep.results import FIGURES, Result, write_rows
 from jsep.runs.begin import Start, begin
 from jsep.runs.checkpoint import Checkpoints, has_checkpoint
 from jsep.runs.config import flat_fields
@@ -23,13 +24,12 @@ from jsep.runs.data import DataRecord, check_same_data, with_statistics
 from jsep.runs.folder import RunFolder
 from jsep.runs.log import MetricsLog
 from jsep.runs.progress import Progress
-from jsep.runs.rows import result_of, stale_since
+from jsep.runs.rows import monitored, result_of, stale_since
 from jsep.runs.trained import load_variables
 from jsep.train import RunConfig
 from jsep.train.evaluate import make_evaluation
 from jsep.train.hosts import is_first, share, wait
 from jsep.train.loop import Position, run_loop
-from jsep.train.metrics import TOP
 from jsep.train.parallel import AXIS
 from jsep.train.select import delays
 from jsep.train.setup import Setup, prepare
@@ -126,6 +126,7 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
         setup.recipe,
         axis_name=AXIS,
         steps_per_epoch=epoch_steps,
+        task=setup.task,
         teacher=start.teacher,
         class_weights=start.class_weights,
     )
@@ -169,7 +170,7 @@ def _train(setup: Setup, start: Start, folder: RunFolder, checkpoints: Checkpoin
     if position.step < total:
         if (since := recorder.stale_since()) is None:
             _stop(recorder, position, state, folder)
-        figure = recipe.schedule.monitor
+        figure = FIGURES[monitored(recipe.schedule, setup.task.main)]
         console.print(f"Stopped early at epoch {recorder.lines[-1]['epoch']}: no better {figure} since epoch {since}.")
     wait("the first process has written the last epoch")
     checkpoints.wait()
@@ -194,11 +195,11 @@ def _restored(
     if with_statistics(folder.config(), setup.config) != setup.config:
         if newest == total:
             raise UserError(f"{folder.path} is finished after {epochs} epochs: raise `epochs` to continue it")
-        schedule, lines = setup.config.recipe.schedule, folder.metrics_until(newest)
-        if since := stale_since(lines, schedule):
+        schedule, lines, main = setup.config.recipe.schedule, folder.metrics_until(newest), setup.task.main
+        if since := stale_since(lines, schedule, main):
             raise UserError(
                 f"`patience`={schedule.patience}: {folder.path} is at epoch {lines[-1]['epoch']}, with no better "
-                f"{schedule.monitor} since epoch {since}: raise `patience` to continue it"
+                f"{FIGURES[monitored(schedule, main)]} since epoch {since}: raise `patience` to continue it"
             )
     if newest == 0:  # weights from elsewhere, without an optimizer state
         _, variables = load_variables(folder.path, "last")
@@ -224,30 +225,29 @@ class _Recorder:
         self.checkpoints.check()
 
     def epoch(self, position: Position, state: TrainState, trained: dict[str, float], tested: dict[str, float]) -> None:
+        task = self.setup.task
         line = {
             "epoch": position.step // self.setup.steps_per_epoch,
             "step": position.step,
-            "train_loss": trained["loss"],
-            "train_accuracy": trained["accuracy"],
-            "val_loss": tested["loss"],
-            "val_accuracy": tested["accuracy"],
-            "val_top5": tested["top5"],
+            **{f"train_{name}": trained[name] for name in task.learned},
+            # NaN means that there was nothing to measure, such as no small object, and is no JSON
+            **{f"val_{name}": value for name, value in tested.items() if not math.isnan(value)},
             "learning_rate": float(np.asarray(self.rate(position.step - 1))),
             "seconds": position.seconds,
         }
         self.log.write(line)
         self.lines.append(line)
-        classes = len(self.setup.dataset.class_names)
-        self.progress.epoch(self.setup.config.recipe.schedule.epochs, line, ranked=classes > TOP)
-        self.save(position, state, tested["accuracy"])
+        shown = task.shown(len(self.setup.dataset.class_names))
+        self.progress.epoch(self.setup.config.recipe.schedule.epochs, line, shown)
+        self.save(position, state, tested[task.main])
 
     def stale_since(self) -> int | None:
         """Return the epoch since which there is no better figure, if the recipe's patience is exhausted."""
-        return stale_since(self.lines, self.setup.config.recipe.schedule)
+        return stale_since(self.lines, self.setup.config.recipe.schedule, self.setup.task.main)
 
-    def save(self, position: Position, state: TrainState, accuracy: float) -> None:
+    def save(self, position: Position, state: TrainState, figure: float) -> None:
         record = {"seconds": position.seconds, "compile_seconds": position.compile_seconds}
-        self.checkpoints.save(position.step, state, record, accuracy)
+        self.checkpoints.save(position.step, state, record, figure)
 
 
 def _last_good(checkpoints: Checkpoints, folder: RunFolder) -> str:
@@ -266,6 +266,6 @@ def _stop(recorder: _Recorder, position: Position, state: TrainState, folder: Ru
             "Start all processes again with --resume"
         )
     if checkpoints.latest() != step:
-        recorder.save(position, state, accuracy=-1.0)  # not evaluated, so never the best
+        recorder.save(position, state, figure=-1.0)  # not evaluated, so never the best
     checkpoints.close()
     raise Interrupted(f"Stopped at step {step}; saved. Resume with: jsep train --resume --out {folder.path}")

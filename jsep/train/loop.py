@@ -47,7 +47,7 @@ class Observer(Protocol):
             position: how far the training has come.
             state: the training state.
             trained: mean "loss" and "accuracy" over the training images of the epoch.
-            tested: mean "loss", "accuracy" and "top5" over all test images.
+            tested: the figures of all test images, see `jsep.train.task.Task.judge`.
         """
 
 
@@ -67,7 +67,7 @@ def run_loop(
 
     Args:
         run_step: one step, from a state and a batch to the next state and the loss.
-        evaluate: returns the mean "loss", "accuracy" and "top5" of variables over the test images.
+        evaluate: returns the figures of variables on the test images, the mean "loss" among them if it is measured.
         state: the state to start from.
         batches: an endless iterator, beginning with the batch of the next step.
         position: how far the training has come; updated in place.
@@ -105,7 +105,7 @@ def run_loop(
             continue
         trained = jax.device_get(state.epoch_sums).means()
         tested = evaluate(state.variables)
-        _check_finite(np.asarray([tested["loss"]]), position.step)
+        _check_finite(np.asarray([tested.get("loss", 0.0)]), position.step)
         observer.epoch(position, state, trained, tested)
     return state
 

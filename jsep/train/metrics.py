@@ -71,20 +71,18 @@ def targets_of(labels: Int[Array, " n"], classes: int, smoothing: float = 0.0) -
     return jnp.where(known[:, None], targets, jnp.nan)
 
 
-def balanced_weights(labels: Int[np.ndarray, " n"], classes: int) -> Float[np.ndarray, " k"]:
+def balanced_weights(counts: Int[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
     """Return weights of the classes by which each of them has the same share of the loss: n / (k n_c).
 
     They are scikit-learn's class_weight="balanced". Classes without an example get 0 and do not count in k.
 
-    >>> balanced_weights(np.array([0, 0, 0, 2]), classes=3).tolist()
+    >>> balanced_weights(np.array([3, 0, 1])).tolist()
     [0.6666666865348816, 0.0, 2.0]
 
     Args:
-        labels: the class of each training example.
-        classes: number of classes.
+        counts: number of training examples of each class; of a segmenter, of pixels.
     """
-    counts = np.bincount(labels, minlength=classes)
-    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return np.where(counts > 0, weights, 0).astype(np.float32)
 
 

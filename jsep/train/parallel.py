@@ -136,11 +136,11 @@ class Devices:
             step: see `jsep.train.step.make_eval_step`.
 
         Returns:
-            A function from variables, constants, this process's share of a batch and its mask to the sums over the
-            whole batch, and to the logits (n, k) and labels (n,) of the whole batch. It is compiled for the shapes of
-            its first call.
+            A function from variables, constants, this process's share of a batch and its mask to what the step keeps
+            of the whole batch, and to arrays (devices, n, ...) of its images. It is compiled for the shapes of its
+            first call.
         """
-        axes: dict[str, Any] = {"in_axes": (None, None, 0, 0), "out_axes": (None, 0, 0)}
+        axes: dict[str, Any] = {"in_axes": (None, None, 0, 0), "out_axes": (None, 0)}
         mapped = jax.pmap(step, axis_name=AXIS, devices=self.devices, **axes)
 
         compiled: Any = None

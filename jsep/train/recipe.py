@@ -80,7 +80,8 @@ class Schedule:
     patience: int = 0
     """Stop early, after this many epochs without a better --monitor; 0 for never."""
     monitor: Literal["accuracy", "loss"] = "accuracy"
-    """The figure of the test images that --patience waits for. The best checkpoint is that of the highest accuracy."""
+    """The figure of the test images that --patience waits for. The best checkpoint is that of the highest accuracy.
+    Accuracy stands for the AP of a detector and the mIoU of a segmenter, too."""
 
     def __post_init__(self) -> None:
         require_types(self)

@@ -74,6 +74,15 @@ def thaw(entry: str) -> tuple[str, float]:
     return pattern, int(epochs)
 
 
+def named_backbone(freeze: Sequence[str], backbone: str) -> tuple[str, ...]:
+    """Return the entries of `freeze` with another wildcard in place of the word "backbone".
+
+    >>> named_backbone(["stem", "backbone:2"], "backbone/*")
+    ('stem', 'backbone/*:2')
+    """
+    return tuple(backbone + entry.removeprefix(BACKBONE) if thaw(entry)[0] == BACKBONE else entry for entry in freeze)
+
+
 def still_frozen(freeze: Sequence[str], epoch: int) -> tuple[str, ...]:
     """Return the wildcards of `freeze` that hold in an epoch.
 

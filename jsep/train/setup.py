@@ -13,13 +13,19 @@ from jsep.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, Feed, load_choice, m
 from jsep.data.feed import steps_per_epoch
 from jsep.errors import UserError
 from jsep.layers.dice import follows_image_size
-from jsep.models import create_model
+from jsep.models import create_model, model_info
 from jsep.models.factored import factored
+from jsep.train.classify import CLASSIFICATION
+from jsep.train.detect import DETECTION
 from jsep.train.parallel import AXIS, Devices
 from jsep.train.recipe import Data, Recipe, RunConfig
-from jsep.train.select import still_frozen
-from jsep.train.step import Statistics, frozen_norms
+from jsep.train.segment import SEGMENTATION
+from jsep.train.select import named_backbone, still_frozen
+from jsep.train.step import frozen_norms
+from jsep.train.task import Statistics, Task, check_recipe
 from jsep.trees import differences
+
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, DETECTION, SEGMENTATION)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +53,22 @@ class Setup:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the training step, which does not crop images again that were cropped as they were decoded."""
+        """The recipe of the training step.
+
+        It does not crop images again that were cropped as they were decoded, and its wildcards of what is frozen are
+        for the network's own names.
+        """
         recipe = self.config.recipe
+        freeze = named_backbone(recipe.optimizer.freeze, self.task.backbone)
+        recipe = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, freeze=freeze))
         if not self.training.crops:
             return recipe
         return dataclasses.replace(recipe, augment=dataclasses.replace(recipe.augment, resized_crop=False))
+
+    @property
+    def task(self) -> Task:
+        """What the network does with images."""
+        return task_of(self.config)
 
     @property
     def statistics(self) -> Statistics:
@@ -62,6 +79,16 @@ class Setup:
     def steps_per_epoch(self) -> int:
         """Number of whole batches in one pass over the training images."""
         return steps_per_epoch(self.training.size, self.config.recipe.batch_size)
+
+
+def task_of(config: RunConfig) -> Task:
+    """Return what the network of a configuration does with images."""
+    return TASKS[model_info(config.model).task]
+
+
+def dataset_of(config: RunConfig) -> Dataset:
+    """Load the data set of a configuration. Raises `UserError` as `jsep.data.load_choice` does."""
+    return load_choice(config.recipe.data)
 
 
 def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
@@ -77,15 +104,16 @@ def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:
     Raises:
         UserError: there is no such network, option, data set or device, or they do not fit together.
     """
-    recipe, choice = config.recipe, config.recipe.data
+    recipe, choice, task = config.recipe, config.recipe.data, task_of(config)
     devices = Devices(recipe.devices)
+    check_recipe(task, recipe, config.model)
     # before the data is loaded: a mistyped name should not wait for it
     network = create_model(config.model, dtype=jnp.dtype(recipe.dtype), axis_name=AXIS, **config.options)
     if dataset is None:
-        dataset = load_choice(choice)
+        dataset = dataset_of(config)
     if choice.normalize == "imagenet" and dataset.image_shape[-1] != len(IMAGENET_MEAN):
         raise UserError(f"`normalize`=imagenet needs colour images; those of {dataset.name} have one channel")
-    model = factored(network.clone(num_classes=len(dataset.class_names)), config.factored)
+    model = factored(network.clone(num_classes=task.background + len(dataset.class_names)), config.factored)
     mean, std = statistics_of(choice, dataset)
     known = dataclasses.replace(choice, mean=mean, std=std, crop_share=dataset.crop_share)
     if dataset.eval_shape != dataset.image_shape:
@@ -119,7 +147,7 @@ def check_training(setup: Setup) -> None:
     Raises:
         UserError: the batch does not fit the devices, the network or the data.
     """
-    recipe = setup.config.recipe
+    recipe = setup.recipe
     setup.devices.check_batch(recipe.batch_size, recipe.optimizer.accumulate, recipe.objective.mixes)
     steps_per_epoch(setup.training.size, recipe.batch_size)
     if recipe.batch_size == recipe.optimizer.accumulate:  # batch norms see a single image, which may be too little

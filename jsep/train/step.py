@@ -4,7 +4,6 @@ Both are pure functions. Devices average gradients, metrics and batch statistics
 depend on an example's position in the whole batch, so the result does not depend on the number of devices.
 """
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,33 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jsep import ops
-from jsep.data import augment, mix, normalize
+from jsep.data import normalize
 from jsep.layers import BatchNorm, path_of, watch
-from jsep.train.metrics import EvalSums, Sums, cross_entropy, distillation, eval_sums, sums, targets_of, weighted
+from jsep.train.classify import CLASSIFICATION
+from jsep.train.metrics import Sums
 from jsep.train.recipe import Recipe
-from jsep.train.select import classes_of, matches, matching, still_frozen
+from jsep.train.select import matches, matching, still_frozen
 from jsep.train.state import TrainState
+from jsep.train.task import Lesson, Statistics, Task, Teacher
 
-# mean and standard deviation of each channel, for values from 0 to 1
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 TrainStep = Callable[[TrainState, Any, Any], tuple[TrainState, Float[Array, ""]]]
-EvalStep = Callable[[Any, Any, Any, Any], tuple[EvalSums, Float[Array, "n k"], Int[Array, " n"]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Teacher:
-    """A trained network that another one learns from.
-
-    Attributes:
-        model: the network.
-        statistics: mean and standard deviation that its images are normalised with.
-    """
-
-    model: nn.Module
-    statistics: Statistics
+EvalStep = Callable[[Any, Any, Any, Any], tuple[Any, tuple[Array, ...]]]
 
 
 def frozen_norms(freeze: tuple[str, ...]) -> AbstractContextManager[None]:
@@ -68,6 +54,7 @@ def make_train_step(
     *,
     axis_name: str,
     steps_per_epoch: int,
+    task: Task = CLASSIFICATION,
     teacher: Teacher | None = None,
     epoch: int = 0,
     class_weights: Float[np.ndarray, " k"] | None = None,
@@ -77,46 +64,41 @@ def make_train_step(
     Args:
         model: the network, created with the same `axis_name`.
         optimizer: see `jsep.train.optimizer.make_optimizer`.
-        fetch: turns a share of the batch into images (n, h, w, c) of type uint8 and labels (n,), see `jsep.data.Feed`.
+        fetch: turns a share of the batch into images (n, h, w, c) of type uint8 and targets, see `jsep.data.Feed`.
         statistics: mean and standard deviation that images are normalised with.
         recipe: the augmentation, the loss and the seed.
         axis_name: name of the mapped axis of devices.
         steps_per_epoch: steps after which the metrics of an epoch start from zero again.
+        task: what the network does with images.
         teacher: a trained network to learn from, if any.
         epoch: the epoch that the step is for, counted from 0; what `freeze` names may be frozen for some epochs only.
         class_weights: weights of the classes in the loss, whose mean becomes a weighted one; None for no weights.
 
     Returns:
         A function from a state, the pair of the feed's constants and the teacher's variables, and a share of the batch
-        to the next state and the mean loss of the whole batch, in nats.
+        to the next state and the loss of the whole batch, for classifiers in nats.
     """
-    chosen, objective = recipe.optimizer, recipe.objective
+    chosen, lesson = recipe.optimizer, Lesson(model, statistics, recipe, axis_name, teacher, class_weights)
     freeze = still_frozen(chosen.freeze, epoch)
-    fill = tuple(round(255 * level) for level in statistics[0])  # erased rectangles get the mean colour
 
     def gradient(state: TrainState, teaching: Any, key: PRNGKeyArray, part: Any, batch_stats: Any) -> Any:
         """Return the gradient of the mean loss of one piece of the batch, the new batch statistics and the metrics."""
-        images, targets, labels = part
+        images, goals = part
 
         def loss_of(params: Any) -> tuple[Float[Array, ""], tuple[Any, Sums]]:
             # no gradient is computed for what is frozen, nor for what only leads to it
             fixed = matching(params, freeze)
             params = jax.tree.map(lambda p, still: lax.stop_gradient(p) if still else p, params, fixed)
             with frozen_norms(freeze):
-                logits, updates = model.apply(
+                output, updates = model.apply(
                     {"params": params, "batch_stats": batch_stats},
                     normalize(images, *statistics),
                     train=True,
                     mutable=["batch_stats"],
                     rngs={"dropout": key},
                 )
-            losses = cross_entropy(logits, targets)
-            if teacher:
-                theirs: Any = teacher.model.apply(teaching, normalize(images, *teacher.statistics), train=False)
-                taught = distillation(logits, theirs, objective.temperature)
-                losses = (1 - objective.teacher_weight) * losses + objective.teacher_weight * taught
-            found = sums(losses, logits, labels, jnp.ones_like(losses))
-            return jnp.mean(losses), (updates.get("batch_stats", {}), found)
+            loss, found = task.loss(lesson, output, images, goals, teaching)
+            return loss, (updates.get("batch_stats", {}), found)
 
         return jax.grad(loss_of, has_aux=True)(state.params)
 
@@ -140,19 +122,12 @@ def make_train_step(
 
     def step(state: TrainState, constants: Any, batch: Any) -> tuple[TrainState, Float[Array, ""]]:
         data, teaching = constants
-        images, labels = fetch(data, batch)
+        images, targets = fetch(data, batch)
         # other keys than those of initialisation, which uses the seed itself
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(recipe.seed), 1), state.step)
         augment_key, dropout_key, mix_key = jax.random.split(key, 3)
-        positions = ops.batch_positions(labels.shape[0], axis_name)
-        images = augment(augment_key, images, positions, recipe.augment, fill)
-        targets = targets_of(labels, classes_of(state.params), objective.label_smoothing)
-        shares = {"mixup": objective.mixup, "cutmix": objective.cutmix}
-        images, targets = mix(mix_key, images.astype(jnp.float32), targets, positions, **shares)
-        if class_weights is not None:
-            targets, own = weighted(targets, class_weights, objective.label_smoothing)
-            targets = targets / lax.pmean(jnp.mean(own), axis_name)  # the mean of the losses is the weighted mean
-        whole = (images, targets, labels)
+        positions = ops.batch_positions(images.shape[0], axis_name)
+        whole = task.prepare(lesson, (augment_key, mix_key), images, targets, positions, state.params)
         if chosen.accumulate > 1:
             grad, (batch_stats, found) = accumulated(state, teaching, dropout_key, whole)
         else:
@@ -189,26 +164,26 @@ def make_eval_step(
     statistics: Statistics,
     *,
     axis_name: str,
+    task: Task = CLASSIFICATION,
 ) -> EvalStep:
     """Return a function that evaluates a device's share of a batch.
 
     Args:
         model: the network.
-        fetch: turns a share of the batch into images (n, h, w, c) of type uint8 and labels (n,), see `jsep.data.Feed`.
+        fetch: turns a share of the batch into images (n, h, w, c) of type uint8 and targets, see `jsep.data.Feed`.
         statistics: mean and standard deviation that images are normalised with.
         axis_name: name of the mapped axis of devices.
+        task: what the network does with images.
 
     Returns:
-        A function from the network's variables, the feed's constants, a share of the batch and its mask (n,) to the
-        metrics of the whole batch, and to the logits (n, k) and labels (n,) of this share.
+        A function from the network's variables, the feed's constants, a share of the batch and its mask (n,) to what
+        `jsep.train.task.Task.measure` returns.
     """
 
-    def step(
-        variables: Any, constants: Any, batch: Any, mask: Float[Array, " n"]
-    ) -> tuple[EvalSums, Float[Array, "n k"], Int[Array, " n"]]:
-        images, labels = fetch(constants, batch)
-        logits: Any = model.apply(variables, normalize(images, *statistics), train=False)
-        losses = cross_entropy(logits, targets_of(labels, logits.shape[-1]))
-        return lax.psum(eval_sums(losses, logits, labels, mask), axis_name), logits, labels
+    def step(variables: Any, constants: Any, batch: Any, mask: Float[Array, " n"]) -> tuple[Any, tuple[Array, ...]]:
+        images, targets = fetch(constants, batch)
+        output = model.apply(variables, normalize(images, *statistics), train=False)
+        size = (images.shape[1], images.shape[2])
+        return task.measure(model, output, targets, size, mask, axis_name)
 
     return step

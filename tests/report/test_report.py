@@ -223,6 +223,25 @@ def test_a_top5_accuracy_that_tells_nothing_is_left_out(tmp_path):
     assert not (tmp_path / "figures" / "validation_top5.svg").exists()
 
 
+@pytest.mark.parametrize(("main", "headings"), [("ap", ["AP", "AP50", "Best AP"]), ("miou", ["mIoU", "Best mIoU"])])
+def test_detectors_and_segmenters_are_compared_by_their_own_figures(tmp_path, main, headings):
+    nothing = dict.fromkeys(("accuracy", "best_accuracy", "top5", "loss"), math.nan)
+    nothing |= {main: 0.3, f"best_{main}": 0.4, "ap50": 0.5 if main == "ap" else math.nan}
+    row = dataclasses.replace(result(), **nothing)
+    nothing = dict.fromkeys(("train_accuracy", "val_accuracy", "val_top5", "val_loss"), math.nan)
+    epochs = [dataclasses.replace(point, **nothing, **{f"val_{main}": 0.3}) for point in points()]
+    write_rows(tmp_path / "results.csv", [row])
+    write_rows(tmp_path / "curves.csv", epochs)
+    page = write_report(tmp_path, title="t").read_text()
+    for heading in headings:
+        assert f"<th scope='col'>{heading}<small>%</small></th>" in page
+    assert "Top-5" not in page
+    assert f"the best {headings[0]} is that of the best epoch" in page
+    assert (tmp_path / "figures" / f"validation_{main}.svg").exists()
+    assert (tmp_path / "figures" / f"{main}_parameters.svg").exists()
+    assert (tmp_path / "figures" / "validation_loss.svg").exists() == (main == "miou")
+
+
 def test_mistakes_have_a_section_of_their_own(tmp_path):
     path = tmp_path / "confusion.png"
     save_confusion(path, np.eye(2, dtype=int), ("a", "b"), "Two")

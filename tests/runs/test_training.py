@@ -121,7 +121,7 @@ def test_a_run_leaves_its_files_and_a_stopped_one_goes_on_bit_for_bit(config, tm
 
     found = evaluate_run(whole, checkpoint="last")
     assert found.images == 20
-    assert (found.accuracy, found.loss) == (pytest.approx(row.accuracy), pytest.approx(row.loss))
+    assert [found.figures[name] for name in ("accuracy", "loss")] == pytest.approx([row.accuracy, row.loss])
     with pytest.raises(UserError, match=r"no checkpoint 'first'.*best, last, "):
         evaluate_run(whole, checkpoint="first")
     with pytest.raises(UserError, match="already holds a run"):
@@ -255,9 +255,9 @@ def test_a_run_is_evaluated_on_fewer_devices_than_it_was_trained_on(config, tmp_
 def test_a_run_learns_and_its_evaluation_does_not_depend_on_the_batch(config, tmp_path):
     longer = changed(config, options={"depth": 7, "growth": 6}, epochs=20, lr=0.01)
     assert train(longer, tmp_path / "run", console=QUIET).best_accuracy > 0.9
-    one, odd = (evaluate_run(tmp_path / "run", batch_size=size) for size in (20, 7))
-    assert one.accuracy == odd.accuracy
-    assert one.loss == pytest.approx(odd.loss, rel=1e-5)
+    one, odd = (evaluate_run(tmp_path / "run", batch_size=size).figures for size in (20, 7))
+    assert one["accuracy"] == odd["accuracy"]
+    assert one["loss"] == pytest.approx(odd["loss"], rel=1e-5)
 
 
 def test_a_diverging_run_saves_no_state_that_is_not_finite(config, tmp_path):
@@ -329,7 +329,7 @@ def test_every_feature_trains_together_and_its_average_is_what_is_evaluated(conf
         freeze=("stem",),
     )
     result = train(features, run, console=QUIET)
-    assert evaluate_run(run, checkpoint="last").loss == pytest.approx(result.loss, rel=1e-6)
+    assert evaluate_run(run, checkpoint="last").figures["loss"] == pytest.approx(result.loss, rel=1e-6)
     checkpoints = Checkpoints(run)
     state = checkpoints.on_host(checkpoints.find("last"))
     checkpoints.close()

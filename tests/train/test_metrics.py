@@ -39,8 +39,10 @@ def test_label_smoothing_is_used():
 def test_balanced_weights_are_scikit_learns():
     """As compute_class_weight("balanced", classes=[0, 1, 2], y=labels) gives them."""
     labels = np.array([0, 0, 0, 0, 1, 2, 2])
-    np.testing.assert_allclose(balanced_weights(labels, 3), [7 / 12, 7 / 3, 7 / 6], rtol=1e-6)
-    np.testing.assert_allclose(balanced_weights(labels, 5), [7 / 12, 7 / 3, 7 / 6, 0, 0], rtol=1e-6)
+    expected = [7 / 12, 7 / 3, 7 / 6, 0, 0]
+    for classes in (3, 5):
+        counts = np.bincount(labels, minlength=classes)
+        np.testing.assert_allclose(balanced_weights(counts), expected[:classes], rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

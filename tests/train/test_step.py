@@ -148,7 +148,7 @@ def test_a_batch_norm_of_one_value_is_refused_before_training(changes, fits):
     config, images = RunConfig(recipe=replace_fields(Recipe(), changes)), types.SimpleNamespace(size=8)
     dataset = types.SimpleNamespace(image_shape=(2, 2, 1))
     setup: Any = types.SimpleNamespace(
-        config=config, devices=Devices(1), training=images, model=Normed(), dataset=dataset
+        recipe=config.recipe, devices=Devices(1), training=images, model=Normed(), dataset=dataset
     )
     with contextlib.nullcontext() if fits else pytest.raises(UserError, match="norm has 1 value for each channel"):
         check_training(setup)
