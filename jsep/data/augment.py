@@ -6,6 +6,7 @@ with its position in the whole batch, so that the result does not depend on how 
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -147,16 +148,16 @@ def augment(
 def augment_with(
     key: PRNGKeyArray,
     images: UInt8[Array, "n h w c"],
-    targets: Objects | UInt8[Array, "n h w"],
+    targets: Any,
     positions: Int[Array, " n"],
     how: Augmentation,
-) -> tuple[UInt8[Array, "n h w c"], Objects | UInt8[Array, "n h w"]]:
+) -> tuple[UInt8[Array, "n h w c"], Any]:
     """Augment images as `augment` does, with the same random numbers, and move boxes or masks along.
 
     Args:
         key: key of this step.
         images: the images of one device.
-        targets: their objects or masks.
+        targets: their `jsep.boxes.Objects`, or their masks of shape (n, h, w).
         positions: their positions in the whole batch.
         how: the changes to make, of which these tasks know `flip` and `jitter` on the device.
 

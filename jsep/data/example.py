@@ -10,7 +10,7 @@ from PIL import Image
 from jsep.boxes import Objects
 from jsep.data.augment import Augmentation
 from jsep.data.catalog import Dataset
-from jsep.data.decode import FILTERS, decode, evaluation_view, random_resized_crop
+from jsep.data.decode import decode, evaluation_view, random_resized_crop, scaled
 from jsep.data.masks import classes_only, decoded_mask
 from jsep.data.objects import padded
 from jsep.data.pictures import decoded
@@ -158,33 +158,36 @@ class Segmented:
     ) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"]]:
         image, mask = self._whole(record)
         size, (low, high) = self.size, self.scale
-        scaled = round(size * rng.uniform(low, high))
-        left, top = (int(place) for place in rng.integers(0, abs(scaled - size) + 1, 2))
-        if scaled >= size:
+        side = round(size * rng.uniform(low, high))  # of the whole picture
+        left, top = (int(place) for place in rng.integers(0, abs(side - size) + 1, 2))
+        if side >= size:
             (x, right), (y, bottom) = (
-                (start * side / scaled, (start + size) * side / scaled)
-                for start, side in ((left, image.width), (top, image.height))
+                (start * length / side, (start + size) * length / side)
+                for start, length in ((left, mask.width), (top, mask.height))
             )
             return self._scaled(image, mask, size, (x, y, right, bottom))
-        inside = self._scaled(image, mask, scaled)
+        inside = self._scaled(image, mask, side)
         framed = np.full((size, size, 3), self.frame, np.uint8), np.full((size, size), IGNORED, np.uint8)
         for whole, part in zip(framed, inside, strict=True):
-            whole[top : top + scaled, left : left + scaled] = part
+            whole[top : top + side, left : left + side] = part
         return framed
 
     def evaluation(self, record: Record) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"]]:
         return self._scaled(*self._whole(record), self.eval_size)
 
-    def _whole(self, record: Record) -> tuple[Image.Image, Image.Image]:
-        mask = classes_only(decoded_mask(record), self.classes)
-        return Image.fromarray(_picture(record)), Image.fromarray(mask)
+    def _whole(self, record: Record) -> tuple[UInt8[np.ndarray, "h w 3"], Image.Image]:
+        return _picture(record), Image.fromarray(classes_only(decoded_mask(record), self.classes))
 
     def _scaled(
-        self, image: Image.Image, mask: Image.Image, size: int, box: tuple[float, float, float, float] | None = None
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        mask: Image.Image,
+        size: int,
+        box: tuple[float, float, float, float] | None = None,
     ) -> tuple[UInt8[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"]]:
         """Scale a picture and its mask, or a box of them, to a square."""
-        smooth = image.resize((size, size), FILTERS[self.interpolation], box)
-        return np.asarray(smooth), np.asarray(mask.resize((size, size), Image.Resampling.NEAREST, box))
+        nearest = mask.resize((size, size), Image.Resampling.NEAREST, box)
+        return scaled(image, size, self.interpolation, box), np.asarray(nearest)
 
 
 def _picture(record: Record) -> UInt8[np.ndarray, "h w 3"]:

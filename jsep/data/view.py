@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jsep.data.decode import Unreadable, decode, evaluation_view, scaled
+from jsep.data.windows import Window, seen
+from jsep.models.registry import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,13 +18,18 @@ class View:
         shape: height, width and channels of the images that it takes.
         crop_share: share of the shorter side that is kept; 0 is the usual 7/8, see `jsep.data.decode.evaluation_view`.
         interpolation: "bilinear" or "bicubic".
-        whole: whether the whole picture is scaled to a square, rather than its centre cut out.
+        task: what the network does. Detectors and segmenters see the whole picture, scaled to a square.
     """
 
     shape: tuple[int, int, int]
     crop_share: float = 1.0
     interpolation: str = "bilinear"
-    whole: bool = dataclasses.field(default=False, kw_only=True)
+    task: Task = dataclasses.field(default="classification", kw_only=True)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the network sees the whole picture, whatever its aspect ratio."""
+        return self.task != "classification"
 
     def of(self, encoded: bytes) -> UInt8[np.ndarray, "h w c"]:
         """Decode a picture and bring it to the shape.
@@ -46,5 +53,7 @@ class View:
         return image
 
     def scaled(self, picture: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 c"]:
-        """Scale a decoded picture to the shape, whatever its aspect ratio."""
+        """Scale a decoded picture to the shape, as the task's evaluation does."""
+        if self.task == "detection":
+            return seen(picture, Window.of(picture), self.shape[0])
         return scaled(picture, self.shape[0], self.interpolation)

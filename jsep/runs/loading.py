@@ -17,7 +17,6 @@ from jsep.data.decode import usual_share
 from jsep.data.view import View
 from jsep.errors import UserError, typed
 from jsep.models.factored import create_factored
-from jsep.models.registry import Task
 from jsep.runs.begin import misfits
 from jsep.runs.data import DataRecord
 from jsep.runs.trained import classes_in, open_trained
@@ -34,13 +33,11 @@ class Preprocessing(View):
         std: standard deviation of each channel that the result is divided by.
         class_names: names of the classes in the order of the logits, of a detector without the background; empty where
             they are unknown.
-        task: what the network does with images.
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     class_names: tuple[str, ...] = ()
-    task: Task = "classification"
 
     @property
     def image_size(self) -> int:
@@ -126,9 +123,8 @@ def load(source: str | Path, checkpoint: str = "best") -> Loaded:
     height, width, channels = record.image_shape if record else (size, size, len(choice.mean))
     shape = (choice.eval_size or height, choice.eval_size or width, channels)
     task = task_of(config)
-    whole = task is not CLASSIFICATION
-    share = 1.0 if whole else _crop_share(choice, record, shape[0])
-    view = Preprocessing(shape, share, choice.interpolation, *statistics, class_names, task.name, whole=whole)
+    share = _crop_share(choice, record, shape[0]) if task is CLASSIFICATION else 1.0
+    view = Preprocessing(shape, share, choice.interpolation, *statistics, class_names, task=task.name)
     model = create_factored(config.model, config.options, config.factored, num_classes=classes_in(config, variables))
     if wrong := misfits(model, shape, variables):
         raise UserError(

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from jsep.boxes import Detections, Objects
-from jsep.data import Dataset, Feed
+from jsep.data import Dataset, Feed, augment_with
 from jsep.data.pictures import each
 from jsep.models import registry
 from jsep.train.coco import Found, Truth, average_precision, import_hotcoco
@@ -34,7 +34,6 @@ class Detection:
     backbone = f"{BACKBONE}/*"
     foreign: Mapping[str, tuple[str, ...]] = {
         "objective": ("label_smoothing", "class_weights", "mixup", "cutmix", "teacher"),
-        "augment": ("crop", "flip", "resized_crop", "jitter", "randaugment", "erase"),
         "schedule": ("monitor",),  # an evaluation has no loss
     }
 
@@ -51,7 +50,8 @@ class Detection:
         positions: Int[Array, " n"],
         params: Any,
     ) -> tuple[Float[Array, "n h w c"], Objects]:
-        """Return the images and their objects."""
+        """Return the images and their objects, mirrored together."""
+        images, targets = augment_with(keys[0], images, targets, positions, lesson.recipe.augment)
         return images.astype(jnp.float32), targets
 
     def loss(self, lesson: Lesson, output: Any, images: Any, goals: Objects, teaching: Any) -> tuple[Array, Sums]:

@@ -10,7 +10,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from jsep.data import Dataset, Feed
+from jsep.data import Dataset, Feed, augment_with
 from jsep.models import registry
 from jsep.models.segmenter import IGNORED, Maps
 from jsep.train.metrics import Sums
@@ -34,7 +34,6 @@ class Segmentation:
     backbone = f"{BACKBONE}/*"
     foreign: Mapping[str, tuple[str, ...]] = {
         "objective": ("label_smoothing", "mixup", "cutmix", "teacher"),
-        "augment": ("crop", "flip", "resized_crop", "jitter", "randaugment", "erase"),
     }
 
     def check(self) -> None:
@@ -49,7 +48,8 @@ class Segmentation:
         positions: Int[Array, " n"],
         params: Any,
     ) -> tuple[Float[Array, "n h w c"], Int[Array, "n h w"]]:
-        """Return the images and their masks."""
+        """Return the images and their masks, mirrored together."""
+        images, targets = augment_with(keys[0], images, targets, positions, lesson.recipe.augment)
         return images.astype(jnp.float32), targets.astype(jnp.int32)
 
     def loss(self, lesson: Lesson, output: Maps, images: Any, goals: Any, teaching: Any) -> tuple[Array, Sums]:
@@ -81,7 +81,7 @@ class Segmentation:
 
         def figures(parts: Sequence[Any]) -> dict[str, float]:
             losses, matrices = zip(*parts, strict=True)
-            matrix = np.sum(matrices, 0, dtype=np.int64)
+            matrix = np.stack(matrices).astype(np.int64).sum(0)
             loss = sum(np.sum(one, dtype=np.float64) for one in losses)
             with np.errstate(invalid="ignore"):  # 0 / 0 becomes NaN
                 mean, right = np.array([loss, matrix.trace()]) / matrix.sum()

@@ -88,7 +88,7 @@ def task_of(config: RunConfig) -> Task:
 
 def dataset_of(config: RunConfig) -> Dataset:
     """Load the data set of a configuration. Raises `UserError` as `jsep.data.load_choice` does."""
-    return load_choice(config.recipe.data)
+    return load_choice(config.recipe.data, task_of(config).name)
 
 
 def prepare(config: RunConfig, dataset: Dataset | None = None) -> Setup:

@@ -175,6 +175,7 @@ def check_recipe(task: Task, recipe: Recipe, model: str) -> None:
         UserError: it is not.
     """
     task.check()
+    recipe.augment.check(task.name)
     for part, names in task.foreign.items():
         held = getattr(recipe, part)
         usual = type(held)()
