@@ -264,5 +264,5 @@ def _divided(one: Prediction, answer: UInt8[np.ndarray, "h w"], names: Sequence[
     height, width = one.image.shape[:2]
     mask = np.asarray(Image.fromarray(answer).resize((width, height), Image.Resampling.NEAREST))
     shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
-    found = _named(one, shares, names, min(top, np.count_nonzero(shares)))
+    found = _named(one, shares, names, min(top, int(np.count_nonzero(shares))))
     return dataclasses.replace(found, mask=mask)
