@@ -93,7 +93,8 @@ def draw_mask(
         names: names of all classes.
     """
     there = [int(number) for number in np.unique(mask) if names[int(number)] != "background"]
-    labels = {number: f"{number} {shortened(names[number], _LETTERS)}" for number in there}
+    called = {number: shortened(names[number], _LETTERS) for number in there}
+    labels = {number: name if name == str(number) else f"{number} {name}" for number, name in called.items()}
     veiled = _colours(image).astype(np.float64)
     for number in there:
         region = mask == number
