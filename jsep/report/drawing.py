@@ -32,8 +32,8 @@ _SMALLEST = 12  # side in pixels of the largest square in a region that bears it
 def colour_of(number: int) -> tuple[float, float, float]:
     """Return the colour of a class, each channel from 0 to 1.
 
-    >>> colour_of(0), colour_of(8)
-    ((0.0, 0.4470588235294118, 0.6980392156862745), (0.5, 0.7235294117647059, 0.8490196078431373))
+    >>> [[round(level, 2) for level in colour_of(number)] for number in (0, 8)]
+    [[0.0, 0.45, 0.7], [0.5, 0.72, 0.85]]
     """
     again, place = divmod(number, len(STYLES))
     towards = (None, 1.0, 0.0)[again % 3]
@@ -92,8 +92,9 @@ def draw_mask(
         mask: the class of each pixel.
         names: names of all classes.
     """
-    there = [number for number in np.unique(mask).tolist() if names[number] != "background"]
-    labels = {number: f"{number} {shortened(names[number], _LETTERS)}" for number in there}
+    there = [int(number) for number in np.unique(mask) if names[int(number)] != "background"]
+    called = {number: shortened(names[number], _LETTERS) for number in there}
+    labels = {number: name if name == str(number) else f"{number} {name}" for number, name in called.items()}
     veiled = _colours(image).astype(np.float64)
     for number in there:
         region = mask == number

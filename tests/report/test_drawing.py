@@ -46,6 +46,8 @@ def test_a_mask_veils_the_picture_and_has_a_legend():
     assert near(drawn[:, 480:], colour_of(2)).any()
     assert not near(drawn[:, 480:], colour_of(0)).any()
     assert draw_mask(GREY, 0 * mask, names).shape == (360, 480, 3)
+    numbers, named = (draw_mask(GREY, mask, names) for names in ("012", ("0", "one", "two")))
+    assert numbers.shape[1] < named.shape[1]  # classes without names are not told twice
 
 
 def test_the_number_of_a_region_stands_inside_of_it():
