@@ -8,7 +8,7 @@ from jsep.layers.dice import DiCE
 from jsep.layers.head import classifier
 from jsep.layers.initializers import keras_glorot_depthwise
 from jsep.layers.mixed import MixedDepthwiseConv, SplitPointwiseConv
-from jsep.layers.norm import BatchNorm, FrozenBatchNorm, L2Norm
+from jsep.layers.norm import BatchNorm, FrozenBatchNorm, GroupNorm, L2Norm
 from jsep.layers.pool import AvgPool, GlobalAvgPool, MaxPool
 from jsep.layers.regularization import Dropout, StochasticDepth, growing_rates
 from jsep.layers.rolling import RollingPointwiseConv
@@ -35,6 +35,7 @@ __all__ = [
     "EfficientChannelAttention",
     "FrozenBatchNorm",
     "GlobalAvgPool",
+    "GroupNorm",
     "GroupSum",
     "KernelSharingConv",
     "L2Norm",

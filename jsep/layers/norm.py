@@ -1,4 +1,4 @@
-"""Batch normalisation, and that of the channels of each position."""
+"""Normalisation over a batch, over groups of channels, and of the channels of each position."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -84,6 +84,30 @@ class FrozenBatchNorm(BatchNorm):
         }
         (x,) = promote_dtype(x, dtype=self.dtype)
         return _normalised(x, **held, epsilon=self.epsilon)
+
+
+class GroupNorm(nn.Module):
+    """Normalisation of each image over groups of channels and all positions. Paper: Wu and He, arXiv 1803.08494.
+
+    Attributes:
+        groups: number of groups, which divides the channels.
+        epsilon: number added to the variance.
+        dtype: dtype of the computation; sums are at least float32.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:], jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
+        (x,) = promote_dtype(x, dtype=self.dtype)
+        wide = x.astype(accumulation_dtype(x.dtype)).reshape(*x.shape[:-1], self.groups, -1)
+        wide = wide - wide.mean((1, 2, 4), keepdims=True)
+        y = wide * lax.rsqrt(jnp.square(wide).mean((1, 2, 4), keepdims=True) + self.epsilon)
+        return (y.reshape(x.shape) * by_channel(scale, x) + by_channel(bias, x)).astype(x.dtype)
 
 
 class L2Norm(nn.Module):

@@ -93,6 +93,15 @@ def test_a_frozen_batch_norm_is_one_that_evaluates_and_has_nothing_to_train(draw
     jax.tree.map(np.testing.assert_array_equal, updates, variables)
 
 
+def test_group_norm_is_that_of_flax(drawn):
+    ours, theirs = layers.GroupNorm(2), nn.GroupNorm(2, epsilon=1e-5, use_fast_variance=False)
+    variables = drawn(ours, X.shape)
+    found, wanted = jax.jit(lambda v, x: (ours.apply(v, x + 5), theirs.apply(v, x + 5)))(variables, X)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    half = jax.eval_shape(layers.GroupNorm(2, dtype=jnp.bfloat16).apply, variables, X)
+    assert half.dtype == jnp.bfloat16
+
+
 def test_an_l2_norm_has_a_length_of_1_and_a_gradient_at_0():
     x = X.at[0, 0, 0].set(0)
     norm = layers.L2Norm(nn.initializers.constant(20.0))
