@@ -38,12 +38,12 @@ def filled(text: str) -> str:
 
 def table(name: str, *words: str) -> str:
     """Return the zoo, or the table that a function of `tables` makes."""
-    return zoo() if name == "zoo" else getattr(tables, name)(*words)
+    return zoo(*words) if name == "zoo" else getattr(tables, name)(*words)
 
 
-def zoo() -> str:
-    """Return what `jsep models --table` prints, with one published figure a line."""
-    return output("models", "--table").replace("; ", "<br>")
+def zoo(task: str) -> str:
+    """Return what `jsep models --table` prints of a task, with one published figure a line."""
+    return output("models", "--task", task, "--table").replace("; ", "<br>")
 
 
 def commands() -> str:
@@ -87,7 +87,7 @@ def models() -> str:
     parts = ["# Networks\n", "::: jsep.models\n    options:\n      members:"]
     registry = ("create_model", "list_models", "model_info", "ModelInfo", "register", "option", "Images")
     parts += [f"        - {member}" for member in (*registry, "parse_options", "format_options")]
-    for base in ("stage.Stage", "network.Network"):
+    for base in ("stage.Stage", "network.Network", "detector.Answers", "detector.Detector"):
         parts.append(
             f"\n## {base.rpartition('.')[2]}\n\n::: jsep.models.{base}\n    options:\n      heading_level: 3\n"
         )

@@ -125,7 +125,7 @@ def smallest(model: str) -> tuple[int, int]:
 
 def jobs() -> list[Row]:
     """Return all rows without figures: the cheapest network of each family, then the next of each, and so on."""
-    known = {model: smallest(model) for model in list_models()}
+    known = {model: smallest(model) for model in list_models(task="classification")}
     rounds: Counter[type] = Counter()
     ranked = []
     for model, (side, layers) in sorted(known.items(), key=lambda item: item[1][1]):

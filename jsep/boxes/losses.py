@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jsep.boxes.coder import PLAIN_WEIGHTS, SSD_WEIGHTS, decode, encode
 from jsep.boxes.geometry import generalized_iou, iou
 from jsep.boxes.matching import IGNORED, match, match_ssd
+from jsep.ops.precision import accumulation_dtype
 
 
 class Objects(NamedTuple):
@@ -113,7 +114,7 @@ def ssd_loss(
     positive, anchors = matched >= 0, jnp.broadcast_to(anchors, codes.shape)
     boxes, labels = _targets(objects, matched, anchors)
     away = smooth_l1(codes - encode(boxes, anchors, SSD_WEIGHTS)).sum(-1)
-    logits = logits.astype(jnp.float32)
+    logits = logits.astype(accumulation_dtype(logits.dtype))
     wanted = jnp.take_along_axis(logits, jnp.where(positive, labels, 0)[..., None], -1)[..., 0]
     losses = jax.nn.logsumexp(logits, -1) - wanted
     counted = positive | hard_negatives(lax.stop_gradient(losses), positive)
@@ -147,7 +148,7 @@ def retinanet_loss(
     matched = jax.vmap(lambda o: match(iou(o.boxes, anchors), o.valid))(objects)
     positive, anchors = matched >= 0, jnp.broadcast_to(anchors, codes.shape)
     boxes, labels = _targets(objects, matched, anchors)
-    logits = logits.astype(jnp.float32)
+    logits = logits.astype(accumulation_dtype(logits.dtype))
     wanted = jax.nn.one_hot(jnp.where(positive, labels, -1), logits.shape[-1])
     losses = jnp.where(matched == IGNORED, 0, focal(logits, wanted).sum(-1))
     if generalized:

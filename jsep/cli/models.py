@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 from jsep.cli.console import new_table, print_table, size
 from jsep.cli.flags import parse
 from jsep.errors import UserError, nearest
-from jsep.models import ModelInfo, format_options, list_models, model_info
+from jsep.models import ModelInfo, Task, format_options, list_models, model_info
 
 
 def run(argv: Sequence[str]) -> None:
@@ -17,19 +17,24 @@ def run(argv: Sequence[str]) -> None:
 
 
 def models(
-    pattern: Annotated[Positional[str], arg(metavar="[PATTERN]")] = "*", table: bool = False, weights: bool = False
+    pattern: Annotated[Positional[str], arg(metavar="[PATTERN]")] = "*",
+    task: Task | None = None,
+    table: bool = False,
+    weights: bool = False,
 ) -> None:
     """List the networks that match a wildcard.
 
     Args:
         pattern: A shell wildcard, such as '*separable*'.
+        task: Only networks for this task.
         table: Print Markdown, with the published figures and the PyTorch references.
         weights: List the published weights of the networks instead, by the names that jsep train --init, jsep eval and
             other commands take.
     """
-    names = list_models(pattern)
+    names = list_models(pattern, task)
     if not names:
-        raise UserError(f"No network matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}")
+        what = f"network for {task}" if task else "network"
+        raise UserError(f"No {what} matches {pattern!r}; {nearest(pattern.strip('*'), list_models(task=task))}")
     if weights:
         return _print_weights(pattern)
     infos = [model_info(name) for name in names]

@@ -64,8 +64,6 @@ def port(
         raise UserError(f"jsep port {model}: give the file of its weights, or --check")
     from jsep.data import CATALOG
     from jsep.runs.adopt import adopt_file
-    from jsep.train.select import classes_of
-    from jsep.trees import unflatten
 
     found = adopt_file(
         model,
@@ -85,7 +83,7 @@ def port(
         _print_rows(rows)
     chosen = found.config.recipe.data.name
     entry = CATALOG.get(chosen)
-    fits = entry is None or entry.classes == classes_of(unflatten(found.arrays)["params"])
+    fits = entry is None or entry.classes == found.num_classes
     again = f"jsep eval {out} evaluates it on {chosen}" if fits else f"jsep eval {out} --data PATH evaluates it"
     console.print(
         f"{model}: {sum(array.size for array in found.arrays.values()):,} values in {len(found.arrays)} arrays, all "

@@ -32,7 +32,7 @@ def show(
         model: Registered name; `jsep models` lists them.
         options: Options of the network, such as width=0.25.
         input: Height, width and channels of the image; the published input by default.
-        num_classes: Number of classes; the published number by default.
+        num_classes: Number of classes, of a detector with the background; the published number by default.
         receptive: Print the receptive field of each stage instead of the layers (a reconstruction).
     """
     info = model_info(model)
@@ -40,6 +40,8 @@ def show(
     if min(shape) < 1:
         raise UserError(f"`input`={size(shape)}: height, width and channels must be at least 1")
     require(num_classes is None or num_classes >= 1, "num_classes", num_classes, "at least 1")
+    if receptive and info.task != "classification":
+        raise UserError(f"`receptive` is for networks for classification, and {model} is for {info.task}: leave it out")
     network = create_model(model, num_classes=num_classes, **options)
     if options:  # published figures are those of the network without them
         summary = f"{info.summary} Here with {format_options(options)}."
@@ -58,6 +60,7 @@ def _print_layers(info: ModelInfo, network: nn.Module, shape: tuple[int, int, in
     table.add_row("total", "", "", *totals, style="bold")
     console.print(f"{info.name}: {info.summary}")
     console.print(f"source     {info.paper} ({info.certainty})")
+    console.print(f"task       {info.task}")
     console.print(f"input      {size(shape)}")
     console.print(f"options    {', '.join(info.options) or 'none'}")
     for name, figure in info.published.items():

@@ -16,6 +16,7 @@ from jsep.layers import BatchNorm, Conv, DepthwiseConv, PointwiseConv
 from jsep.layers.watch import Answer, path_of, watch
 from jsep.trees import flatten, unflatten
 
+VECTORS = ("mean", "var", "scale", "bias")  # of a batch norm; all are statistics of a frozen one
 LINEAR = (Conv, PointwiseConv, DepthwiseConv, nn.Dense)  # the last axis of their kernels is the output channels
 
 
@@ -48,8 +49,8 @@ def fold_batch_norms(
     params, statistics = flatten(variables["params"]), flatten(variables.get("batch_stats", {}))
     left = {path: value for path, value in statistics.items() if path.rsplit("/", 1)[0] not in epsilons}
     for norm, epsilon in epsilons.items():
-        mean, var = (np.asarray(statistics[f"{norm}/{name}"], np.float64) for name in ("mean", "var"))
-        scale, bias = (np.asarray(params.pop(f"{norm}/{name}"), np.float64) for name in ("scale", "bias"))
+        held = [params.pop(path, statistics.get(path)) for path in (f"{norm}/{name}" for name in VECTORS)]
+        mean, var, scale, bias = (np.asarray(vector, np.float64) for vector in held)
         factor = scale / np.sqrt(var + epsilon)
         conv = convs.get(norm)
         if conv is None:

@@ -236,6 +236,11 @@ def _(module: layers.GroupSum, x: Shape, y: Shape, params: int) -> Cost:
 
 
 @cost.register
+def _(module: layers.L2Norm, x: Shape, y: Shape, params: int) -> Cost:
+    return Cost()
+
+
+@cost.register
 def _(module: layers.PReLU, x: Shape, y: Shape, params: int) -> Cost:
     return Cost()
 
@@ -264,6 +269,7 @@ def _(module: nn.Dense, x: Shape, y: Shape, params: int) -> Cost:
 
 
 @cost.register(layers.BatchNorm)
+@cost.register(layers.GroupNorm)
 @cost.register(nn.BatchNorm)
 def _(module: nn.Module, x: Shape, y: Shape, params: int) -> Cost:
     return Cost(0, 2 * math.prod(y))

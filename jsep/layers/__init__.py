@@ -8,7 +8,7 @@ from jsep.layers.dice import DiCE
 from jsep.layers.head import classifier
 from jsep.layers.initializers import keras_glorot_depthwise
 from jsep.layers.mixed import MixedDepthwiseConv, SplitPointwiseConv
-from jsep.layers.norm import BatchNorm
+from jsep.layers.norm import BatchNorm, FrozenBatchNorm, GroupNorm, L2Norm
 from jsep.layers.pool import AvgPool, GlobalAvgPool, MaxPool
 from jsep.layers.regularization import Dropout, StochasticDepth, growing_rates
 from jsep.layers.rolling import RollingPointwiseConv
@@ -33,9 +33,12 @@ __all__ = [
     "DiCE",
     "Dropout",
     "EfficientChannelAttention",
+    "FrozenBatchNorm",
     "GlobalAvgPool",
+    "GroupNorm",
     "GroupSum",
     "KernelSharingConv",
+    "L2Norm",
     "MaxPool",
     "MixedDepthwiseConv",
     "PReLU",

@@ -6,7 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jsep.layers import fusion
-from jsep.layers.norm import BatchNorm
+from jsep.layers.norm import BatchNorm, FrozenBatchNorm
 
 
 class WithBatchNorm(nn.Module):
@@ -46,7 +46,7 @@ def conv_norm(
     >>> Net().init_with_output(jax.random.key(0), jnp.ones((1, 32, 32, 3)))[0].shape
     (1, 16, 16, 8)
     """
-    with fusion.norm_follows(train):
+    with fusion.norm_follows(train and not isinstance(norm, FrozenBatchNorm)):
         y = call_conv(conv, x, train=train)
     y = norm(y, train=train)
     return y if act is None else fusion.activate(act, y)

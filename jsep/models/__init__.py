@@ -8,9 +8,11 @@ from jsep.models import zoo  # noqa: F401 (it registers the names)
 from jsep.models.registry import (
     CIFAR10,
     CIFAR100,
+    COCO,
     IMAGENET,
     Images,
     ModelInfo,
+    Task,
     create_model,
     format_options,
     list_models,
@@ -23,9 +25,11 @@ from jsep.models.registry import (
 __all__ = [
     "CIFAR10",
     "CIFAR100",
+    "COCO",
     "IMAGENET",
     "Images",
     "ModelInfo",
+    "Task",
     "create_model",
     "format_options",
     "list_models",

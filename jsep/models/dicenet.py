@@ -90,6 +90,9 @@ class DiCENet(Network):
             for i in range(2, units + 1):
                 x = unit(x, width, f"stage{stage}_unit{i}")
             stages[f"stage{stage}"] = Stage(x, (4 if imagenet else 1) * 2**stage)
-        x = GlobalAvgPool(name="pool")(x)[:, None, None, :]
-        x = Conv(last, 1, groups=HEAD_GROUPS, name="head", **common)(x)[:, 0, 0]
-        return self.classified(x, stages, train=train, features=features, dropout=self.dropout)
+
+        def pooled(x: Array) -> Array:
+            x = GlobalAvgPool(name="pool")(x)[:, None, None, :]
+            return Conv(last, 1, groups=HEAD_GROUPS, name="head", **common)(x)[:, 0, 0]
+
+        return self.classified(x, stages, train=train, features=features, dropout=self.dropout, pooled=pooled)

@@ -86,6 +86,7 @@ class MobileNetV2(Network):
             y = x
             if expansion > 1:
                 y = conv_norm(y, PointwiseConv(expansion * x.shape[-1], name=f"{name}_expand", **common), nn.relu6)
+                expansions[name] = y
             y = conv_norm(y, DepthwiseConv(3, stride, self.padding, name=f"{name}_depthwise", **common), nn.relu6)
             y = attention(conv_norm(y, PointwiseConv(width, name=f"{name}_project", **common)), name)
             rate = next(rates)
@@ -97,12 +98,12 @@ class MobileNetV2(Network):
         total = 2 if imagenet else 1
         x = conv_norm(x, Conv(scaled(32, self.width), 3, total, self.padding, name="stem", **common), nn.relu6)
         rates = growing_rates(self.stochastic_depth, sum(row[2] for row in STAGES))
-        stages = {}
+        stages, expansions = {}, {}
         for stage, (expansion, base, blocks, first) in enumerate(STAGES, start=1):
             first = 1 if stage == 2 and not imagenet else first
             total *= first
             for i in range(1, blocks + 1):
                 x = block(x, expansion, scaled(base, self.width), first if i == 1 else 1, f"stage{stage}_block{i}")
-            stages[f"stage{stage}"] = Stage(x, total)
+            stages[f"stage{stage}"] = Stage(x, total, expansions.get(f"stage{stage}_block1"))
         x = conv_norm(x, PointwiseConv(scaled(HEAD, max(1.0, self.width)), name="head", **common), nn.relu6)
         return self.classified(x, stages, train=train, features=features, dropout=self.dropout)

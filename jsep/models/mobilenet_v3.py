@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jsep.layers import Conv, DepthwiseConv, PointwiseConv, SqueezeExcite, StochasticDepth, growing_rates
+from jsep.layers import Conv, DepthwiseConv, GlobalAvgPool, PointwiseConv, SqueezeExcite, StochasticDepth, growing_rates
 from jsep.models.mobilenet_v2 import scaled
 from jsep.models.network import Network, Output
 from jsep.models.registry import Fraction, Rate, option
@@ -112,6 +112,7 @@ class MobileNetV3(Network):
             y = x
             if expanded != x.shape[-1]:
                 y = conv_norm(y, PointwiseConv(expanded, name=f"{name}_expand", **common), act)
+                expansions[name] = y
             y = conv_norm(y, DepthwiseConv(row.kernel, stride, self.padding, name=f"{name}_depthwise", **common), act)
             if row.squeeze:
                 gate: dict[str, Any] = {"hidden": scaled(expanded // 4, 1.0), "gate": nn.hard_sigmoid}
@@ -131,18 +132,19 @@ class MobileNetV3(Network):
         x = conv_norm(x, Conv(stem, 3, total, self.padding, name="stem", **common), nn.hard_swish)
         keep_size = not imagenet
         rates = growing_rates(self.stochastic_depth, len(rows))
-        stages, base = {}, STEM
+        stages, expansions, base = {}, {}, STEM
         for row, (stage, number) in zip(rows, places(rows), strict=True):
             stride = row.stride
             if stride > 1 and keep_size:
                 stride, keep_size = 1, False
             total *= stride
             x, base = block(x, row, base, stride, f"stage{stage}_block{number}"), row.features
-            stages[f"stage{stage}"] = Stage(x, total)
+            stages[f"stage{stage}"] = Stage(x, total, expansions.get(f"stage{stage}_block1"))
         x = conv_norm(x, PointwiseConv(scaled(6 * base, self.width), name="head", **common), nn.hard_swish)
         width = scaled(HEAD[self.size] // part, max(1.0, self.width))
 
-        def hidden(x: Array) -> Array:
+        def pooled(x: Array) -> Array:
+            x = GlobalAvgPool(name="pool")(x)
             return nn.hard_swish(nn.Dense(width, dtype=self.dtype, name="dense")(x))
 
-        return self.classified(x, stages, train=train, features=features, dropout=self.dropout, hidden=hidden)
+        return self.classified(x, stages, train=train, features=features, dropout=self.dropout, pooled=pooled)

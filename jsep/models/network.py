@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from jsep.errors import UserError
-from jsep.layers import BatchNorm, Dropout, GlobalAvgPool, classifier, conv_norm
+from jsep.layers import BatchNorm, Dropout, FrozenBatchNorm, GlobalAvgPool, classifier, conv_norm
 from jsep.models.stage import Stage
 from jsep.ops.geometry import EmptyMap
 
@@ -42,11 +42,13 @@ class Network(nn.Module):
 
     Attributes:
         num_classes: number of logits; with 0 the network has no classifier and returns its stages alone, the last
-            of which, called head, is what the classifier would read.
+            of which, called head, holds the maps that the classifier would read.
         dtype: dtype of the computation; None computes in that of the input. Parameters are float32.
         axis_name: mapped axis whose devices share batch statistics and draw dropout together; None outside `pmap`.
         epsilon: number that batch norms add to the variance.
         norm_momentum: share of the running statistics that batch norms keep.
+        frozen_norm: batch norms are constants: they neither train nor follow the batch. Those inside of other layers,
+            such as DiCE units, are not.
     """
 
     num_classes: int = 1000
@@ -54,18 +56,20 @@ class Network(nn.Module):
     axis_name: str | None = None
     epsilon: float = 1e-5
     norm_momentum: float = 0.9
+    frozen_norm: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__call__" in vars(cls):
-            cls.__call__ = _refusing_small_images(cls.__call__)
+            cls.__call__ = refusing_small_images(cls.__call__)
 
     # nowrap: a method of its own would show in the names of compiled operations, between the network and its layers
 
     @nn.nowrap
     def norm(self, name: str) -> BatchNorm:
         """Return a batch norm with the family's constants."""
-        return BatchNorm(self.norm_momentum, self.epsilon, self.axis_name, self.dtype, name=name)
+        kind = FrozenBatchNorm if self.frozen_norm else BatchNorm
+        return kind(self.norm_momentum, self.epsilon, self.axis_name, self.dtype, name=name)
 
     @nn.nowrap
     def conv_norm(
@@ -83,43 +87,40 @@ class Network(nn.Module):
     @nn.nowrap
     def classified(
         self,
-        x: Float[Array, "n *hw c"],
+        x: Float[Array, "n h w c"],
         stages: Mapping[str, Stage],
         *,
         train: bool,
         features: bool,
         dropout: float = 0.0,
-        hidden: Callable[[Array], Array] | None = None,
+        pooled: Callable[[Array], Array] | None = None,
         kernel_init: Initializer = nn.initializers.lecun_normal(),  # noqa: B008
     ) -> Output:
-        """Return what a network returns, from its last maps or from features that are pooled already.
+        """Return what a network returns, from its last maps.
 
         Args:
-            x: maps, which are averaged first, or features of shape (n, c).
+            x: the last maps.
             stages: maps at the end of each stage by name.
             train: apply dropout.
             features: return the stages beside the logits.
             dropout: rate of dropout in front of the classifier.
-            hidden: layers between the pooled features and the dropout.
+            pooled: layers that make features (n, k) of the maps; by default their means.
             kernel_init: initializer of the classifier.
         """
         if not self.num_classes:
             return {**stages, "head": Stage(x, list(stages.values())[-1].stride)}
-        if x.ndim == 4:
-            x = GlobalAvgPool(name="pool")(x)
-        if hidden:
-            x = hidden(x)
+        x = pooled(x) if pooled else GlobalAvgPool(name="pool")(x)
         if dropout:
             x = Dropout(dropout, self.axis_name, name="dropout")(x, train=train)
         logits = classifier(x, self.num_classes, self.dtype, kernel_init)
         return (logits, dict(stages)) if features else logits
 
 
-def _refusing_small_images(call: Callable[..., Output]) -> Callable[..., Output]:
+def refusing_small_images(call: Callable[..., Any]) -> Callable[..., Any]:
     """Return the call of a family with an error that says which images it takes, in place of one about a window."""
 
     @functools.wraps(call)
-    def checked(self: Network, x: Array, **kwargs: Any) -> Output:
+    def checked(self: nn.Module, x: Array, **kwargs: Any) -> Any:
         if jnp.ndim(x) != 4:
             raise UserError(f"{type(self).__name__} takes images of shape (n, h, w, c), not {jnp.shape(x)}")
         try:
@@ -133,7 +134,7 @@ def _refusing_small_images(call: Callable[..., Output]) -> Callable[..., Output]
     return checked
 
 
-def _least_side(network: Network, call: Callable[..., Output], channels: int) -> int:
+def _least_side(network: nn.Module, call: Callable[..., Any], channels: int) -> int:
     """Return the side of the smallest square images that a network takes, found by evaluating it on shapes."""
     network = network.clone(parent=None, name=None)
 
@@ -141,7 +142,7 @@ def _least_side(network: Network, call: Callable[..., Output], channels: int) ->
         try:
             x = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
             jax.eval_shape(functools.partial(network.init, method=call), jax.random.key(0), x)
-        except EmptyMap:
+        except (EmptyMap, UserError):  # the latter of its backbone
             return False
         return True
 

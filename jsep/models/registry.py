@@ -56,6 +56,7 @@ class Images(NamedTuple):
 CIFAR10 = Images((32, 32, 3), 10, "cifar10")
 CIFAR100 = Images((32, 32, 3), 100, "cifar100")
 IMAGENET = Images((224, 224, 3), 1000, "imagenet")
+COCO = Images((320, 320, 3), 91, "imagenet")  # classes by the numbers of COCO, with the background
 
 
 class Fed(NamedTuple):
@@ -71,6 +72,7 @@ class Fed(NamedTuple):
 
 
 FED_IMAGENET = Fed((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FED_CAFFE = Fed((0.48235, 0.45882, 0.40784), (1 / 255,) * 3)  # from 0 to 255, less the mean
 FED_UNIT = Fed((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # left as they are
 FED_HALVES = Fed((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # from -1 to 1, as TensorFlow's networks take them
 
@@ -260,6 +262,8 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
             _check_option(key, value, types[key])
     classes = info.num_classes if num_classes is None else num_classes
     require(_is_whole(classes) and _CLASSES.allows(classes), "num_classes", classes, _CLASSES.sentence)
+    found = info.task != "detection" or classes > 1
+    require(found, "num_classes", classes, "at least 2 for a detector, whose first class is the background")
     _check_dtype(options.get("dtype"))
     model = info.network_class()(num_classes=int(classes), **{**info.fixed, **options})
     for field in dataclasses.fields(model):

@@ -69,12 +69,16 @@ class SeparableCNN(Network):
             x = BatchNorm(self.momentum, 1e-3, self.axis_name, self.dtype, name=f"norm{stage}")(x, train=train)
             stages[f"stage{stage}"] = Stage(x, 2**stage)
             x = Dropout(0.3, self.axis_name)(x, train=train)
-        x = x.reshape(x.shape[0], -1)  # (n, h, w, c) -> (n, h * w * c)
-        for i, width in enumerate((256, 128, 64), start=1):
-            x = nn.relu(nn.Dense(width, kernel_init=_glorot, dtype=self.dtype, name=f"dense{i}")(x))
-            if i < 3:
-                x = Dropout(0.4, self.axis_name)(x, train=train)
-        return self.classified(x, stages, train=train, features=features, kernel_init=_glorot)
+
+        def pooled(x: Array) -> Array:
+            x = x.reshape(x.shape[0], -1)  # (n, h, w, c) -> (n, h * w * c)
+            for i, width in enumerate((256, 128, 64), start=1):
+                x = nn.relu(nn.Dense(width, kernel_init=_glorot, dtype=self.dtype, name=f"dense{i}")(x))
+                if i < 3:
+                    x = Dropout(0.4, self.axis_name)(x, train=train)
+            return x
+
+        return self.classified(x, stages, train=train, features=features, pooled=pooled, kernel_init=_glorot)
 
 
 class KerasSeparableCNN(Network):
@@ -98,6 +102,9 @@ class KerasSeparableCNN(Network):
                 x = MaxPool(name=f"pool{i // 2}")(x)
             if i % 2 == 0:
                 stages[f"stage{i // 2}"] = Stage(x, min(i, 4))
-        x = GlobalAvgPool(name="pool3")(x)
-        x = nn.relu(nn.Dense(32, kernel_init=_glorot, dtype=self.dtype, name="dense1")(x))
-        return self.classified(x, stages, train=train, features=features, kernel_init=_glorot)
+
+        def pooled(x: Array) -> Array:
+            x = GlobalAvgPool(name="pool3")(x)
+            return nn.relu(nn.Dense(32, kernel_init=_glorot, dtype=self.dtype, name="dense1")(x))
+
+        return self.classified(x, stages, train=train, features=features, pooled=pooled, kernel_init=_glorot)

@@ -11,6 +11,8 @@ class Stage:
     Attributes:
         maps: the maps.
         stride: distance in pixels of the input between two neighbouring positions of the maps.
+        expanded: what the first block of the stage expanded its input to, of the stride before, in MobileNet V2 and V3.
+            Detectors read it: see section 6.2 of Sandler et al., arXiv 1801.04381.
 
     >>> model = create_model("resnet20")
     >>> x = jnp.ones((2, 32, 32, 3))
@@ -21,3 +23,4 @@ class Stage:
 
     maps: Float[Array, "n h w c"]
     stride: int = struct.field(pytree_node=False)
+    expanded: Float[Array, "n h2 w2 c2"] | None = None

@@ -86,8 +86,11 @@ class Xception(Network):
         for i, width in enumerate((1536, 2048), start=1):
             x = separable(x, width, f"module{module + 2}_sep{i}", nn.relu)
         stages[f"module{module + 2:02}"] = Stage(x, 2 * stride)
-        if self.jft_head:
+
+        def pooled(x: Array) -> Array:
             x = GlobalAvgPool(name="pool")(x)
-            for i in (1, 2):
+            for i in (1, 2) if self.jft_head else ():
                 x = nn.relu(nn.Dense(4096, dtype=self.dtype, name=f"dense{i}")(x))
-        return self.classified(x, stages, train=train, features=features, dropout=self.dropout)
+            return x
+
+        return self.classified(x, stages, train=train, features=features, dropout=self.dropout, pooled=pooled)

@@ -6,7 +6,7 @@ of a family share what stands in the `partial` above them. The counts are exact,
 
 from functools import partial
 
-from jsep.models.registry import CIFAR10, CIFAR100, FED_HALVES, FED_IMAGENET, IMAGENET, register
+from jsep.models.registry import CIFAR10, CIFAR100, COCO, FED_CAFFE, FED_HALVES, FED_IMAGENET, IMAGENET, register
 
 # only abstracts could be read of both works on kernel sharing
 SHARING_PAPER = "Zhou, Chen, Zhang, Fang: Efficient Weighted Kernel Sharing CNNs (2018)"
@@ -396,3 +396,27 @@ register("xception", family="jsep.models.xception:Xception", summary="Xception."
     paper="arXiv 1610.02357", data=IMAGENET._replace(input_shape=(299, 299, 3)), certainty="certain",
     published={"ImageNet top-1, %": "79.0", "ImageNet top-5, %": "94.5", "parameters": "22,855,952"},
     references={"pytorchcv:xception": {}, "timm:legacy_xception": {}}, fed={"timm": FED_HALVES} | KERAS)
+
+# Detectors
+_detector = partial(register, data=COCO, certainty="certain", task="detection")
+_detector("ssdlite320", family="jsep.models.ssdlite:SSDLite",
+    summary="SSDLite over MobileNet V3 large with half of its last stage.", params=3_440_060, macs=583_171_904,
+    paper="arXiv 1801.04381", published={"COCO AP, % (torchvision's weights)": "21.3"},
+    references={"torchvision:ssdlite320_mobilenet_v3_large": {},
+                "torchvision:ssdlite320_mobilenet_v3_large/full": {"tail": "full"}}, fed={"torchvision": FED_HALVES})
+_detector("ssd300", family="jsep.models.ssd:SSD",
+    summary="SSD over MobileNet V1.", params=16_111_842, macs=3_859_087_808,
+    paper="arXiv 1512.02325", data=COCO._replace(input_shape=(300, 300, 3)), certainty="reconstructed")
+_detector("ssd300_vgg16", family="jsep.models.ssd:SSD",
+    summary="SSD over VGG-16.", options={"backbone": "vgg16"}, params=35_641_826, macs=34_858_153_472,
+    paper="arXiv 1512.02325", data=COCO._replace(input_shape=(300, 300, 3)),
+    published={"COCO AP, % (torchvision's weights)": "25.1"}, references={"torchvision:ssd300_vgg16": {}},
+    fed={"torchvision": FED_CAFFE})
+_retinanet = partial(_detector, family="jsep.models.retinanet:RetinaNet", paper="arXiv 1708.02002",
+    data=COCO._replace(input_shape=(800, 800, 3)))
+_retinanet("retinanet", summary="RetinaNet over ResNet-50 with constant batch norms.",
+    params=34_014_999, macs=151_540_437_248, published={"COCO AP, % (torchvision's weights)": "36.4"},
+    references={"torchvision:retinanet_resnet50_fpn": {}})
+_retinanet("retinanet_v2", summary="RetinaNet over ResNet-50 with group norms in its heads.",
+    options={"version": 2, "frozen_norm": False}, params=38_198_935, macs=152_238_199_040,
+    published={"COCO AP, % (torchvision's weights)": "41.5"}, references={"torchvision:retinanet_resnet50_fpn_v2": {}})

@@ -24,9 +24,10 @@ from jsep.trees import as_weights, flatten, unflatten
 State = Mapping[str, np.ndarray]
 # Flax's names of the arrays of a layer, and PyTorch's
 LEAVES = {"kernel": "weight", "scale": "weight", "slope": "weight", "weight": "weight", "bias": "bias"}
-LEAVES |= {"mean": "running_mean", "var": "running_var"}
+LEAVES |= {"mean": "running_mean", "var": "running_var", "scale_weight": "scale_weight"}
 HEADS = ("params/classifier/", "params/dense/")  # the last layers of a network, which have to do with its classes
-STEMS = ("stem", "stem1", "stem1_conv1")  # what the families call their first convolution
+# what the families call their first convolution
+STEMS = ("stem", "stem1", "stem1_conv1", "backbone/stem", "backbone/conv1_1")
 
 
 class Ported(NamedTuple):
@@ -140,7 +141,8 @@ def port_state(
             )
         chosen = {**implied, **options}
         settled = {key: value for key, value in chosen.items() if value != getattr(plain, key)}
-        classes = _size(arrays, f"{layout.torch('classifier')}.weight", 0) or info.num_classes
+        head, each = layout.head
+        classes = _size(arrays, f"{layout.torch(head)}.weight", 0) // each or info.num_classes
         channels = next(filter(None, (_size(arrays, f"{layout.torch(stem)}.weight", 1) for stem in STEMS)), 3)
         height, width, _ = info.input_shape
         model = create_model(name, num_classes=classes, **options, **settled)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import flax.linen as nn
 
+from jsep.models import model_info
 from jsep.models.densenet import DenseNet
 from jsep.models.dicenet import DiCENet
 from jsep.models.inception_v3 import InceptionV3
@@ -29,7 +30,13 @@ from jsep.models.mobilenet_v3 import places as v3_places
 from jsep.models.pyramidnet import PyramidNet
 from jsep.models.resnet import ResNet
 from jsep.models.resnet_cifar import CifarResNet
+from jsep.models.retinanet import CELL as RETINANET_CELL
+from jsep.models.retinanet import LEVELS, RetinaNet
 from jsep.models.shufflenet_v2 import ShuffleNetV2
+from jsep.models.ssd import RATIOS as SSD_RATIOS
+from jsep.models.ssd import SSD, VGG
+from jsep.models.ssdlite import CELL as SSDLITE_CELL
+from jsep.models.ssdlite import SSDLite
 from jsep.models.xception import Xception
 
 
@@ -44,6 +51,7 @@ class Names:
         implies: options that names and shapes do not show, as this package has them. Any weights by these names are
             taken to have them, unless the user knows better.
         unused: prefixes of names that only train, such as those of an auxiliary head.
+        head: a layer of ours that has answers for each class, and how many for each.
     """
 
     source: str
@@ -51,6 +59,7 @@ class Names:
     stages: Mapping[str, str]
     implies: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    head: tuple[str, int] = ("classifier", 1)
 
     def torch(self, layer: str) -> str:
         """Return their name of one of our layers; a layer without one keeps ours, so that errors show it."""
@@ -346,6 +355,64 @@ def _torchvision_mobilenet_v3(rows: Sequence[V3Row]) -> Names:
     return Names("torchvision", {**names, "dense": "classifier.0", "classifier": "classifier.3"}, stages)
 
 
+def _torchvision_ssdlite(rows: Sequence[V3Row]) -> Names:
+    cut = 1 + max(at for at, row in enumerate(rows) if row.stride > 1)  # they cut this block behind its expansion
+
+    def in_two(theirs: str) -> str:
+        block, *rest = theirs.removeprefix("features.").split(".")
+        at = int(block)
+        if at < cut:
+            rest = ["0", block, *rest]
+        elif at > cut:
+            rest = ["1", str(at - cut), *rest]
+        elif rest[:2] == ["block", "0"]:
+            rest = ["0", block, *rest[2:]]
+        else:
+            rest = ["1", "0", *rest[1:]]
+        return ".".join(["backbone.features", *rest])
+
+    own = _torchvision_mobilenet_v3(rows).layers.items()
+    names = {f"backbone/{ours}": in_two(theirs) for ours, theirs in own if theirs.startswith("features.")}
+    parts = {}
+    for i, part in enumerate(("reduce", "depthwise", "expand")):
+        parts[f"extra{{number}}_{part}"] = f"backbone.extra.{{number0}}.{i}"
+    for ours, theirs in (("class", "classification"), ("box", "regression")):
+        level = f"head.{theirs}_head.module_list.{{number0}}"
+        parts[f"{ours}{{number}}_depthwise"] = f"{level}.0"
+        names[f"{ours}{{number}}"] = f"{level}.1"
+    return Names("torchvision", {**names, **_with_norm(parts, ".0", ".1")}, {}, head=("class1", SSDLITE_CELL))
+
+
+def _torchvision_ssd300_vgg16() -> Names:
+    names, at = {"backbone/norm": "backbone"}, 0
+    for block, (_, layers) in enumerate(VGG, start=1):
+        at = 1 if block == 5 else at + (block > 1)  # behind a pool, with which a list of its own begins in block 5
+        for layer in range(1, layers + 1):
+            names[f"backbone/conv{block}_{layer}"] = f"backbone.{'extra.0' if block == 5 else 'features'}.{at}"
+            at += 2
+    names |= {"backbone/fc6": f"backbone.extra.0.{at}.1", "backbone/fc7": f"backbone.extra.0.{at}.3"}
+    names |= {"extra{number}_reduce": "backbone.extra.{number}.0", "extra{number}_expand": "backbone.extra.{number}.2"}
+    for ours, theirs in (("class", "classification"), ("box", "regression")):
+        names[f"{ours}{{number}}"] = f"head.{theirs}_head.module_list.{{number0}}"
+    return Names("torchvision", names, {}, head=("class1", 2 + 2 * len(SSD_RATIOS[0])))
+
+
+def _torchvision_retinanet(older: bool = False) -> Names:
+    inside, every = ("", 2) if older else (".0", 1)  # a ReLU was a member of their sequence once
+    names = {f"backbone/{ours}": f"backbone.body.{theirs}" for ours, theirs in _RESNET.layers.items()}
+    for at, level in enumerate(LEVELS):
+        names[f"lateral{level}"] = f"backbone.fpn.inner_blocks.{at}{inside}"
+        names[f"output{level}"] = f"backbone.fpn.layer_blocks.{at}{inside}"
+    names |= {level: f"backbone.fpn.extra_blocks.{level}" for level in ("p6", "p7")}
+    for ours, theirs, last in (("class", "classification", "cls_logits"), ("box", "regression", "bbox_reg")):
+        for at in range(4):
+            conv = f"head.{theirs}_head.conv.{every * at}"
+            names |= _with_norm({f"{ours}_conv{at + 1}": conv}, inside, ".1")
+        names[ours] = f"head.{theirs}_head.{last}"
+    source, implies = ("pytorch/vision until 0.12", {"zero_epsilon": True}) if older else ("torchvision", {})
+    return Names(source, names, {}, implies, head=("class", RETINANET_CELL))
+
+
 def _timm_mobilenet_v2() -> Names:
     rows = {"stem": "conv_stem", "stem_norm": "bn1", "head": "conv_head", "head_norm": "bn2"}
     only = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
@@ -427,6 +494,9 @@ _V3 = {
     size: [_torchvision_mobilenet_v3(rows), _timm_mobilenet_v3(rows)]
     for size, rows in (("large", LARGE), ("small", SMALL))
 }
+_RETINANET = [_torchvision_retinanet(), _torchvision_retinanet(older=True)]
+_SSD300_VGG16 = _torchvision_ssd300_vgg16()
+_SSDLITE = _torchvision_ssdlite(LARGE)
 _MIXNET = {size: _timm_mixnet(stages) for size, (stages, *_) in MIXNET_SIZES.items()}
 _DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
 _FAMILIES: dict[type[nn.Module], list[Names]] = {
@@ -442,7 +512,7 @@ _FAMILIES: dict[type[nn.Module], list[Names]] = {
 
 
 # options that leave names and shapes of arrays alone but not the logits
-SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units")
+SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units", "zero_epsilon")
 
 
 def layouts(model: nn.Module) -> list[Names]:
@@ -455,4 +525,11 @@ def layouts(model: nn.Module) -> list[Names]:
         return _V3[model.size]
     if isinstance(model, MixNet):
         return [_MIXNET[model.size]]
+    if isinstance(model, RetinaNet):
+        known = _RETINANET if model.version == 1 else _RETINANET[:1]
+        return known if model_info(model.backbone).family == "jsep.models.resnet:ResNet" else []
+    if isinstance(model, SSDLite):
+        return [_SSDLITE] if model.backbone == "mobilenet_v3_large" else []
+    if isinstance(model, SSD):
+        return [_SSD300_VGG16] if model.backbone == "vgg16" else []
     return _FAMILIES.get(cast(type[nn.Module], type(model)), [])

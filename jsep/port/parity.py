@@ -14,10 +14,12 @@ import numpy as np
 from jsep import ops
 from jsep.errors import UserError
 from jsep.models import create_model, model_info
+from jsep.models.detector import Detector
 from jsep.port.convert import Ported, convert
 from jsep.port.names import Names, layouts
 
 TOLERANCE = 1e-4  # relative to the largest value of a stage, in float32
+ANSWERS = {"logits": "cls_logits", "codes": "bbox_regression", "anchors": "anchors"}  # of a detector, ours and theirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Difference:
     """How much the outputs of a stage, or the logits, differ.
 
     Attributes:
-        stage: name of the stage, or "logits".
+        stage: name of the stage, or "logits"; of a detector "logits", "codes" and "anchors".
         shape: shape of the output.
         relative: largest absolute difference over the largest absolute value of PyTorch's output.
     """
@@ -140,14 +142,30 @@ def _differences(
     model: nn.Module, variables: dict[str, Any], theirs: Any, names: Names, image_shape: tuple[int, int, int]
 ) -> list[Difference]:
     images = np.random.default_rng(0).normal(size=(2, *image_shape)).astype(np.float32)
-    run = ops.jit_inference(lambda variables, x: model.apply(variables, x, features=True))
-    logits, stages = run(variables, jnp.asarray(images))
-    ours = {stage: np.asarray(found.maps) for stage, found in stages.items()} | {"logits": np.asarray(logits)}
-    found = _torch_stages(theirs, {stage: names.stage(stage) for stage in stages}, images)
+    if isinstance(model, Detector):
+        answers = ops.jit_inference(model.apply)(variables, jnp.asarray(images))
+        ours = {name: np.asarray(getattr(answers, name)) for name in ANSWERS}
+        found = _torch_answers(theirs, images)
+    else:
+        run = ops.jit_inference(lambda variables, x: model.apply(variables, x, features=True))
+        logits, stages = run(variables, jnp.asarray(images))
+        ours = {stage: np.asarray(found.maps) for stage, found in stages.items()} | {"logits": np.asarray(logits)}
+        found = _torch_stages(theirs, {stage: names.stage(stage) for stage in stages}, images)
     return [
         Difference(stage, value.shape, float(np.abs(value - found[stage]).max() / np.abs(found[stage]).max()))
         for stage, value in ours.items()
     ]
+
+
+def _torch_answers(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the answers of PyTorch's detector by our names."""
+    import torch
+
+    from jsep.port.reference import answers
+
+    with torch.no_grad():
+        found = answers(model, torch.from_numpy(images.transpose(0, 3, 1, 2)))
+    return {ours: found[theirs].numpy() for ours, theirs in ANSWERS.items()}
 
 
 def _torch_stages(model: Any, stages: Mapping[str, str], images: np.ndarray) -> dict[str, np.ndarray]:

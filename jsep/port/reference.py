@@ -4,6 +4,7 @@
 
 import re
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
     Args:
         reference: package and name. A name of timm may end in the attention of its blocks: "resnet50/eca" (kernels by
             the paper's formula) or "resnet50/released_eca" (kernels of the released models); or in "/tf" for padding
-            and epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf". A name that ends in
-            "+separable", "+separable_bn" or "+separable_bn_relu" has depthwise separable convolutions in place of its
-            3x3 ones.
+            and epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf". SSDLite's may end in "/full",
+            for all features in the last stage of its backbone. A name that ends in "+separable", "+separable_bn" or
+            "+separable_bn_relu" has depthwise separable convolutions in place of its 3x3 ones.
         num_classes: number of logits.
         size: side of the images, in pixels; the last pool takes any.
     """
@@ -40,7 +41,8 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
         nn.init.normal_(norm.bias, mean=0.3, std=0.2)
         norm.momentum = 1.0  # the statistics of one batch alone
     with torch.no_grad():
-        model.train()(torch.randn(8, 3, size, size))
+        if norms:
+            answers(model.train(), torch.randn(8, 3, size, size))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
@@ -92,11 +94,36 @@ def _timm(name: str, num_classes: int) -> nn.Module:
     return timm.create_model(name, num_classes=num_classes, **options)
 
 
+def answers(model: nn.Module, images: torch.Tensor) -> Any:
+    """Return what a network answers: its logits, or for a detector its answers at all anchors by torchvision's names.
+
+    Torchvision's detectors take pictures of any size and resize them; here they are given images as they are. Anchors
+    are float32, whatever the dtype of the images.
+    """
+    if not hasattr(model, "anchor_generator"):
+        return model(images)
+    from torchvision.models.detection.image_list import ImageList
+
+    found: Any = model
+    maps = list(found.backbone(images).values())
+    sizes = [(images.shape[2], images.shape[3])] * len(images)
+    anchors = found.anchor_generator(ImageList(images.float(), sizes), [y.float() for y in maps])
+    return {**found.head(maps), "anchors": anchors[0]}
+
+
 def _torchvision(name: str, num_classes: int) -> nn.Module:
     import torchvision
 
+    name, _, tail = name.partition("/")
     options: Any = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
-    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    if hasattr(torchvision.models.detection, name):
+        options = {"weights_backbone": None}
+    model: Any = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    if tail:  # theirs has it with trained weights of the backbone only
+        ssdlite, norm = torchvision.models.detection.ssdlite, partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
+        model.backbone = ssdlite._mobilenet_extractor(torchvision.models.mobilenet_v3_large(norm_layer=norm), 6, norm)
+        model.head = ssdlite.SSDLiteHead([672, 960, 512, 256, 256, 128], [6] * 6, num_classes, norm)
+    return model
 
 
 _MAKERS = {"pytorchcv": _pytorchcv, "timm": _timm, "torchvision": _torchvision}

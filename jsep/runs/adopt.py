@@ -25,12 +25,14 @@ class Adopted(NamedTuple):
         config: the configuration of the run.
         arrays: all arrays by their names in jsep.
         notes: sentences on what was taken, what was left, and what the file could not show.
+        num_classes: number of classes that the weights have.
         differences: those from PyTorch with the same weights, by the name of the reference, if they were asked for.
     """
 
     config: RunConfig
     arrays: dict[str, np.ndarray]
     notes: tuple[str, ...]
+    num_classes: int
     differences: Mapping[str, Sequence[Difference]]
 
 
@@ -90,7 +92,7 @@ def adopt_file(
     save_weights(config, ported.variables, out)
     save_arrays(out / "weights.safetensors", ported.variables)
     notes = (*_settled(found), *found.notes)
-    return Adopted(config, flatten(on_host(ported.variables)), notes, differences)
+    return Adopted(config, flatten(on_host(ported.variables)), notes, ported.num_classes, differences)
 
 
 def _settled(found: Foreign) -> Iterator[str]:

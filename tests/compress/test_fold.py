@@ -58,6 +58,16 @@ def test_a_folded_network_gives_the_same_logits_with_fewer_operations(trained, t
     assert before["conv_general_dilated"] == after["conv_general_dilated"]
 
 
+def test_frozen_batch_norms_are_folded_as_others(drawn):
+    model = create_model("resnet20", depth=8).clone(frozen_norm=True)  # pyright: ignore[reportCallIssue]
+    variables = drawn(model, (1, *SHAPE))
+    folded, pairs = fold_batch_norms(model, variables, SHAPE)
+    assert (len(pairs), folded["batch_stats"]) == (7, {})
+    expected = jax.jit(model.apply)(variables, images())
+    found = jax.jit(lambda folded, x: apply_folded(model, folded, x))(folded, images())
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
 def test_what_stands_in_for_a_convolution_is_folded_by_its_own_parts():
     model = factored(create_model("resnet20", depth=8), ["stage2_block1_conv2=separable"])
     x = jax.ShapeDtypeStruct((1, *SHAPE), jnp.float32)

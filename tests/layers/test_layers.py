@@ -73,6 +73,45 @@ def test_batch_norm_is_that_of_flax(drawn):
     np.testing.assert_allclose(*evaluated, atol=1e-5)
 
 
+def test_a_frozen_batch_norm_is_one_that_evaluates_and_has_nothing_to_train(drawn):
+    frozen, trained = layers.FrozenBatchNorm(epsilon=1e-3), layers.BatchNorm(epsilon=1e-3)
+    variables = drawn(frozen, X.shape, train=True)
+    assert list(variables) == ["batch_stats"]
+    held = variables["batch_stats"]
+    split = {
+        "params": {name: held[name] for name in ("scale", "bias")},
+        "batch_stats": {name: held[name] for name in ("mean", "var")},
+    }
+
+    @jax.jit
+    def both(variables, split, x):
+        found, updates = frozen.apply(variables, x, train=True, mutable=["batch_stats"])
+        return (found, trained.apply(split, x, train=False)), updates
+
+    same, updates = both(variables, split, X)
+    np.testing.assert_array_equal(*same)
+    jax.tree.map(np.testing.assert_array_equal, updates, variables)
+
+
+def test_group_norm_is_that_of_flax(drawn):
+    ours, theirs = layers.GroupNorm(2), nn.GroupNorm(2, epsilon=1e-5, use_fast_variance=False)
+    variables = drawn(ours, X.shape)
+    found, wanted = jax.jit(lambda v, x: (ours.apply(v, x + 5), theirs.apply(v, x + 5)))(variables, X)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    half = jax.eval_shape(layers.GroupNorm(2, dtype=jnp.bfloat16).apply, variables, X)
+    assert half.dtype == jnp.bfloat16
+
+
+def test_an_l2_norm_has_a_length_of_1_and_a_gradient_at_0():
+    x = X.at[0, 0, 0].set(0)
+    norm = layers.L2Norm(nn.initializers.constant(20.0))
+    run = jax.jit(jax.value_and_grad(lambda x: norm.init_with_output(jax.random.key(0), x)[0].sum(), has_aux=False))
+    total, gradient = run(x)
+    lengths = np.linalg.norm(x, axis=-1, keepdims=True)
+    np.testing.assert_allclose(total, (20 * x / np.where(lengths > 0, lengths, 1)).sum(), rtol=1e-5)
+    assert np.isfinite(gradient).all()
+
+
 def test_initialising_leaves_the_running_statistics_alone():
     variables = jax.jit(partial(layers.BatchNorm().init, train=True))(jax.random.key(0), X + 5)
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], np.zeros(4))

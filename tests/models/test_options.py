@@ -28,8 +28,11 @@ FAMILIES = {
     "pyramidnet110_a48": {"depth": 8},
     "resnet18": {},
     "resnet20": {"depth": 8},
+    "retinanet": {"backbone": "resnet18"},
     "separable_cnn": {},
     "shufflenet_v2_x0_5": {},
+    "ssd300": {"backbone": "mobilenet_v1_025"},
+    "ssdlite320": {"backbone": "mobilenet_v3_small"},
     "vgg16_bn": {},
     "xception": {},
 }
@@ -59,7 +62,7 @@ def test_a_sample_of_them(seed):
 
 
 def _tried(name, option, value):
-    side = {32: 16, 64: 32, 224: 64, 299: 96}[model_info(name).input_shape[0]]
+    side = {32: 16, 64: 32, 224: 64, 299: 96, 300: 288, 320: 64, 800: 64}[model_info(name).input_shape[0]]
     # of kernels that are not shared
     with contextlib.suppress(UserError), warnings.catch_warnings(action="ignore"):
         model = create_model(name, **{**FAMILIES[name], option: value})

@@ -34,6 +34,7 @@ EVERYDAY = {
     "resnet18_wksc4",
     "resnet20",
     "shufflenet_v2_x0_5",
+    "ssdlite320",
     "vgg16_wksc_ds4",
 }
 # of these, the ones that are traced in a second
@@ -45,6 +46,7 @@ def later(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+CLASSIFIERS = list_models(task="classification")
 ALL = [name if name in EVERYDAY else later(name) for name in list_models()]
 
 
@@ -62,7 +64,7 @@ def test_counts_are_those_of_the_reference_table():
         pytest.skip(f"{ZOO.name} is not beside the project")
     with ZOO.open() as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    for name in list_models():
+    for name in list_models(task="classification"):
         row, info = rows[name], model_info(name)
         assert info.macs is not None
         assert row["params"] in ("", str(info.params)), name
@@ -85,7 +87,7 @@ def test_separable_forms_have_the_printed_share_of_parameters(separable, dense, 
     assert round(100 * millions[0] / millions[1]) == printed
 
 
-@pytest.mark.parametrize("name", [name if name in LIGHT else later(name) for name in list_models()])
+@pytest.mark.parametrize("name", [name if name in LIGHT else later(name) for name in CLASSIFIERS])
 def test_logits_and_features(name):
     info = model_info(name)
     model = create_model(name, num_classes=7, dtype=jnp.bfloat16)
@@ -296,7 +298,7 @@ def test_dice_units_take_the_place_of_other_convolutions(name):
 def test_importing_the_registry_imports_no_jax():
     code = (
         "import sys, jsep\n"
-        "assert len(jsep.list_models()) == 90 and jsep.model_info('resnet20').params == 269_722\n"
+        "assert len(jsep.list_models(task='classification')) == 90 and jsep.model_info('resnet20').params == 269_722\n"
         "print({name.split('.')[0] for name in sys.modules} & {'jax', 'flax', 'numpy'})"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -312,6 +314,8 @@ def test_a_name_is_registered_once():
 def test_wildcards():
     assert list_models("*separable*") == ["keras_separable_cnn", "separable_cnn"]
     assert list_models("nothing*") == []
+    assert list_models("resnet18*", task="detection") == []
+    assert list_models("ssd*", task="detection") == ["ssd300", "ssd300_vgg16", "ssdlite320"]
 
 
 def test_a_wrong_name_suggests_the_nearest():

@@ -25,6 +25,8 @@ FAMILIES = {
     "shufflenet_v2_x0_5": {},
     "dicenet_x0_2": {},
     "resnet18": {},
+    "ssdlite320": {},
+    "retinanet": {"backbone": "resnet18"},
     "inception_v3": {},
     "xception": {},
 }

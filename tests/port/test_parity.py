@@ -10,8 +10,9 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jsep import create_model, list_models, model_info
+from jsep import boxes, create_model, list_models, model_info
 from jsep.errors import UserError
+from jsep.models.detector import Detector
 from jsep.port import TOLERANCE, build_pair, compare_with_torch
 from jsep.port.convert import convert
 from jsep.port.names import layouts
@@ -23,15 +24,27 @@ pytest.importorskip("pytorchcv", reason="the references need pytorchcv")
 pytest.importorskip("timm", reason="the references need timm")
 pytest.importorskip("torchvision", reason="the references need torchvision")
 
-from jsep.port.reference import make  # noqa: E402 (it needs torch)
+from detectors_of_torch import drawn_objects, freeze, losses_of  # noqa: E402 (they need torch)
+
+from jsep.port.reference import answers, make  # noqa: E402
 
 torch.set_num_threads(1)  # its threads wait for one another, which takes minutes beside another process
 
-SIZES = {32: 16, 224: 64, 299: 96}  # published size: smallest size that every stage can take
+SIZES = {
+    32: 16,
+    224: 64,
+    299: 96,
+    300: 300,
+    320: 64,
+    800: 64,
+}  # published size: smallest size that every stage can take
 REFERENCES = [(name, reference) for name in list_models() for reference in model_info(name).references]
 # the same network as another of these, of another width or size
 LATER = {f"timm:tf_{name}" for name in ("mixnet_m", "mixnet_l", "mobilenetv3_large_075", "mobilenetv3_small_075")}
 LATER |= {f"timm:mobilenetv3_{name}" for name in ("large_100", "small_075", "small_100")} | {"timm:mobilenetv1_125"}
+# tests/port/test_detector_parity.py compares the answers of a detector every day
+LATER |= {f"torchvision:ssdlite320_mobilenet_v3_large{tail}" for tail in ("", "/full")}
+LATER |= {f"torchvision:{name}" for name in ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "ssd300_vgg16")}
 REFERENCES = [pytest.param(*row, marks=pytest.mark.slow) if row[1] in LATER else row for row in REFERENCES]
 
 
@@ -162,6 +175,9 @@ TRAINED = [
     ("shufflenet_v2_x0_5", "torchvision:shufflenet_v2_x0_5", {}, 64),
     ("dicenet_x0_2", "pytorchcv:dicenet_wd5", {"dropout": 0.0}, 64),
     ("mixnet_s", "timm:mixnet_s", {"dropout": 0.0}, 64),
+    pytest.param("ssdlite320", "torchvision:ssdlite320_mobilenet_v3_large", {}, 128, marks=pytest.mark.slow),
+    pytest.param("retinanet", "torchvision:retinanet_resnet50_fpn", {}, 64, marks=pytest.mark.slow),
+    pytest.param("retinanet_v2", "torchvision:retinanet_resnet50_fpn_v2", {}, 64, marks=pytest.mark.slow),
 ]
 STEPS, BATCH, RATE, MOMENTUM, DECAY = 5, 4, 0.01, 0.9, 5e-4
 
@@ -172,10 +188,13 @@ def test_gradients_and_five_steps(name, reference, options, size):
     model, variables, theirs, names = build_pair(name, reference, options, size)
     rng = np.random.default_rng(1)
     images = rng.normal(size=(STEPS, BATCH, size, size, 3))
-    labels = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH))
-    torch_grads, torch_state = _train_torch(theirs, images, labels)
+    targets: Any = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH))
+    if isinstance(model, Detector):
+        targets = [drawn_objects(rng, (0, 1, 40, 3), size) for _ in range(STEPS)]
+    torch_grads, torch_state, torch_losses = _train_torch(theirs, images, targets)
     with jax.enable_x64(True):
-        grads, params, batch_stats = _train(model, variables, images, labels)
+        grads, params, batch_stats, losses = _train(model, variables, images, targets)
+    np.testing.assert_allclose(losses, torch_losses, rtol=1e-8)
     for state, ours in ((torch_grads, grads), (torch_state, params), (torch_state, batch_stats)):
         want, wrong = convert(model, model_info(name).input_shape, torch_state | state, names)
         assert not wrong
@@ -187,8 +206,15 @@ def test_gradients_and_five_steps(name, reference, options, size):
             assert np.abs(np.asarray(value) - wanted[path]).max() <= 1e-5 * scale, (part, path)
 
 
-def _train(model, variables, images, labels):
-    """Return the first gradients, and the parameters and statistics after all steps."""
+def _loss(model, answered, targets):
+    if isinstance(model, Detector):
+        losses = model.loss(answered, targets)
+        return losses.classes + losses.boxes
+    return optax.softmax_cross_entropy_with_integer_labels(answered, targets).mean()
+
+
+def _train(model, variables, images, targets):
+    """Return the first gradients, the parameters and statistics after all steps, and the loss of each."""
     params, batch_stats = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float64), (variables["params"], variables["batch_stats"])
     )
@@ -196,31 +222,34 @@ def _train(model, variables, images, labels):
     optimizer = make_optimizer(chosen, Schedule("constant", lr=RATE), steps_per_epoch=1)
 
     def loss_of(params, batch_stats, x, y):
-        logits, updates = model.apply(
+        answered, updates = model.apply(
             {"params": params, "batch_stats": batch_stats}, x, train=True, mutable=["batch_stats"]
         )
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), updates["batch_stats"]
+        return _loss(model, answered, y), updates["batch_stats"]
 
     @jax.jit
     def step(params, batch_stats, opt_state, x, y):
-        grads, batch_stats = jax.grad(loss_of, has_aux=True)(params, batch_stats, x, y)
+        (loss, batch_stats), grads = jax.value_and_grad(loss_of, has_aux=True)(params, batch_stats, x, y)
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, opt_state, params)
-        return grads, optax.apply_updates(params, updates), batch_stats, opt_state
+        return loss, grads, optax.apply_updates(params, updates), batch_stats, opt_state
 
-    opt_state, first = optimizer.init(params), None
-    for x, y in zip(images, labels, strict=True):
-        grads, params, batch_stats, opt_state = step(params, batch_stats, opt_state, jnp.asarray(x), jnp.asarray(y))
+    opt_state, first, losses = optimizer.init(params), None, []
+    for x, y in zip(images, targets, strict=True):
+        x, y = jax.tree.map(jnp.asarray, (x, y))
+        loss, grads, params, batch_stats, opt_state = step(params, batch_stats, opt_state, x, y)
         first = grads if first is None else first
-    return first, params, batch_stats
+        losses.append(float(loss))
+    return first, params, batch_stats, losses
 
 
-def _train_torch(model, images, labels):
+def _train_torch(model, images, targets):
     """The same from PyTorch, by its names; its running variances, n / (n - 1) times ours a step, made like ours."""
     model = model.double().train()
+    freeze(model)
     positions, kept = {}, {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm2d) and module.training:
             kept[name] = (1 - module.momentum) ** STEPS * module.running_var.numpy()
             hook = partial(lambda name, _, x: positions.__setitem__(name, x[0].numel() // x[0].shape[1]), name)
             module.register_forward_pre_hook(hook)
@@ -228,13 +257,19 @@ def _train_torch(model, images, labels):
             module.p = 0.0
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM, weight_decay=DECAY, nesterov=True)
     first: dict[str, np.ndarray] = {}
-    for x, y in zip(images, labels, strict=True):
+    losses = []
+    for x, y in zip(images, targets, strict=True):
         optimizer.zero_grad()
-        logits = model(torch.from_numpy(x.transpose(0, 3, 1, 2)))
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(y)).backward()
-        first = first or {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
+        answered = answers(model, torch.from_numpy(x.transpose(0, 3, 1, 2)))
+        if isinstance(y, boxes.Objects):
+            loss = torch.stack(list(losses_of(model, answered, y).values())).sum()
+        else:
+            loss = torch.nn.functional.cross_entropy(answered, torch.from_numpy(y))
+        loss.backward()
+        first = first or {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
+        losses.append(loss.item())
         optimizer.step()
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     for name, n in positions.items():
         state[f"{name}.running_var"] = kept[name] + (state[f"{name}.running_var"] - kept[name]) * (n - 1) / n
-    return first, state
+    return first, state, losses
