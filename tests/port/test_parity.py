@@ -78,8 +78,8 @@ def test_stages_have_the_shapes_of_the_reference(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIZED)
-def test_stages_have_the_shapes_of_the_reference_at_every_size(name):
-    sizes, least = list(zip(SIDES[::2], reversed(SIDES[1::2]), strict=True)), SIZED[name][1]
+def test_stages_have_the_shapes_of_the_reference_at_many_sizes(name):
+    sizes, least = list(zip(SIDES[::2], reversed(SIDES[1::2]), strict=True))[::3], SIZED[name][1]
     small = [size for size in sizes if min(size) < least]  # the sentence takes several traces: once is enough
     _same_shapes(name, [*small[:1], (least, least + 34), *(size for size in sizes if min(size) >= least)])
 
