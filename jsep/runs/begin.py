@@ -131,10 +131,13 @@ def begin_with(
 def _with_backbone(
     source: Path, fresh: dict[str, Any], given: dict[str, Any], console: Console, model: str
 ) -> dict[str, Any]:
-    """Return fresh variables of a detector or segmenter with those of a classifier for its backbone."""
-    below = flatten({kind: {BACKBONE: tree} for kind, tree in given.items()})
+    """Return fresh variables of a detector or segmenter with those of a classifier for its backbone.
+
+    Norms of the backbone that are constants have their scales among the statistics, where a classifier learns them.
+    """
+    held = {name.partition("/")[2]: leaf for name, leaf in flatten(given).items()}
     wanted = {name: leaf for name, leaf in flatten(fresh).items() if name.split("/")[1] == BACKBONE}
-    kept = {name: leaf for name, leaf in below.items() if name in wanted}
+    kept = {name: held[own] for name in wanted if (own := name.split("/", 2)[2]) in held}
     if wrong := differences(wanted, kept, follows_image_size):
         raise UserError(
             f"`init`={source}: it is not the backbone of {model}, which differs in {', '.join(wrong[:3])}"

@@ -51,7 +51,8 @@ def open_foreign(
         file: the file, see `jsep.port.read_weights`.
         model: registered name of the network; empty for that which the file says.
         named: registered name for files that do not say it.
-        options: options of the network that the weights belong to, as far as the user knows them.
+        options: options of the network that the weights belong to, as far as the user knows them; they are left out if
+            the file names another network than `named`.
         origin: what the publisher says of the network; None leaves that to the file.
         data: the data set of the configuration; None means that of the published network.
         normalize: how the network's images are normalised, see `jsep.data.Data`.
@@ -73,7 +74,8 @@ def open_foreign(
     model = model or registered_name(origin, file, named)
     info, architectures = model_info(model), find_architecture(origin, model)
     try:
-        ported = port_state(model, weights.state, options or {}, architectures=architectures, source=file)
+        given = options or {} if typed in ("", model) else {}  # those of another network, of which this is a part
+        ported = port_state(model, weights.state, given, architectures=architectures, source=file)
     except UserError as error:
         if typed:
             raise

@@ -81,7 +81,7 @@ class Segmentation:
 
         def figures(parts: Sequence[Any]) -> dict[str, float]:
             losses, matrices = zip(*parts, strict=True)
-            matrix = np.asarray(np.sum(matrices, 0, dtype=np.int64))
+            matrix = np.stack(matrices).astype(np.int64).sum(0)
             loss = sum(np.sum(one, dtype=np.float64) for one in losses)
             with np.errstate(invalid="ignore"):  # 0 / 0 becomes NaN
                 mean, right = np.array([loss, matrix.trace()]) / matrix.sum()

@@ -96,6 +96,13 @@ def test_a_network_that_contradicts_the_weights_is_refused(published, drawn):
     assert str(refusal.value).startswith(f"`init`={published}")
 
 
+def test_options_are_those_of_the_network_that_is_named(published):
+    """Those of a detector mean nothing to the classifier that its backbone begins with."""
+    assert open_trained(published, model="resnet20", options={"depth": 8}).config.options == NETWORK
+    with pytest.raises(UserError, match="depth"):
+        open_trained(published, options={"depth": 8})
+
+
 def test_files_by_the_names_of_a_package_take_the_network_of_the_training(tmp_path, resnet8_state):
     save_file(resnet8_state(2), tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="does not say which network its weights are of"):
