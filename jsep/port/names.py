@@ -442,7 +442,7 @@ _FAMILIES: dict[type[nn.Module], list[Names]] = {
 
 
 # options that leave names and shapes of arrays alone but not the logits
-SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units")
+SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units", "output_stride")
 
 
 def layouts(model: nn.Module) -> list[Names]:

@@ -21,10 +21,11 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
 
     Args:
         reference: package and name. A name of timm may end in the attention of its blocks: "resnet50/eca" (kernels by
-            the paper's formula) or "resnet50/released_eca" (kernels of the released models); or in "/tf" for padding
-            and epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf". A name that ends in
-            "+separable", "+separable_bn" or "+separable_bn_relu" has depthwise separable convolutions in place of its
-            3x3 ones.
+            the paper's formula) or "resnet50/released_eca" (kernels of the released models); in "/tf" for padding and
+            epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf"; or in "/stride8" or "/stride16"
+            for dilation in place of strides. That of a segmenter may end in "/auxiliary" for a second head. A name that
+            ends in "+separable", "+separable_bn" or "+separable_bn_relu" has depthwise separable convolutions in place
+            of its 3x3 ones.
         num_classes: number of logits.
         size: side of the images, in pixels; the last pool takes any.
     """
@@ -87,6 +88,8 @@ def _timm(name: str, num_classes: int) -> nn.Module:
         widths = (width * (4 if BLOCKS[depth][1] else 1) for width in WIDTHS)
         sizes = dict(zip(widths, RELEASED_ECA[depth], strict=True))
         options = {"block_args": {"attn_layer": lambda channels, **_: EcaModule(kernel_size=sizes[channels])}}
+    elif attention.startswith("stride"):
+        options = {"output_stride": int(attention.removeprefix("stride"))}
     elif attention:
         options = {"block_args": {"attn_layer": attention}}
     return timm.create_model(name, num_classes=num_classes, **options)

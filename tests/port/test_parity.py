@@ -113,6 +113,26 @@ def test_logits_where_the_last_windows_of_a_pool_are_halves(sides):
     assert np.abs(found - want).max() <= 1e-9 * np.abs(want).max()
 
 
+@pytest.mark.parametrize(
+    ("name", "reference", "output_stride"),
+    [
+        ("mobilenet_v2_050", "timm:mobilenetv2_050/stride8", 8),
+        pytest.param("resnet18", "timm:resnet18/stride16", 16, marks=pytest.mark.slow),
+        pytest.param("mobilenet_v2_050", "timm:mobilenetv2_050/stride16", 16, marks=pytest.mark.slow),
+        pytest.param("resnet18", "timm:resnet18/stride8", 8, marks=pytest.mark.slow),
+        pytest.param("resnet50", "timm:resnet50/stride8", 8, marks=pytest.mark.slow),
+    ],
+)
+def test_dilation_in_place_of_strides(name, reference, output_stride):
+    """The dilated MobileNet V3, and ResNet-50 as torchvision dilates it, are parts of the segmenters above."""
+    model, variables, theirs, _ = build_pair(name, reference, {"output_stride": output_stride}, 64)
+    images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    with torch.no_grad():
+        want = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    found = np.asarray(jax.jit(model.apply)(variables, jnp.asarray(images)))
+    assert np.abs(found - want).max() <= TOLERANCE * np.abs(want).max()
+
+
 def _leaky(theirs, monkeypatch):
     """Give a network LeakyReLU in place of its ReLU."""
     for module in list(theirs.modules()):
