@@ -56,6 +56,7 @@ class Images(NamedTuple):
 CIFAR10 = Images((32, 32, 3), 10, "cifar10")
 CIFAR100 = Images((32, 32, 3), 100, "cifar100")
 IMAGENET = Images((224, 224, 3), 1000, "imagenet")
+VOC = Images((520, 520, 3), 21, "imagenet")  # Pascal VOC's classes and the background, as torchvision feeds them
 
 
 class Fed(NamedTuple):

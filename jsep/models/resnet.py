@@ -92,8 +92,8 @@ class ResNet(Network):
             if bottleneck:
                 layers = [(1, width, 1, 1), (3, width, stride, spread), (1, 4 * width, 1, 1)]
             y = x
-            for i, (kernel, *layer) in enumerate(layers, start=1):
-                conv = convolution(kernel, y.shape[-1], *layer, f"{name}_conv{i}")
+            for i, (kernel, out, step, apart) in enumerate(layers, start=1):
+                conv = convolution(kernel, y.shape[-1], out, step, apart, f"{name}_conv{i}")
                 y = conv_norm(y, conv, nn.relu if i < len(layers) else None)
             se: dict[str, Any] = {"se_ratio": self.se_ratio, "se_bias": self.se_bias}
             y = attended(y, self.attention, name, **se, eca_kernel=eca_kernel, dtype=self.dtype)

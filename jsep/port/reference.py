@@ -99,6 +99,9 @@ def _torchvision(name: str, num_classes: int) -> nn.Module:
     import torchvision
 
     options: Any = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
+    name, _, auxiliary = name.partition("/")
+    if hasattr(torchvision.models.segmentation, name):
+        options = {"weights_backbone": None} | ({"aux_loss": True} if auxiliary else {})
     return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
 
 

@@ -42,7 +42,7 @@ SMALL = [
     ("shufflenet_v2_x0_5", {"input": "cifar", "conv": "dice", "units": "authors"}),
     ("xception", {"input": "cifar", "jft_head": True, "inner_activation": "elu", "residual": False}),
 ]
-LATER = [(name, {}) for name in list_models()] if os.environ.get("JSEP_EVERY_MODEL") else SMALL
+LATER = [(name, {}) for name in list_models(task="classification")] if os.environ.get("JSEP_EVERY_MODEL") else SMALL
 CASES = [*EVERYDAY, *(pytest.param(*case, marks=pytest.mark.slow) for case in LATER)]
 SIZES = {32: 32, 64: 64, 224: 64, 299: 96}  # published size: smallest size that leaves every stage a map
 DEVICES = 2

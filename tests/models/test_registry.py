@@ -26,7 +26,9 @@ EVERYDAY = {
     "antnet_g2",
     "densenet40_k12",
     "dicenet_x0_2",
+    "dicenet_segmentation_x0_5",
     "keras_separable_cnn",
+    "lraspp",
     "mixnet_s",
     "mobilenet_v1_shallow",
     "mobilenet_v2_050",
@@ -62,7 +64,7 @@ def test_counts_are_those_of_the_reference_table():
         pytest.skip(f"{ZOO.name} is not beside the project")
     with ZOO.open() as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    for name in list_models():
+    for name in list_models(task="classification"):
         row, info = rows[name], model_info(name)
         assert info.macs is not None
         assert row["params"] in ("", str(info.params)), name
@@ -85,7 +87,9 @@ def test_separable_forms_have_the_printed_share_of_parameters(separable, dense, 
     assert round(100 * millions[0] / millions[1]) == printed
 
 
-@pytest.mark.parametrize("name", [name if name in LIGHT else later(name) for name in list_models()])
+@pytest.mark.parametrize(
+    "name", [name if name in LIGHT else later(name) for name in list_models(task="classification")]
+)
 def test_logits_and_features(name):
     info = model_info(name)
     model = create_model(name, num_classes=7, dtype=jnp.bfloat16)
@@ -296,7 +300,7 @@ def test_dice_units_take_the_place_of_other_convolutions(name):
 def test_importing_the_registry_imports_no_jax():
     code = (
         "import sys, jsep\n"
-        "assert len(jsep.list_models()) == 90 and jsep.model_info('resnet20').params == 269_722\n"
+        "assert len(jsep.list_models(task='classification')) == 90 and jsep.model_info('resnet20').params == 269_722\n"
         "print({name.split('.')[0] for name in sys.modules} & {'jax', 'flax', 'numpy'})"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -58,6 +58,7 @@ def test_maps_are_resized_as_torch_does(size, to, align_corners):
     theirs.backward(_images(change))
     ours, gradient = jax.vjp(lambda x: ops.resize(x, to, align_corners=align_corners), jnp.asarray(x))
     np.testing.assert_allclose(ours, theirs.detach().permute(0, 2, 3, 1), atol=1e-5)
+    assert images.grad is not None
     np.testing.assert_allclose(gradient(jnp.asarray(change))[0], images.grad.permute(0, 2, 3, 1), atol=2e-5)
 
 

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from jsep import create_model, list_models, model_info
 from jsep.errors import UserError
+from jsep.models.segmenter import AUXILIARY_WEIGHT, IGNORED
 from jsep.port import TOLERANCE, build_pair, compare_with_torch
 from jsep.port.convert import convert
 from jsep.port.names import layouts
@@ -27,11 +28,12 @@ from jsep.port.reference import make  # noqa: E402 (it needs torch)
 
 torch.set_num_threads(1)  # its threads wait for one another, which takes minutes beside another process
 
-SIZES = {32: 16, 224: 64, 299: 96}  # published size: smallest size that every stage can take
+SIZES = {32: 16, 224: 64, 299: 96, 520: 64}  # published size: smallest size that every stage can take
 REFERENCES = [(name, reference) for name in list_models() for reference in model_info(name).references]
-# the same network as another of these, of another width or size
+# the same network as another of these, of another width or size, or one that takes seconds
 LATER = {f"timm:tf_{name}" for name in ("mixnet_m", "mixnet_l", "mobilenetv3_large_075", "mobilenetv3_small_075")}
 LATER |= {f"timm:mobilenetv3_{name}" for name in ("large_100", "small_075", "small_100")} | {"timm:mobilenetv1_125"}
+LATER |= {f"torchvision:{name}" for name in ("deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large", "fcn_resnet50")}
 REFERENCES = [pytest.param(*row, marks=pytest.mark.slow) if row[1] in LATER else row for row in REFERENCES]
 
 
@@ -182,6 +184,14 @@ TRAINED = [
     ("shufflenet_v2_x0_5", "torchvision:shufflenet_v2_x0_5", {}, 64),
     ("dicenet_x0_2", "pytorchcv:dicenet_wd5", {"dropout": 0.0}, 64),
     ("mixnet_s", "timm:mixnet_s", {"dropout": 0.0}, 64),
+    ("lraspp", "torchvision:lraspp_mobilenet_v3_large", {}, 32),
+    pytest.param(
+        *("deeplabv3_mobilenet_v3", "torchvision:deeplabv3_mobilenet_v3_large", {"dropout": 0.0}, 64),
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        *("fcn", "torchvision:fcn_resnet50/auxiliary", {"dropout": 0.0, "auxiliary": True}, 32), marks=pytest.mark.slow
+    ),
 ]
 STEPS, BATCH, RATE, MOMENTUM, DECAY = 5, 4, 0.01, 0.9, 5e-4
 
@@ -193,6 +203,9 @@ def test_gradients_and_five_steps(name, reference, options, size):
     rng = np.random.default_rng(1)
     images = rng.normal(size=(STEPS, BATCH, size, size, 3))
     labels = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH))
+    if model_info(name).task == "segmentation":
+        labels = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH, size, size))
+        labels[rng.random(labels.shape) < 0.2] = IGNORED
     torch_grads, torch_state = _train_torch(theirs, images, labels)
     with jax.enable_x64(True):
         grads, params, batch_stats = _train(model, variables, images, labels)
@@ -216,10 +229,12 @@ def _train(model, variables, images, labels):
     optimizer = make_optimizer(chosen, Schedule("constant", lr=RATE), steps_per_epoch=1)
 
     def loss_of(params, batch_stats, x, y):
-        logits, updates = model.apply(
+        found, updates = model.apply(
             {"params": params, "batch_stats": batch_stats}, x, train=True, mutable=["batch_stats"]
         )
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), updates["batch_stats"]
+        if hasattr(model, "loss"):
+            return model.loss(found, y), updates["batch_stats"]
+        return optax.softmax_cross_entropy_with_integer_labels(found, y).mean(), updates["batch_stats"]
 
     @jax.jit
     def step(params, batch_stats, opt_state, x, y):
@@ -250,8 +265,10 @@ def _train_torch(model, images, labels):
     first: dict[str, np.ndarray] = {}
     for x, y in zip(images, labels, strict=True):
         optimizer.zero_grad()
-        logits = model(torch.from_numpy(x.transpose(0, 3, 1, 2)))
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(y)).backward()
+        found, y = model(torch.from_numpy(x.transpose(0, 3, 1, 2))), torch.from_numpy(y)
+        found = found if isinstance(found, dict) else {"out": found}
+        losses = [torch.nn.functional.cross_entropy(one, y, ignore_index=IGNORED) for one in found.values()]
+        (losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])).backward()
         first = first or {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
         optimizer.step()
     state = {name: value.numpy() for name, value in model.state_dict().items()}
