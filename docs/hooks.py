@@ -87,7 +87,8 @@ def models() -> str:
     parts = ["# Networks\n", "::: jsep.models\n    options:\n      members:"]
     registry = ("create_model", "list_models", "model_info", "ModelInfo", "register", "option", "Images")
     parts += [f"        - {member}" for member in (*registry, "parse_options", "format_options")]
-    for base in ("stage.Stage", "network.Network", "detector.Answers", "detector.Detector"):
+    bases = ("stage.Stage", "network.Network", "detector.Answers", "detector.Detector")
+    for base in (*bases, "segmenter.Maps", "segmenter.Segmenter"):
         parts.append(
             f"\n## {base.rpartition('.')[2]}\n\n::: jsep.models.{base}\n    options:\n      heading_level: 3\n"
         )

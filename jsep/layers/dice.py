@@ -29,20 +29,22 @@ class DiCE(WithBatchNorm):
 
     It consists of three depthwise 3x3 convolutions, across the channels, the rows and the columns; a weighted sum of
     the three resulting maps of each channel; and a 3x3 convolution in gcd(c, features) groups, scaled by a gate
-    computed from all channels. The unit has filters for the rows and columns of the input it is initialised with:
-    later inputs of another size are resized to that size and back.
+    computed from all channels. The unit has filters for the rows and columns of one size: `side`, or that of the input
+    it is initialised with. Inputs of another size are resized to that size and back.
 
     Attributes:
         features: output channels.
         strides: stride of an average pool in front; 1 for none.
         axis_name: mapped axis whose devices share batch statistics.
         dtype: dtype of the computation.
+        side: number of rows and of columns that a new unit has filters for; 0 for those of its input.
     """
 
     features: int
     strides: int = 1
     axis_name: str | None = None
     dtype: Dtype | None = None
+    side: int = 0
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 f"]:
@@ -84,7 +86,7 @@ class DiCE(WithBatchNorm):
     def _built_for(self, branch: str, size: int) -> int:
         """Return the number of positions a branch has filters for: that of its parameters, once there are any."""
         params = self.variables.get("params", {}).get(branch)
-        return params["kernel"].shape[-1] if params else size
+        return params["kernel"].shape[-1] if params else self.side or size
 
 
 def follows_image_size(path: str) -> bool:

@@ -23,6 +23,7 @@ def spatial_conv(
     features: int,
     strides: int = 1,
     *,
+    dilation: int = 1,
     sharing: int = 4,
     kernel_init: Initializer = _default_init,
     separable_init: Initializer = _default_init,
@@ -42,6 +43,7 @@ def spatial_conv(
         channels: input channels.
         features: output channels.
         strides: stride in both dimensions.
+        dilation: distance between the positions that a dense kernel reads; other kinds have none.
         sharing: input channels that share a kernel in "ksc", "wksc" and "wksc_separable". If it does not divide
             `channels` the convolution is dense, and a warning says so.
         kernel_init: initializer of the dense kernel.
@@ -62,4 +64,4 @@ def spatial_conv(
         return SharedSeparableConv(features, groups, 3, strides, **common)
     if groups:
         return KernelSharingConv(features, groups, 3, strides, weighted=kind == "wksc", **common)
-    return Conv(features, 3, strides, use_bias=False, kernel_init=kernel_init, **common)
+    return Conv(features, 3, strides, dilation=dilation, use_bias=False, kernel_init=kernel_init, **common)

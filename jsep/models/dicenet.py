@@ -43,11 +43,16 @@ class DiCENet(Network):
         width: one of the authors' eleven, 0.1 to 3.0.
         input: "imagenet" has a stem of stride 2 and a max pool, "cifar" only a stem of stride 1, for 32x32 images.
         dropout: rate in front of the classifier.
+        stages: number of stages.
+        image_size: side of the images that a new network has filters for; 0 for that of the images it is initialised
+            with.
     """
 
     width: float = option(1.0)
     input: Literal["imagenet", "cifar"] = option("imagenet")
     dropout: Rate = option(0.1)
+    stages: int = len(UNITS)
+    image_size: int = 0
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -63,7 +68,8 @@ class DiCENet(Network):
             return conv_norm(x, PointwiseConv(width, name=name, **common))
 
         def dice(x: Array, stride: int, name: str) -> Array:
-            unit = DiCE(x.shape[-1], stride, self.axis_name, self.dtype, name=f"{name}_dice")
+            side = -(-self.image_size // total)
+            unit = DiCE(x.shape[-1], stride, self.axis_name, self.dtype, side, name=f"{name}_dice")
             return unit(x, train=train)
 
         def strided_unit(x: Array, name: str) -> Array:
@@ -84,12 +90,14 @@ class DiCENet(Network):
         x = conv_norm(x, Conv(stem, 3, 2 if imagenet else 1, name="stem", **common))
         if imagenet:
             x = MaxPool(3, 2, padding=1, name="stem_pool")(x)
-        stages = {}
-        for stage, (width, units) in enumerate(zip(widths, UNITS, strict=True), start=1):
+        stages, total = {}, 4 if imagenet else 1
+        shapes = list(zip(widths, UNITS, strict=True))[: self.stages]
+        for stage, (width, units) in enumerate(shapes, start=1):
+            total *= 2
             x = strided_unit(x, f"stage{stage}_unit1")
             for i in range(2, units + 1):
                 x = unit(x, width, f"stage{stage}_unit{i}")
-            stages[f"stage{stage}"] = Stage(x, (4 if imagenet else 1) * 2**stage)
+            stages[f"stage{stage}"] = Stage(x, total)
 
         def pooled(x: Array) -> Array:
             x = GlobalAvgPool(name="pool")(x)[:, None, None, :]

@@ -57,6 +57,9 @@ class MobileNetV2(Network):
         stochastic_depth: probability that the branch of the last block is left out in training.
         padding: "TORCH" pads as PyTorch does, "SAME" as TensorFlow and Keras do.
         epsilon: number that batch norms add to the variance; 1e-3 in TensorFlow and Keras.
+        output_stride: largest stride of a stage. Where it would be exceeded, dilation takes the place of strides: the
+            depthwise convolution that loses its stride stays as it is, and those behind it read positions further
+            apart.
     """
 
     width: float = option(1.0)
@@ -69,6 +72,7 @@ class MobileNetV2(Network):
     stochastic_depth: Rate = option(0.0)
     padding: Literal["TORCH", "SAME"] = option("TORCH")
     epsilon: Fraction = option(1e-5)
+    output_stride: Literal[8, 16, 32] = option(32)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -82,12 +86,13 @@ class MobileNetV2(Network):
             eca_kernel = released if self.eca_kernels == "released" else 0
             return attended(x, self.attention, name, **se, eca_kernel=eca_kernel, dtype=self.dtype)
 
-        def block(x: Array, expansion: int, width: int, stride: int, name: str) -> Array:
+        def block(x: Array, expansion: int, width: int, stride: int, dilation: int, name: str) -> Array:
             y = x
             if expansion > 1:
                 y = conv_norm(y, PointwiseConv(expansion * x.shape[-1], name=f"{name}_expand", **common), nn.relu6)
                 expansions[name] = y
-            y = conv_norm(y, DepthwiseConv(3, stride, self.padding, name=f"{name}_depthwise", **common), nn.relu6)
+            depthwise = DepthwiseConv(3, stride, self.padding, dilation, name=f"{name}_depthwise", **common)
+            y = conv_norm(y, depthwise, nn.relu6)
             y = attention(conv_norm(y, PointwiseConv(width, name=f"{name}_project", **common)), name)
             rate = next(rates)
             if x.shape != y.shape:
@@ -98,12 +103,15 @@ class MobileNetV2(Network):
         total = 2 if imagenet else 1
         x = conv_norm(x, Conv(scaled(32, self.width), 3, total, self.padding, name="stem", **common), nn.relu6)
         rates = growing_rates(self.stochastic_depth, sum(row[2] for row in STAGES))
-        stages, expansions = {}, {}
-        for stage, (expansion, base, blocks, first) in enumerate(STAGES, start=1):
-            first = 1 if stage == 2 and not imagenet else first
-            total *= first
+        stages, expansions, dilation = {}, {}, 1
+        for stage, (expansion, base, blocks, stride) in enumerate(STAGES, start=1):
+            stride, spread = 1 if stage == 2 and not imagenet else stride, dilation
+            if total * stride > self.output_stride:
+                stride, dilation = 1, dilation * stride
+            total *= stride
             for i in range(1, blocks + 1):
-                x = block(x, expansion, scaled(base, self.width), first if i == 1 else 1, f"stage{stage}_block{i}")
+                x = block(x, expansion, scaled(base, self.width), stride, spread, f"stage{stage}_block{i}")
+                stride, spread = 1, dilation
             stages[f"stage{stage}"] = Stage(x, total, expansions.get(f"stage{stage}_block1"))
         x = conv_norm(x, PointwiseConv(scaled(HEAD, max(1.0, self.width)), name="head", **common), nn.relu6)
         return self.classified(x, stages, train=train, features=features, dropout=self.dropout)

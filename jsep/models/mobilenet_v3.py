@@ -88,6 +88,8 @@ class MobileNetV3(Network):
         padding: "TORCH" pads as PyTorch does, "SAME" as TensorFlow and Keras do.
         tail: "reduced" halves the features of the last stage and of what follows, as detectors do (section 6.3).
         epsilon: number that batch norms add to the variance; 1e-5 in timm's networks without "tf_".
+        output_stride: largest stride of a stage. Where it would be exceeded, dilation takes the place of strides: the
+            depthwise convolution that loses its stride and those behind it read positions further apart.
     """
 
     size: Literal["large", "small"] = option("large")
@@ -98,6 +100,7 @@ class MobileNetV3(Network):
     padding: Literal["TORCH", "SAME"] = option("TORCH")
     tail: Literal["full", "reduced"] = option("full")
     epsilon: Fraction = option(1e-3)
+    output_stride: Literal[8, 16, 32] = option(32)
     norm_momentum: float = 0.99
 
     @nn.compact
@@ -106,14 +109,15 @@ class MobileNetV3(Network):
         conv_norm = partial(self.conv_norm, train=train)
         common: dict[str, Any] = {"use_bias": False, "dtype": self.dtype}
 
-        def block(x: Array, row: Row, base: int, stride: int, name: str) -> Array:
+        def block(x: Array, row: Row, base: int, stride: int, dilation: int, name: str) -> Array:
             # the factor of expansion belongs to the network: a narrow input is expanded as much as a wide one
             expanded, act = scaled(x.shape[-1] * row.expanded / base, 1.0), ACTIVATIONS[row.act]
             y = x
             if expanded != x.shape[-1]:
                 y = conv_norm(y, PointwiseConv(expanded, name=f"{name}_expand", **common), act)
                 expansions[name] = y
-            y = conv_norm(y, DepthwiseConv(row.kernel, stride, self.padding, name=f"{name}_depthwise", **common), act)
+            depthwise = DepthwiseConv(row.kernel, stride, self.padding, dilation, name=f"{name}_depthwise", **common)
+            y = conv_norm(y, depthwise, act)
             if row.squeeze:
                 gate: dict[str, Any] = {"hidden": scaled(expanded // 4, 1.0), "gate": nn.hard_sigmoid}
                 y = SqueezeExcite(**gate, dtype=self.dtype, name=f"{name}_se")(y)
@@ -132,13 +136,15 @@ class MobileNetV3(Network):
         x = conv_norm(x, Conv(stem, 3, total, self.padding, name="stem", **common), nn.hard_swish)
         keep_size = not imagenet
         rates = growing_rates(self.stochastic_depth, len(rows))
-        stages, expansions, base = {}, {}, STEM
+        stages, expansions, base, dilation = {}, {}, STEM, 1
         for row, (stage, number) in zip(rows, places(rows), strict=True):
             stride = row.stride
             if stride > 1 and keep_size:
                 stride, keep_size = 1, False
+            if total * stride > self.output_stride:
+                stride, dilation = 1, dilation * stride
             total *= stride
-            x, base = block(x, row, base, stride, f"stage{stage}_block{number}"), row.features
+            x, base = block(x, row, base, stride, dilation, f"stage{stage}_block{number}"), row.features
             stages[f"stage{stage}"] = Stage(x, total, expansions.get(f"stage{stage}_block1"))
         x = conv_norm(x, PointwiseConv(scaled(6 * base, self.width), name="head", **common), nn.hard_swish)
         width = scaled(HEAD[self.size] // part, max(1.0, self.width))

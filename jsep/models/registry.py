@@ -57,6 +57,7 @@ CIFAR10 = Images((32, 32, 3), 10, "cifar10")
 CIFAR100 = Images((32, 32, 3), 100, "cifar100")
 IMAGENET = Images((224, 224, 3), 1000, "imagenet")
 COCO = Images((320, 320, 3), 91, "imagenet")  # classes by the numbers of COCO, with the background
+VOC = Images((520, 520, 3), 21, "imagenet")  # Pascal VOC's classes and the background, as torchvision feeds them
 
 
 class Fed(NamedTuple):

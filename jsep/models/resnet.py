@@ -56,6 +56,8 @@ class ResNet(Network):
         conv: what the 3x3 convolutions of the blocks are, see `jsep.layers.spatial_conv`.
         sharing: input channels that share a kernel in "ksc", "wksc" and "wksc_separable".
         stochastic_depth: probability that the branch of the last block is left out in training.
+        output_stride: largest stride of a stage. Where it would be exceeded, dilation takes the place of strides: the
+            3x3 convolution that loses its stride stays as it is, and those behind it read positions further apart.
     """
 
     depth: int = option(18)
@@ -68,6 +70,7 @@ class ResNet(Network):
     conv: SpatialKind = option("dense")
     sharing: int = option(4, needs={"conv": SHARED_KINDS})
     stochastic_depth: Rate = option(0.0)
+    output_stride: Literal[8, 16, 32] = option(32, needs={"conv": ("dense",)})
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool = False, features: bool = False) -> Output:
@@ -77,25 +80,25 @@ class ResNet(Network):
         blocks, bottleneck = BLOCKS[self.depth]
         conv_norm = partial(self.conv_norm, train=train)
 
-        def convolution(kernel: int, channels: int, features: int, stride: int, name: str) -> nn.Module:
+        def convolution(kernel: int, channels: int, features: int, stride: int, dilation: int, name: str) -> nn.Module:
             common: dict[str, Any] = {"kernel_init": _he, "dtype": self.dtype, "name": name}
             if kernel == 1:
                 return PointwiseConv(features, stride, use_bias=False, **common)
-            options: dict[str, Any] = {"sharing": self.sharing, "axis_name": self.axis_name}
+            options: dict[str, Any] = {"dilation": dilation, "sharing": self.sharing, "axis_name": self.axis_name}
             return spatial_conv(self.conv, channels, features, stride, **options, **common)
 
-        def block(x: Array, width: int, stride: int, eca_kernel: int, name: str) -> Array:
-            layers = [(3, width, stride), (3, width, 1)]  # kernel size, features, stride
+        def block(x: Array, width: int, stride: int, spread: int, dilation: int, eca_kernel: int, name: str) -> Array:
+            layers = [(3, width, stride, spread), (3, width, 1, dilation)]  # kernel size, features, stride, dilation
             if bottleneck:
-                layers = [(1, width, 1), (3, width, stride), (1, 4 * width, 1)]
+                layers = [(1, width, 1, 1), (3, width, stride, spread), (1, 4 * width, 1, 1)]
             y = x
-            for i, (kernel, out, step) in enumerate(layers, start=1):
-                conv = convolution(kernel, y.shape[-1], out, step, f"{name}_conv{i}")
+            for i, (kernel, out, step, apart) in enumerate(layers, start=1):
+                conv = convolution(kernel, y.shape[-1], out, step, apart, f"{name}_conv{i}")
                 y = conv_norm(y, conv, nn.relu if i < len(layers) else None)
             se: dict[str, Any] = {"se_ratio": self.se_ratio, "se_bias": self.se_bias}
             y = attended(y, self.attention, name, **se, eca_kernel=eca_kernel, dtype=self.dtype)
             if stride > 1 or x.shape != y.shape:
-                x = conv_norm(x, convolution(1, x.shape[-1], y.shape[-1], stride, f"{name}_shortcut"))
+                x = conv_norm(x, convolution(1, x.shape[-1], y.shape[-1], stride, 1, f"{name}_shortcut"))
             y = StochasticDepth(next(rates), self.axis_name, name=f"{name}_drop")(y, train=train)
             return nn.relu(x + y)
 
@@ -107,10 +110,15 @@ class ResNet(Network):
         x = conv_norm(x, Conv(floored(64, self.width), kernel, stride, **stem), nn.relu)
         if imagenet:
             x = MaxPool(3, 2, padding=1, name="stem_pool")(x)
-        stages = {}
+        stages, total, dilation = {}, 4 if imagenet else 1, 1
         for stage, (base, repeats, eca_kernel) in enumerate(zip(WIDTHS, blocks, eca_kernels, strict=True), start=1):
+            stride, spread = 2 if stage > 1 else 1, dilation
+            if total * stride > self.output_stride:
+                stride, dilation = 1, dilation * stride
+            total *= stride
             for i in range(1, repeats + 1):
-                stride = 2 if stage > 1 and i == 1 else 1
-                x = block(x, floored(base, self.width), stride, eca_kernel, f"stage{stage}_block{i}")
-            stages[f"stage{stage}"] = Stage(x, (4 if imagenet else 1) * 2 ** (stage - 1))
+                width, name = floored(base, self.width), f"stage{stage}_block{i}"
+                x = block(x, width, stride, spread, dilation, eca_kernel, name)
+                stride, spread = 1, dilation
+            stages[f"stage{stage}"] = Stage(x, total)
         return self.classified(x, stages, train=train, features=features)

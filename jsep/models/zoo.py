@@ -6,7 +6,7 @@ of a family share what stands in the `partial` above them. The counts are exact,
 
 from functools import partial
 
-from jsep.models.registry import CIFAR10, CIFAR100, COCO, FED_CAFFE, FED_HALVES, FED_IMAGENET, IMAGENET, register
+from jsep.models.registry import CIFAR10, CIFAR100, COCO, FED_CAFFE, FED_HALVES, FED_IMAGENET, IMAGENET, VOC, register
 
 # only abstracts could be read of both works on kernel sharing
 SHARING_PAPER = "Zhou, Chen, Zhang, Fang: Efficient Weighted Kernel Sharing CNNs (2018)"
@@ -420,3 +420,45 @@ _retinanet("retinanet", summary="RetinaNet over ResNet-50 with constant batch no
 _retinanet("retinanet_v2", summary="RetinaNet over ResNet-50 with group norms in its heads.",
     options={"version": 2, "frozen_norm": False}, params=38_198_935, macs=152_238_199_040,
     published={"COCO AP, % (torchvision's weights)": "41.5"}, references={"torchvision:retinanet_resnet50_fpn_v2": {}})
+# Segmentation
+_segmentation = partial(register, data=VOC, certainty="certain", task="segmentation")
+_segmentation("lraspp", family="jsep.models.lraspp:LRASPP", summary="LR-ASPP over MobileNet V3 large.",
+    paper="arXiv 1905.02244", params=3_221_538, macs=2_086_219_688,
+    published={"VOC classes on COCO, mIoU / pixel accuracy, % (torchvision's weights)": "57.9 / 91.2"},
+    references={"torchvision:lraspp_mobilenet_v3_large": {}})
+_deeplabv3 = partial(_segmentation, family="jsep.models.deeplabv3:DeepLabV3", paper="arXiv 1706.05587")
+_deeplabv3("deeplabv3", summary="DeepLabv3 over ResNet-50.", options={"backbone": "resnet50", "output_stride": 8},
+    params=39_638_869, macs=168_731_205_888,
+    published={"VOC classes on COCO, mIoU / pixel accuracy, % (torchvision's weights)": "66.4 / 92.4"},
+    references={"torchvision:deeplabv3_resnet50": {}})
+_deeplabv3("deeplabv3_mobilenet_v3", summary="DeepLabv3 over MobileNet V3 large.",
+    params=11_025_477, macs=10_436_350_688,
+    published={"VOC classes on COCO, mIoU / pixel accuracy, % (torchvision's weights)": "60.3 / 91.2"},
+    references={"torchvision:deeplabv3_mobilenet_v3_large": {}})
+_segmentation("fcn", family="jsep.models.fcn:FCN", summary="FCN over ResNet-50.", paper="arXiv 1411.4038",
+    options={"backbone": "resnet50", "output_stride": 8}, params=32_957_013, macs=142_725_772_800,
+    published={"VOC classes on COCO, mIoU / pixel accuracy, % (torchvision's weights)": "60.5 / 91.4"},
+    references={"torchvision:fcn_resnet50": {}})
+_dicenet_segmentation = partial(_segmentation, family="jsep.models.dicenet_segmentation:DiCENetSegmentation",
+    paper="arXiv 1906.03516", data=VOC._replace(input_shape=(256, 256, 3)))
+_dicenet_segmentation("dicenet_segmentation_x0_2", summary="DiCENet at a fifth of the width with its decoder.",
+    options={"width": 0.2}, params=46_927, macs=60_810_808,
+    published={"VOC mIoU at 256 / 384 pixels, %": "33.77 / 34.52"})
+_dicenet_segmentation("dicenet_segmentation_x0_5", summary="DiCENet at half the width with its decoder.",
+    options={"width": 0.5}, params=76_359, macs=82_162_488,
+    published={"VOC mIoU at 256 / 384 pixels, %": "42.48 / 47.74"})
+_dicenet_segmentation("dicenet_segmentation_x0_75",
+    summary="DiCENet at three quarters of the width with its decoder.",
+    options={"width": 0.75}, params=189_663, macs=127_055_412,
+    published={"VOC mIoU at 256 / 384 pixels, %": "49.52 / 55.67"})
+_dicenet_segmentation("dicenet_segmentation_x1_0", summary="DiCENet at full width with its decoder.",
+    params=283_387, macs=141_369_424,
+    published={"VOC mIoU at 256 / 384 pixels, %": "54.31 / 60.23"})
+_dicenet_segmentation("dicenet_segmentation_x1_25",
+    summary="DiCENet at one and a quarter times the width with its decoder.",
+    options={"width": 1.25}, params=389_415, macs=155_220_024,
+    published={"VOC mIoU at 256 / 384 pixels, %": "57.59 / 62.55"})
+_dicenet_segmentation("dicenet_segmentation_x1_75",
+    summary="DiCENet at one and three quarters times the width with its decoder.",
+    options={"width": 1.75}, params=807_951, macs=289_794_648,
+    published={"VOC mIoU at 256 / 384 pixels, %": "58.39 / 64.76"})

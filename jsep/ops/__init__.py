@@ -11,7 +11,7 @@ from jsep.ops.geometry import Padding, explicit_padding
 from jsep.ops.lowering import for_another_machine, native_kernels, portable_operations
 from jsep.ops.norm import batch_moments, batch_norm, batch_norm_train
 from jsep.ops.pool import avg_pool, global_avg_pool, max_pool
-from jsep.ops.resize import resize_axis
+from jsep.ops.resize import adaptive_avg_pool, resize, resize_axis
 from jsep.ops.sharing import expand_shared_kernel, group_sum
 from jsep.ops.shift import Shift, address_shift, channel_shift, shifted, shifted_conv, shortcut_shift
 from jsep.ops.shuffle import channel_shuffle
@@ -21,6 +21,7 @@ __all__ = [
     "Moments",
     "Padding",
     "Shift",
+    "adaptive_avg_pool",
     "address_shift",
     "apply_fold",
     "avg_pool",
@@ -46,6 +47,7 @@ __all__ = [
     "native_kernels",
     "pointwise_conv",
     "portable_operations",
+    "resize",
     "resize_axis",
     "shifted",
     "shifted_conv",

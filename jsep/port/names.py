@@ -13,10 +13,13 @@ from typing import Any, cast
 
 import flax.linen as nn
 
-from jsep.models import model_info
+from jsep.models.deeplabv3 import DeepLabV3
 from jsep.models.densenet import DenseNet
 from jsep.models.dicenet import DiCENet
+from jsep.models.dicenet_segmentation import SCALES, DiCENetSegmentation
+from jsep.models.fcn import FCN
 from jsep.models.inception_v3 import InceptionV3
+from jsep.models.lraspp import LRASPP
 from jsep.models.mixnet import SIZES as MIXNET_SIZES
 from jsep.models.mixnet import MixNet
 from jsep.models.mixnet import Row as MixNetRow
@@ -28,10 +31,12 @@ from jsep.models.mobilenet_v3 import STEM as V3_STEM
 from jsep.models.mobilenet_v3 import Row as V3Row
 from jsep.models.mobilenet_v3 import places as v3_places
 from jsep.models.pyramidnet import PyramidNet
+from jsep.models.registry import create_model, model_info
 from jsep.models.resnet import ResNet
 from jsep.models.resnet_cifar import CifarResNet
 from jsep.models.retinanet import CELL as RETINANET_CELL
 from jsep.models.retinanet import LEVELS, RetinaNet
+from jsep.models.segmenter import BackboneSegmenter
 from jsep.models.shufflenet_v2 import ShuffleNetV2
 from jsep.models.ssd import RATIOS as SSD_RATIOS
 from jsep.models.ssd import SSD, VGG
@@ -490,6 +495,79 @@ def _cv_dicenet() -> Names:
     return Names("pytorchcv", names, _CV_STAGE)
 
 
+def _edgenets_dicenet_segmentation() -> Names:
+    convs, acts, rows = {}, {}, {"classifier": "eff_pool_128x128.merge_layer.3"}
+    convs["backbone/stem"] = "base_net.level1.cbr"
+    for stage in (1, 2):
+        level, unit = f"base_net.level{stage + 2}", f"backbone/stage{stage}_unit"
+        convs |= {
+            f"{unit}1_shortcut_depthwise": f"{level}.0.left_layer.0.cbr",
+            f"{unit}1_shortcut": f"{level}.0.left_layer.1.cbr",
+            f"{unit}1_project": f"{level}.0.right_layer.2.cbr",
+            f"{unit}{{unit}}_expand": f"{level}.{{unit0}}.layer_right.0.cbr",
+        }
+        for number, dice in (("1", f"{level}.0.right_layer.1"), ("{unit}", f"{level}.{{unit0}}.layer_right.1")):
+            ours = f"{unit}{number}_dice"
+            parts = {"depth": "conv_channel", "height": "conv_height", "width": "conv_width"}
+            parts |= {"reduce": "linear_comb_layer.1", "expand": "linear_comb_layer.3"}
+            rows |= {f"{ours}/{part}": f"{dice}.{theirs}" for part, theirs in parts.items()}
+            convs |= {f"{ours}/fuse": f"{dice}.weight_avg_layer.cbr", f"{ours}/project": f"{dice}.proj_layer.cbr"}
+            acts[f"{ours}/branches"] = f"{dice}.br_act.br"
+    for number, side in enumerate((16, 32, 64, 128), start=1):
+        pool = f"eff_pool_{side}x{side}"
+        convs |= {f"pyramid{number}_reduce": f"{pool}.projection_layer.cbr"}
+        convs |= {f"pyramid{number}_merge": f"{pool}.merge_layer.2.cbr"}
+        rows |= {f"pyramid{number}_scale{i}": f"{pool}.stages.{i - 1}" for i in range(1, len(SCALES) + 1)}
+        rows |= {f"pyramid{number}_expand": f"{pool}.merge_layer.3"}
+        acts |= {f"pyramid{number}_branches": f"{pool}.merge_layer.0.br", f"pyramid{number}_expand": f"{pool}.br.br"}
+    for number, side in enumerate((32, 64, 128), start=1):
+        convs[f"skip{number}"] = f"proj_enc_{side}x{side}.expansion_layer.cbr"
+        rows[f"skip{number}_gate"] = f"proj_enc_{side}x{side}.wt_layer.1"
+        acts[f"sum{number}"] = f"bu_br_{side}x{side}"
+    # there a convolution, a batch norm and an activation, or the last two, are members of a sequence
+    for ours, theirs in convs.items():
+        rows |= {ours: f"{theirs}.0", f"{ours}_norm": f"{theirs}.1", f"{ours}_act": f"{theirs}.2"}
+    for ours, theirs in acts.items():
+        rows |= {f"{ours}_norm": f"{theirs}.0", f"{ours}_act": f"{theirs}.1"}
+    return Names("sacmehta/EdgeNets", rows, {})
+
+
+_FCN_HEAD = {"head": "classifier.0", "head_norm": "classifier.1", "classifier": "classifier.4"}
+_AUXILIARY = {f"auxiliary_{ours}": f"aux_{theirs}" for ours, theirs in _FCN_HEAD.items()}
+_SEGMENTERS: dict[type[nn.Module], dict[str, str]] = {
+    LRASPP: {
+        **_with_norm({"head": "classifier.cbr"}, ".0", ".1"),
+        "gate": "classifier.scale.1",
+        "early_classifier": "classifier.low_classifier",
+        "classifier": "classifier.high_classifier",
+    },
+    FCN: {**_FCN_HEAD, **_AUXILIARY},
+    DeepLabV3: {
+        **_with_norm({"branch{branch}": "classifier.0.convs.{branch0}"}, ".0", ".1"),
+        **_with_norm({"pooled": "classifier.0.convs.4"}, ".1", ".2"),
+        **_with_norm({"project": "classifier.0.project"}, ".0", ".1"),
+        "head": "classifier.1",
+        "head_norm": "classifier.2",
+        "classifier": "classifier.4",
+        **_AUXILIARY,
+    },
+}
+
+
+def _torchvision_segmenter(model: BackboneSegmenter) -> list[Names]:
+    """Return torchvision's names, if it has such a backbone; its auxiliary head is left out where ours has none."""
+    backbone = create_model(model.backbone)
+    unused = () if getattr(model, "auxiliary", False) else ("aux_classifier.",)
+    implies = {"output_stride": 8 if isinstance(backbone, ResNet) else 16}
+    found = []
+    for names in layouts(backbone):
+        if "torchvision" in names.source:
+            layers = {ours: theirs.removeprefix("features.") for ours, theirs in names.layers.items()}
+            rows = {f"backbone/{ours}": f"backbone.{theirs}" for ours, theirs in layers.items()}
+            found.append(Names("torchvision", {**rows, **_SEGMENTERS[type(model)]}, {}, implies, unused))
+    return found
+
+
 _V3 = {
     size: [_torchvision_mobilenet_v3(rows), _timm_mobilenet_v3(rows)]
     for size, rows in (("large", LARGE), ("small", SMALL))
@@ -502,6 +580,7 @@ _DENSENET, _DENSENET_B = _cv_densenet("conv"), _cv_densenet("conv{conv}")
 _FAMILIES: dict[type[nn.Module], list[Names]] = {
     PyramidNet: [_CV_PYRAMIDNET],
     DiCENet: [_cv_dicenet()],
+    DiCENetSegmentation: [_edgenets_dicenet_segmentation()],
     MobileNetV1: [_CV_MOBILENET_V1, _TIMM_MOBILENET_V1],
     Xception: [_cv_xception(), _timm_xception()],
     InceptionV3: [_torchvision_inception_v3()],
@@ -512,7 +591,10 @@ _FAMILIES: dict[type[nn.Module], list[Names]] = {
 
 
 # options that leave names and shapes of arrays alone but not the logits
-SILENT = ("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units", "zero_epsilon")
+SILENT = (
+    *("shortcut", "stride_on", "act", "inner_activation", "padding", "epsilon", "input", "units", "zero_epsilon"),
+    "output_stride",
+)
 
 
 def layouts(model: nn.Module) -> list[Names]:
@@ -532,4 +614,6 @@ def layouts(model: nn.Module) -> list[Names]:
         return [_SSDLITE] if model.backbone == "mobilenet_v3_large" else []
     if isinstance(model, SSD):
         return [_SSD300_VGG16] if model.backbone == "vgg16" else []
+    if isinstance(model, BackboneSegmenter):
+        return _torchvision_segmenter(model)
     return _FAMILIES.get(cast(type[nn.Module], type(model)), [])

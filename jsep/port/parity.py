@@ -15,6 +15,7 @@ from jsep import ops
 from jsep.errors import UserError
 from jsep.models import create_model, model_info
 from jsep.models.detector import Detector
+from jsep.models.segmenter import Segmenter
 from jsep.port.convert import Ported, convert
 from jsep.port.names import Names, layouts
 
@@ -147,8 +148,11 @@ def _differences(
         ours = {name: np.asarray(getattr(answers, name)) for name in ANSWERS}
         found = _torch_answers(theirs, images)
     else:
-        run = ops.jit_inference(lambda variables, x: model.apply(variables, x, features=True))
-        logits, stages = run(variables, jnp.asarray(images))
+        if isinstance(model, Segmenter):
+            (logits, _), stages = ops.jit_inference(model.apply)(variables, jnp.asarray(images)), {}
+        else:
+            run = ops.jit_inference(lambda variables, x: model.apply(variables, x, features=True))
+            logits, stages = run(variables, jnp.asarray(images))
         ours = {stage: np.asarray(found.maps) for stage, found in stages.items()} | {"logits": np.asarray(logits)}
         found = _torch_stages(theirs, {stage: names.stage(stage) for stage in stages}, images)
     return [
@@ -180,7 +184,8 @@ def _torch_stages(model: Any, stages: Mapping[str, str], images: np.ndarray) -> 
     modules = dict(model.named_modules())
     hooks = [modules[theirs].register_forward_hook(partial(keep, stage)) for stage, theirs in stages.items()]
     with torch.no_grad():
-        found["logits"] = model(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+        y = model(torch.from_numpy(images.transpose(0, 3, 1, 2)))
+    found["logits"] = (y["out"].permute(0, 2, 3, 1) if isinstance(y, dict) else y).numpy()
     for hook in hooks:
         hook.remove()
     return found

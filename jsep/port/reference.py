@@ -22,10 +22,11 @@ def build(reference: str, num_classes: int, size: int) -> nn.Module:
 
     Args:
         reference: package and name. A name of timm may end in the attention of its blocks: "resnet50/eca" (kernels by
-            the paper's formula) or "resnet50/released_eca" (kernels of the released models); or in "/tf" for padding
-            and epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf". SSDLite's may end in "/full",
-            for all features in the last stage of its backbone. A name that ends in "+separable", "+separable_bn" or
-            "+separable_bn_relu" has depthwise separable convolutions in place of its 3x3 ones.
+            the paper's formula) or "resnet50/released_eca" (kernels of the released models); in "/tf" for padding and
+            epsilon of TensorFlow, where timm has no such name: "mobilenetv2_100/tf"; or in "/stride8" or "/stride16"
+            for dilation in place of strides. SSDLite's may end in "/full", for all features in the last stage of its
+            backbone, and that of a segmenter in "/auxiliary", for a second head. A name that ends in "+separable",
+            "+separable_bn" or "+separable_bn_relu" has depthwise separable convolutions in place of its 3x3 ones.
         num_classes: number of logits.
         size: side of the images, in pixels; the last pool takes any.
     """
@@ -89,6 +90,8 @@ def _timm(name: str, num_classes: int) -> nn.Module:
         widths = (width * (4 if BLOCKS[depth][1] else 1) for width in WIDTHS)
         sizes = dict(zip(widths, RELEASED_ECA[depth], strict=True))
         options = {"block_args": {"attn_layer": lambda channels, **_: EcaModule(kernel_size=sizes[channels])}}
+    elif attention.startswith("stride"):
+        options = {"output_stride": int(attention.removeprefix("stride"))}
     elif attention:
         options = {"block_args": {"attn_layer": attention}}
     return timm.create_model(name, num_classes=num_classes, **options)
@@ -114,12 +117,14 @@ def answers(model: nn.Module, images: torch.Tensor) -> Any:
 def _torchvision(name: str, num_classes: int) -> nn.Module:
     import torchvision
 
-    name, _, tail = name.partition("/")
+    name, _, form = name.partition("/")
     options: Any = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
     if hasattr(torchvision.models.detection, name):
         options = {"weights_backbone": None}
+    if hasattr(torchvision.models.segmentation, name):
+        options = {"weights_backbone": None} | ({"aux_loss": True} if form == "auxiliary" else {})
     model: Any = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
-    if tail:  # theirs has it with trained weights of the backbone only
+    if form == "full":  # theirs has it with trained weights of the backbone only
         ssdlite, norm = torchvision.models.detection.ssdlite, partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
         model.backbone = ssdlite._mobilenet_extractor(torchvision.models.mobilenet_v3_large(norm_layer=norm), 6, norm)
         model.head = ssdlite.SSDLiteHead([672, 960, 512, 256, 256, 128], [6] * 6, num_classes, norm)

@@ -76,11 +76,13 @@ def test_dice_is_its_definition(drawn, size, features):
     np.testing.assert_allclose(found, _definition(variables, x, features), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("channels", "size", "params"), [(16, (28, 28), 1208), (8, (7, 5), 428)])
-def test_parameters_of_a_unit(channels, size, params):
+@pytest.mark.parametrize(
+    ("channels", "size", "side", "params"), [(16, (28, 28), 0, 1208), (8, (7, 5), 0, 428), (16, (32, 20), 28, 1208)]
+)
+def test_parameters_of_a_unit(channels, size, side, params):
     """36 C + 9 (H + W) + 2 C (C // 4)"""
     shapes = jax.eval_shape(
-        lambda: layers.DiCE(channels).init(jax.random.key(0), jnp.ones((1, *size, channels)), train=False)
+        lambda: layers.DiCE(channels, side=side).init(jax.random.key(0), jnp.ones((1, *size, channels)), train=False)
     )
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == params
 

@@ -17,10 +17,14 @@ FAMILIES = {
     "addressnet20": {"depth": 8},
     "addressnet_imagenet": {},
     "antnet_g2": {},
+    "deeplabv3_mobilenet_v3": {},
     "densenet40_k12": {"depth": 7},
+    "dicenet_segmentation_x0_2": {},
     "dicenet_x0_2": {},
+    "fcn": {"backbone": "resnet18"},
     "inception_v3": {},
     "keras_separable_cnn": {},
+    "lraspp": {},
     "mixnet_s": {},
     "mobilenet_v1_025": {},
     "mobilenet_v2_050": {},
@@ -62,7 +66,8 @@ def test_a_sample_of_them(seed):
 
 
 def _tried(name, option, value):
-    side = {32: 16, 64: 32, 224: 64, 299: 96, 300: 288, 320: 64, 800: 64}[model_info(name).input_shape[0]]
+    sides = {32: 16, 64: 32, 224: 64, 256: 64, 299: 96, 300: 288, 320: 64, 520: 64, 800: 64}
+    side = sides[model_info(name).input_shape[0]]
     # of kernels that are not shared
     with contextlib.suppress(UserError), warnings.catch_warnings(action="ignore"):
         model = create_model(name, **{**FAMILIES[name], option: value})

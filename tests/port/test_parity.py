@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from jsep import boxes, create_model, list_models, model_info
 from jsep.errors import UserError
 from jsep.models.detector import Detector
+from jsep.models.segmenter import AUXILIARY_WEIGHT, IGNORED, Segmenter
 from jsep.port import TOLERANCE, build_pair, compare_with_torch
 from jsep.port.convert import convert
 from jsep.port.names import layouts
@@ -36,15 +37,17 @@ SIZES = {
     299: 96,
     300: 300,
     320: 64,
+    520: 64,
     800: 64,
 }  # published size: smallest size that every stage can take
 REFERENCES = [(name, reference) for name in list_models() for reference in model_info(name).references]
-# the same network as another of these, of another width or size
+# the same network as another of these, of another width or size, or one that takes seconds
 LATER = {f"timm:tf_{name}" for name in ("mixnet_m", "mixnet_l", "mobilenetv3_large_075", "mobilenetv3_small_075")}
 LATER |= {f"timm:mobilenetv3_{name}" for name in ("large_100", "small_075", "small_100")} | {"timm:mobilenetv1_125"}
 # tests/port/test_detector_parity.py compares the answers of a detector every day
 LATER |= {f"torchvision:ssdlite320_mobilenet_v3_large{tail}" for tail in ("", "/full")}
 LATER |= {f"torchvision:{name}" for name in ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "ssd300_vgg16")}
+LATER |= {f"torchvision:{name}" for name in ("deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large", "fcn_resnet50")}
 REFERENCES = [pytest.param(*row, marks=pytest.mark.slow) if row[1] in LATER else row for row in REFERENCES]
 
 
@@ -126,6 +129,26 @@ def test_logits_where_the_last_windows_of_a_pool_are_halves(sides):
     assert np.abs(found - want).max() <= 1e-9 * np.abs(want).max()
 
 
+@pytest.mark.parametrize(
+    ("name", "reference", "output_stride"),
+    [
+        ("mobilenet_v2_050", "timm:mobilenetv2_050/stride8", 8),
+        pytest.param("resnet18", "timm:resnet18/stride16", 16, marks=pytest.mark.slow),
+        pytest.param("mobilenet_v2_050", "timm:mobilenetv2_050/stride16", 16, marks=pytest.mark.slow),
+        pytest.param("resnet18", "timm:resnet18/stride8", 8, marks=pytest.mark.slow),
+        pytest.param("resnet50", "timm:resnet50/stride8", 8, marks=pytest.mark.slow),
+    ],
+)
+def test_dilation_in_place_of_strides(name, reference, output_stride):
+    """The dilated MobileNet V3, and ResNet-50 as torchvision dilates it, are parts of the segmenters above."""
+    model, variables, theirs, _ = build_pair(name, reference, {"output_stride": output_stride}, 64)
+    images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    with torch.no_grad():
+        want = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    found = np.asarray(jax.jit(model.apply)(variables, jnp.asarray(images)))
+    assert np.abs(found - want).max() <= TOLERANCE * np.abs(want).max()
+
+
 def _leaky(theirs, monkeypatch):
     """Give a network LeakyReLU in place of its ReLU."""
     for module in list(theirs.modules()):
@@ -178,6 +201,14 @@ TRAINED = [
     pytest.param("ssdlite320", "torchvision:ssdlite320_mobilenet_v3_large", {}, 128, marks=pytest.mark.slow),
     pytest.param("retinanet", "torchvision:retinanet_resnet50_fpn", {}, 64, marks=pytest.mark.slow),
     pytest.param("retinanet_v2", "torchvision:retinanet_resnet50_fpn_v2", {}, 64, marks=pytest.mark.slow),
+    ("lraspp", "torchvision:lraspp_mobilenet_v3_large", {}, 32),
+    pytest.param(
+        *("deeplabv3_mobilenet_v3", "torchvision:deeplabv3_mobilenet_v3_large", {"dropout": 0.0}, 64),
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        *("fcn", "torchvision:fcn_resnet50/auxiliary", {"dropout": 0.0, "auxiliary": True}, 32), marks=pytest.mark.slow
+    ),
 ]
 STEPS, BATCH, RATE, MOMENTUM, DECAY = 5, 4, 0.01, 0.9, 5e-4
 
@@ -191,6 +222,9 @@ def test_gradients_and_five_steps(name, reference, options, size):
     targets: Any = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH))
     if isinstance(model, Detector):
         targets = [drawn_objects(rng, (0, 1, 40, 3), size) for _ in range(STEPS)]
+    elif isinstance(model, Segmenter):
+        targets = rng.integers(0, model_info(name).num_classes, (STEPS, BATCH, size, size))
+        targets[rng.random(targets.shape) < 0.2] = IGNORED
     torch_grads, torch_state, torch_losses = _train_torch(theirs, images, targets)
     with jax.enable_x64(True):
         grads, params, batch_stats, losses = _train(model, variables, images, targets)
@@ -210,6 +244,8 @@ def _loss(model, answered, targets):
     if isinstance(model, Detector):
         losses = model.loss(answered, targets)
         return losses.classes + losses.boxes
+    if isinstance(model, Segmenter):
+        return model.loss(answered, targets)
     return optax.softmax_cross_entropy_with_integer_labels(answered, targets).mean()
 
 
@@ -243,6 +279,14 @@ def _train(model, variables, images, targets):
     return first, params, batch_stats, losses
 
 
+def _loss_of_torch(model, found, targets):
+    if isinstance(targets, boxes.Objects):
+        return torch.stack(list(losses_of(model, found, targets).values())).sum()
+    found = [*found.values()] if isinstance(found, dict) else [found]  # of the second head, too
+    losses = [torch.nn.functional.cross_entropy(one, targets, ignore_index=IGNORED) for one in found]
+    return losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
+
+
 def _train_torch(model, images, targets):
     """The same from PyTorch, by its names; its running variances, n / (n - 1) times ours a step, made like ours."""
     model = model.double().train()
@@ -260,11 +304,8 @@ def _train_torch(model, images, targets):
     losses = []
     for x, y in zip(images, targets, strict=True):
         optimizer.zero_grad()
-        answered = answers(model, torch.from_numpy(x.transpose(0, 3, 1, 2)))
-        if isinstance(y, boxes.Objects):
-            loss = torch.stack(list(losses_of(model, answered, y).values())).sum()
-        else:
-            loss = torch.nn.functional.cross_entropy(answered, torch.from_numpy(y))
+        found, y = answers(model, torch.from_numpy(x.transpose(0, 3, 1, 2))), jax.tree.map(torch.from_numpy, y)
+        loss = _loss_of_torch(model, found, y)
         loss.backward()
         first = first or {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
         losses.append(loss.item())
