@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 from jsep.cli.console import console, new_table, percent, print_next, print_table
 from jsep.cli.flags import given, parse
 from jsep.errors import UserError, counted
+from jsep.models import model_info
 from jsep.results import told
 from jsep.runs.by_class import ByClass
 from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
@@ -83,6 +84,7 @@ def evaluate(
         console.print(found.note)
     if by_class:
         _print_classes(by_class)
+    if by_class or model_info(found.model).task != "classification":
         print_next("predict", run, "PICTURES")
     else:
         print_next("eval", run, *(["--data", data] if data else []), "--per-class")

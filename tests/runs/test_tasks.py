@@ -18,7 +18,7 @@ from jsep.cli.train import _base
 from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.models.outputs import count_classes
-from jsep.results import Result, read_rows
+from jsep.results import Result, read_rows, told
 from jsep.runs.begin import begin_with
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.config import replace_fields
@@ -90,12 +90,16 @@ def test_a_run_has_the_figures_of_its_task(folders, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_is_evaluated_as_it_was_in_training(folders, task):
+def test_a_run_is_evaluated_as_it_was_in_training(folders, capsys, task):
     out, result, _ = folders(task)
     found = evaluate_run(out, checkpoint="last")
     assert (found.images, found.classes) == (21, {"detection": 2, "segmentation": 3}[task])
     assert found.figures[MAIN[task]] == pytest.approx(getattr(result, MAIN[task]), rel=1e-5)
     assert set(found.shown) <= set(found.figures)
+    assert main(["eval", str(out), "--checkpoint", "last"]) == 0
+    said, then = capsys.readouterr().out.splitlines()
+    assert f"21 test images of squares: {', '.join(told(name, found.figures[name]) for name in found.shown)} (" in said
+    assert then == f"Next: jsep predict {out} PICTURES"
     with pytest.raises(UserError, match=rf"^`per_class`: tiny_{task} is a .*, not a classifier; leave it out$"):
         evaluate_run_by_class(out)
 
