@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from jsep import boxes
 from jsep.errors import UserError
-from jsep.models.network import Network, refusing_small_images
-from jsep.models.registry import create_model, model_info, option
+from jsep.models.network import refusing_small_images
+from jsep.models.registry import option
 from jsep.models.stage import Stage
 from jsep.ops.precision import accumulation_dtype
 
@@ -64,25 +64,6 @@ class Detector(nn.Module):
     def detect(self, answers: Answers, size: tuple[int, int]) -> boxes.Detections:
         """Return the detections of a batch, in pixels of the network's input of a height and width."""
         raise NotImplementedError
-
-    @nn.nowrap
-    def stages(
-        self, x: Float[Array, "n h w c"], *, train: bool, options: dict[str, Any] | None = None, **fields: Any
-    ) -> dict[str, Stage]:
-        """Return the stages of the backbone, of which the last holds the maps that its classifier would read.
-
-        Args:
-            x: images.
-            train: see `__call__`.
-            options: options of the backbone.
-            **fields: other fields of `jsep.models.network.Network`.
-        """
-        if (task := model_info(self.backbone).task) != "classification":
-            raise UserError(f"option backbone={self.backbone}: it must be a network for classification, not {task}")
-        network = create_model(self.backbone, dtype=self.dtype, axis_name=self.axis_name, **(options or {}))
-        assert isinstance(network, Network)
-        network = network.clone(num_classes=0, **fields, parent=self, name="backbone")
-        return network(x, train=train)
 
     @nn.nowrap
     def coarsest(self, stages: dict[str, Stage], number: int) -> list[Stage]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jsep import ops
 from jsep.layers import BatchNorm, Conv, DepthwiseConv, PointwiseConv, PReLU
 from jsep.models.backbone import read_backbone
-from jsep.models.registry import CountOrNone, create_model, option
+from jsep.models.registry import CountOrNone, option
 from jsep.models.segmenter import Maps, Segmenter, to_pixels
 
 SCALES = (2.0, 1.5, 1.0, 0.5, 0.1)  # of the maps, for each branch of a pyramid
@@ -66,9 +66,8 @@ class DiCENetSegmentation(Segmenter):
             gate = nn.Dense(features, name=f"{name}_gate", **common)(ops.global_avg_pool(x))
             return y * nn.sigmoid(gate)[:, None, None, :]
 
-        encoder = create_model("dicenet_x1_0", width=self.width, dtype=self.dtype, axis_name=self.axis_name)
-        fields = {"stages": 2, "image_size": ENCODER_SIDE}
-        stages, layers = read_backbone(self, encoder, x, "stem_act", "stem_pool", train=train, **fields)
+        known: dict[str, Any] = {"options": {"width": self.width}, "stages": 2, "image_size": ENCODER_SIDE}
+        stages, layers = read_backbone(self, "dicenet_x1_0", x, "stem_act", "stem_pool", train=train, **known)
         skips = (stages["stage1"].maps, layers["stem_pool"], layers["stem_act"])
         y = stages["stage2"].maps
         for number, (factor, skip) in enumerate(zip((4, 3, 2), skips, strict=True), start=1):

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jsep import boxes
 from jsep.layers import Conv, GroupNorm, PointwiseConv
+from jsep.models.backbone import read_backbone
 from jsep.models.detector import Answers, Detector
 from jsep.models.registry import option
 
@@ -72,8 +73,8 @@ class RetinaNet(Detector):
     def _pyramid(self, x: Array, train: bool) -> list[Array]:
         """Return the five maps of the pyramid, the finest first."""
         common: dict[str, Any] = {"kernel_init": _kaiming, "dtype": self.dtype}
-        constants: dict[str, Any] = {"epsilon": 0.0} if self.zero_epsilon else {}
-        stages = self.stages(x, train=train, frozen_norm=self.frozen_norm, **constants)
+        fields: dict[str, Any] = {"frozen_norm": self.frozen_norm} | ({"epsilon": 0.0} if self.zero_epsilon else {})
+        stages, _ = read_backbone(self, self.backbone, x, train=train, **fields)
         maps = [stage.maps for stage in self.coarsest(stages, len(LEVELS))]
         found: list[Array] = []
         above = None

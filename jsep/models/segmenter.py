@@ -13,9 +13,8 @@ from jaxtyping import Array, Float, Int
 from jsep import ops
 from jsep.errors import UserError
 from jsep.layers import BatchNorm, conv_norm
-from jsep.models.backbone import read_backbone
-from jsep.models.mobilenet_v3 import MobileNetV3
-from jsep.models.registry import create_model, model_info, option
+from jsep.models.backbone import check_backbone, read_backbone
+from jsep.models.registry import model_info, option
 from jsep.ops.precision import accumulation_dtype
 
 IGNORED = 255  # the value of pixels that neither the loss nor an evaluation counts
@@ -113,13 +112,12 @@ class BackboneSegmenter(Segmenter):
     @nn.nowrap
     def read(self, x: Float[Array, "n h w c"], *, train: bool) -> Read:
         """Return maps of the backbone; of MobileNet V3 those that torchvision reads: its first block of stride 8."""
-        network = create_model(self.backbone, dtype=self.dtype, axis_name=self.axis_name, **self._dilation())
         first = "_block1_project_norm"
-        stages, layers = read_backbone(self, network, x, first, train=train)
+        stages, layers = read_backbone(self, self.backbone, x, first, train=train, options=self._dilation())
         last = stages.pop("head").maps
         names = list(stages)[:-1] or list(stages)  # a network may have one stage only
         early = next((name for name in names if stages[name].stride >= 8), names[-1])
-        if isinstance(network, MobileNetV3):
+        if self.backbone.startswith("mobilenet_v3"):
             return Read(layers[early + first], layers[early + first], last)
         return Read(stages[early].maps, stages[names[-1]].maps, last)
 
@@ -130,12 +128,10 @@ class BackboneSegmenter(Segmenter):
         Raises:
             UserError: it has none, or is no classifier.
         """
-        info = model_info(self.backbone)
-        if info.task != "classification":
-            raise UserError(f"option backbone={self.backbone}: it must be a classifier, such as mobilenet_v3_large")
+        check_backbone(self.backbone)
         if self.output_stride == 32:
             return {}
-        if "output_stride" not in info.options:
+        if "output_stride" not in model_info(self.backbone).options:
             raise UserError(f"option backbone={self.backbone}: it has no dilated form; choose output_stride=32 with it")
         return {"output_stride": self.output_stride}
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from jsep import boxes
 from jsep.layers import Conv, L2Norm, MaxPool, PointwiseConv
+from jsep.models.backbone import read_backbone
 from jsep.models.detector import Answers, Detector
 from jsep.models.registry import option
 
@@ -71,7 +72,8 @@ class SSD(Detector):
         if self.backbone == "vgg16":
             maps = VGG16(self.dtype, name="backbone")(x)
         else:
-            maps = [stage.maps for stage in self.coarsest(self.stages(x, train=train), 3)]
+            stages, _ = read_backbone(self, self.backbone, x, train=train)
+            maps = [stage.maps for stage in self.coarsest(stages, 3)]
         for number, (hidden, features, stride) in list(enumerate(EXTRA, start=1))[len(maps) - len(RATIOS) :]:
             y = nn.relu(PointwiseConv(hidden, name=f"extra{number}_reduce", **common)(maps[-1]))
             padding = "TORCH" if stride > 1 else "VALID"

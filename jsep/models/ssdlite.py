@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jsep import boxes
 from jsep.layers import BatchNorm, DepthwiseConv, PointwiseConv, conv_norm
+from jsep.models.backbone import read_backbone
 from jsep.models.detector import Answers
 from jsep.models.registry import option
 from jsep.models.ssd import SSD
@@ -48,7 +49,7 @@ class SSDLite(SSD):
             return conv_norm(x, conv, norm, nn.relu6, train=train)
 
         options = {"tail": self.tail} if self.backbone in WITH_TAIL else {}
-        stages = self.stages(x, train=train, options=options, norm_momentum=MOMENTUM)
+        stages, _ = read_backbone(self, self.backbone, x, train=train, options=options, norm_momentum=MOMENTUM)
         fine, coarse = self.coarsest(stages, 2)
         entered = next(stage for stage in stages.values() if stage.stride == coarse.stride)
         maps = [fine.maps if entered.expanded is None else entered.expanded, coarse.maps]

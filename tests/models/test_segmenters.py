@@ -88,7 +88,7 @@ def test_any_classifier_is_a_backbone(backbone):
     ("backbone", "output_stride", "sentence"),
     [
         ("mobilenet_v1", 16, "backbone=mobilenet_v1: it has no dilated form; choose output_stride=32"),
-        ("lraspp", 16, "backbone=lraspp: it must be a classifier"),
+        ("lraspp", 16, "backbone=lraspp: it must be a network for classification, not segmentation"),
         ("mobilenet_v9", 16, "There is no model 'mobilenet_v9'; did you mean"),
         ("resnet18_wksc4", 8, "output_stride=8 has no effect on resnet18_wksc4 with conv=wksc"),
     ],
