@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import CLASSIFIERS
 
 from jsep import create_model, list_models, model_info
 from jsep.errors import UserError
@@ -45,7 +46,9 @@ BAD += [[], {}, (1, 2), b"SAME", np.ones(2), np.float32(0.5), object(), int, 1j]
 CASES = [(name, option) for name in FAMILIES for option in model_info(name).options]
 
 
-def test_every_family_has_a_network_in_the_table():
+def test_every_family_has_a_network_in_the_tables():
+    known = {model_info(name).family for name in list_models(task="classification")}
+    assert known == {model_info(name).family for name in CLASSIFIERS}
     assert {model_info(name).family for name in list_models()} == {model_info(name).family for name in FAMILIES}
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import CLASSIFIERS
 
 from jsep import create_model, list_models, model_info
 from jsep.costs import count
@@ -75,7 +76,7 @@ def test_an_auxiliary_head_works_in_training_only(name):
 
 
 BACKBONES = ["mobilenet_v1_025", "resnet20", "shufflenet_v2_x0_5", "dicenet_x0_2", "vgg16_bn"]
-OTHERS = [name for name in list_models(task="classification") if name not in BACKBONES and "cnn" not in name]
+OTHERS = [name for name in CLASSIFIERS if name not in (*BACKBONES, "keras_separable_cnn")]
 
 
 @pytest.mark.parametrize("backbone", [*BACKBONES, *map(later, OTHERS)])
