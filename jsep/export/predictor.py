@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jsep.data.imagenet import readable_names
+from jsep.data.class_names import readable_names
 from jsep.data.view import View
 from jsep.errors import UserError, first_line, typed
 from jsep.export.run import FORMATS

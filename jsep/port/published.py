@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from jsep.errors import UserError, first_line, nearest
 from jsep.models import model_info
-from jsep.models.registry import Fed
+from jsep.models.registry import FED_IMAGENET, Fed
 from jsep.port.architectures import Origin, origin_of, read_config, registered_name
 from jsep.port.read import KERAS_SUFFIXES, SUFFIXES
 from jsep.port.tags import known_weights
@@ -153,12 +153,18 @@ def _from_torchvision(name: str) -> Published:
             ) from error
     if digest:
         _check_hash(file, digest[1])
-    view = weights.transforms()
-    fed = model_info(model).fed.get("torchvision") or Fed(tuple(view.mean), tuple(view.std))
-    (crop,), (scaled,) = view.crop_size, view.resize_size
-    facts: dict[str, Any] = {"fed": fed, "image_size": crop, "crop_share": crop / scaled}
-    facts |= {"interpolation": view.interpolation.value, "class_names": tuple(weights.meta["categories"])}
-    return Published(file, Origin(network, True, **facts))
+    view, info, names = weights.transforms(), model_info(model), tuple(weights.meta["categories"])
+    facts: dict[str, Any] = {"fed": info.fed.get("torchvision")}
+    if info.task == "detection":  # whose networks normalise images themselves
+        facts["fed"] = facts["fed"] or FED_IMAGENET
+        names = names[1:]  # behind the background
+    else:
+        facts["fed"] = facts["fed"] or Fed(tuple(view.mean), tuple(view.std))
+        facts["interpolation"] = view.interpolation.value
+    if info.task == "classification":
+        (crop,), (scaled,) = view.crop_size, view.resize_size
+        facts |= {"image_size": crop, "crop_share": crop / scaled}
+    return Published(file, Origin(network, True, **facts, class_names=names))
 
 
 def _check_hash(file: Path, digest: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jsep.data import Split, make_feed
-from jsep.data.imagenet import readable_names
+from jsep.data.class_names import readable_names
 from jsep.data.pictures import Subset
 from jsep.errors import counted
 from jsep.files import write_atomically, writing

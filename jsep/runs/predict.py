@@ -23,8 +23,8 @@ from PIL import Image
 from jsep import ops
 from jsep.boxes import Detections
 from jsep.data import normalize
+from jsep.data.class_names import readable_names
 from jsep.data.decode import Unreadable, decode
-from jsep.data.imagenet import readable_names
 from jsep.data.listing import SUFFIXES
 from jsep.data.view import View
 from jsep.errors import UserError, require, typed
@@ -134,7 +134,7 @@ def open_predictor(source: Path, checkpoint: str = "best") -> Predictor:
         output = model.apply(variables, normalize(images, view.mean, view.std), train=False)
         return task.answer(network, output, (images.shape[1], images.shape[2]))
 
-    names = readable_names(view.class_names, getattr(network, "num_classes") - task.background)  # noqa: B009
+    names = readable_names(view.class_names, getattr(network, "num_classes") - task.background, task.name)  # noqa: B009
     on_device = jax.device_put(variables)
     return Predictor(source.name, names, view, lambda x: jax.device_get(answer(on_device, x)), task.name)
 

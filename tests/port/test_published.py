@@ -193,6 +193,22 @@ def test_torchvisions_inception_is_fed_what_its_network_makes_of_its_images(torc
     assert (origin.fed, origin.image_size, origin.crop_share) == (FED_HALVES, 299, 299 / 342)
 
 
+@pytest.mark.parametrize(
+    ("name", "tag", "fed", "classes", "first"),
+    [
+        ("ssdlite320_mobilenet_v3_large", "COCO_V1", FED_HALVES, 90, "person"),
+        ("retinanet_resnet50_fpn_v2", "COCO_V1", FED_IMAGENET, 90, "person"),
+        ("lraspp_mobilenet_v3_large", "COCO_WITH_VOC_LABELS_V1", FED_IMAGENET, 21, "__background__"),
+    ],
+)
+def test_torchvisions_detectors_and_segmenters_see_whole_pictures(torch_home, name, tag, fed, classes, first):
+    torch_home(name, tag, b"weights")
+    origin = found(f"torchvision/{name}.{tag}").origin
+    assert origin
+    assert (origin.fed, origin.image_size, origin.crop_share) == (fed, 0, 0)  # 0 is what the network was published for
+    assert (len(origin.class_names), origin.class_names[0]) == (classes, first)
+
+
 def test_known_weights_are_those_of_the_packages():
     timm = pytest.importorskip("timm", reason="has the tags")
     torchvision = pytest.importorskip("torchvision", reason="has the table of weights")

@@ -14,6 +14,7 @@ import jsep
 from conftest import picture
 from jsep import ops
 from jsep.port.published import find_published
+from jsep.runs.predict import open_predictor, predict
 
 torch = pytest.importorskip("torch", reason="runs the reference")
 timm = pytest.importorskip("timm", reason="has the reference")
@@ -93,6 +94,26 @@ def test_torchvisions_weights_give_its_logits(tmp_path, monkeypatch, name, tag):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "tag", "side", "classes"),
+    [
+        ("ssdlite320_mobilenet_v3_large", "COCO_V1", 320, 91),
+        ("lraspp_mobilenet_v3_large", "COCO_WITH_VOC_LABELS_V1", 520, 21),
+    ],
+)
+def test_torchvisions_detectors_and_segmenters_are_ready_for_pictures(tmp_path, monkeypatch, name, tag, side, classes):
+    _, weights = saved_by_torchvision(tmp_path, monkeypatch, name, tag, side, classes)
+    predictor = open_predictor(Path(f"torchvision/{name}.{tag}"))
+    assert predictor.view.shape == (side, side, 3)
+    assert predictor.class_names == tuple(weights.meta["categories"])[-len(predictor.class_names) :]
+    file = tmp_path / "noise.png"
+    file.write_bytes(picture(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8), "PNG"))
+    (one,) = predict(predictor, [file], score=0)
+    assert one.objects is not None if classes == 91 else one.mask is not None
+    assert not one.error
+
+
+@pytest.mark.slow
 def test_torchvisions_inception_transforms_its_input_and_ours_is_fed_the_result(tmp_path, monkeypatch):
     theirs, weights = saved_by_torchvision(tmp_path, monkeypatch, "inception_v3", "IMAGENET1K_V1", 96)
     theirs.__dict__["transform_input"] = True  # as torchvision has it with these weights
@@ -102,10 +123,10 @@ def test_torchvisions_inception_transforms_its_input_and_ours_is_fed_the_result(
     assert distance(theirs, loaded, 96, view.mean, view.std) < 1e-4
 
 
-def saved_by_torchvision(folder, monkeypatch, name, tag, side):
+def saved_by_torchvision(folder, monkeypatch, name, tag, side, classes=1000):
     """Return a network of torchvision with random weights, which its table then names; the cache of torch is empty."""
     models = pytest.importorskip("torchvision", reason="has the reference").models
-    theirs, weights = build(f"torchvision:{name}", 1000, side), models.get_model_weights(name)[tag]
+    theirs, weights = build(f"torchvision:{name}", classes, side), models.get_model_weights(name)[tag]
     state = theirs.state_dict() | ({"AuxLogits.fc.weight": torch.zeros(2, 2)} if name == "inception_v3" else {})
     torch.save(state, folder / "weights.pth")
     digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()[:8]

@@ -5,7 +5,7 @@ import pytest
 
 from conftest import CLASSES, picture
 from jsep.data import Data, load_choice
-from jsep.data.imagenet import imagenet_classes, readable_names
+from jsep.data.class_names import imagenet_classes, readable_names
 from jsep.data.view import View
 from jsep.errors import UserError
 from jsep.export.predictor import is_exported, open_exported
@@ -144,6 +144,19 @@ def test_names_of_imagenet():
     assert readable_names((), 1000) == names
     assert readable_names([f"n{i:08}" for i in range(10)], 10)[3] == "n00000003"
     assert readable_names([str(i) for i in range(1000)], 1000)[3] == "3"
+
+
+def test_names_of_coco_and_voc():
+    by_number = readable_names((), 90, "detection")
+    used = [name for name in by_number if not name.startswith("class ")]
+    assert (len(by_number), by_number[0], by_number[11], by_number[89]) == (90, "person", "class 11", "toothbrush")
+    assert list(readable_names((), 80, "detection")) == used
+    assert len(set(used)) == 80
+    regions = readable_names((), 21, "segmentation")
+    assert regions[:2] + regions[-1:] == ("background", "aeroplane", "tvmonitor")
+    assert readable_names((), 20, "detection") == regions[1:]
+    assert readable_names((), 21) == readable_names((), 21, "detection")  # a classifier's are nobody's
+    assert readable_names(("a", "b") * 45, 90, "detection")[:2] == ("a", "b")
 
 
 def test_published_weights_need_no_data_set(tmp_path, drawn):
