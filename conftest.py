@@ -45,7 +45,7 @@ def _room_for_programs() -> Iterator[None]:
     """
     yield
     maps = Path("/proc/self/maps")
-    if not maps.exists() or maps.read_bytes().count(b"\n") > 20_000:
+    if not maps.exists() or maps.read_bytes().count(b"\n") > 10_000:
         jax.clear_caches()
         gc.collect()
 
