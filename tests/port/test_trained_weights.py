@@ -17,4 +17,6 @@ def test_the_trained_resnet20_keeps_its_accuracy(capsys, tmp_path):
     assert main(["port", "resnet20", str(WEIGHTS), "--data", str(DATA), "--out", out]) == 0
     assert "shortcut=pad_split" in capsys.readouterr().out  # its names settle that, and the mean and deviation
     assert main(["eval", out]) == 0
-    assert "1,000 test images of cifar10_lossless5k: accuracy 91.50%" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1,000 test images of cifar10_lossless5k" in printed
+    assert "accuracy 91.50%" in printed
