@@ -49,25 +49,27 @@ def nms(
     return keep[jnp.argsort(order)]
 
 
-def _suppressed(boxes: Array, classes: Array, threshold: Array, one: Array) -> Array:
-    """Return which boxes a box of a given number suppresses if it is kept."""
-    near = (iou(boxes[one][None], boxes)[0] > threshold) & (classes == classes[one])
-    return near & (jnp.arange(len(classes)) > one)
+def _suppressed(boxes: Array, classes: Array, threshold: Array, some: Array) -> Array:
+    """Return which boxes (columns) each of some boxes, given by their numbers (rows), suppresses if it is kept."""
+    near = (iou(boxes[some], boxes) > threshold) & (classes[some][:, None] == classes[None])
+    return near & (some[:, None] < jnp.arange(len(classes))[None])
 
 
 def _by_row(boxes: Array, valid: Array, classes: Array, threshold: Array) -> Array:
     def row(i: Array, keep: Array) -> Array:
-        return keep & ~(keep[i] & _suppressed(boxes, classes, threshold, i))
+        return keep & ~(keep[i] & _suppressed(boxes, classes, threshold, i[None])[0])
 
     return lax.fori_loop(0, len(valid), row, valid)
 
 
 def _by_sweep(boxes: Array, valid: Array, classes: Array, threshold: Array) -> Array:
-    rows = jax.vmap(lambda i: _suppressed(boxes, classes, threshold, i))(jnp.arange(len(valid)))
+    rows = _suppressed(boxes, classes, threshold, jnp.arange(len(valid)))
 
+    # numbers are carried, since converted programs cannot choose between truth values
     def sweep(state: tuple[Array, Array]) -> tuple[Array, Array]:
         keep, _ = state
-        swept = valid & ~(rows & keep[:, None]).any(0)
-        return swept, (swept != keep).any()
+        swept = (valid & ~(rows & (keep > 0)[:, None]).any(0)).astype(jnp.int32)
+        return swept, (swept != keep).sum(dtype=jnp.int32)
 
-    return lax.while_loop(lambda state: state[1], sweep, (valid, jnp.any(valid)))[0]
+    first = valid.astype(jnp.int32)
+    return lax.while_loop(lambda state: state[1] > 0, sweep, (first, first.sum(dtype=jnp.int32)))[0] > 0
