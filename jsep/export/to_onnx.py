@@ -4,32 +4,36 @@
 
 import logging
 import tempfile
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jsep.export.program import INPUT, OUTPUT, Logits, Program, any_number
+from jsep.export.program import INPUT, OUTPUTS, Function, Program, any_number, as_answer
 
 OPSET = 21
 
 
 def write(program: Program, path: Path, batch: int | None = None) -> None:
-    """Write a file that takes `batch` images at once, any number by default."""
+    """Write a file that takes `batch` images at once, any number by default, and one if it is a detector."""
     import jax2onnx
     from onnx import checker, helper, save
 
     for name in ("jax2onnx", "onnx_ir"):  # they log a traceback for each plugin whose package is not installed
         logging.getLogger(name).setLevel(logging.ERROR)
-    with jax.disable_jit():  # jitted functions of JAX, such as relu6, are converted as their operations
+    # jitted functions of JAX, such as relu6, are converted as their operations; jax2onnx takes numbers of Python in
+    # some of them for float64, which has no effect but a warning
+    with jax.disable_jit(), jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Explicitly requested dtype")
         model: Any = jax2onnx.to_onnx(
-            program.logits,
-            [(batch or "n", *program.image_shape)],
+            program.outputs,
+            [(batch or (1 if program.task == "detection" else "n"), *program.image_shape)],
             model_name=program.facts["model"],
             opset=OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=list(OUTPUTS[program.task]),
         )
     _pool_in_two_dimensions(model)
     model = _simplified(model)
@@ -39,12 +43,12 @@ def write(program: Program, path: Path, batch: int | None = None) -> None:
     save(model, path)
 
 
-def load(path: Path) -> Logits:
+def load(path: Path) -> Function:
     """Return the function in a file; onnxruntime runs it on the CPU."""
     import onnxruntime
 
     session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return any_number(lambda images: session.run([OUTPUT], {INPUT: images})[0], session.get_inputs()[0].shape[0])
+    return any_number(lambda images: as_answer(session.run(None, {INPUT: images})), session.get_inputs()[0].shape[0])
 
 
 def _pool_in_two_dimensions(model: Any) -> None:
