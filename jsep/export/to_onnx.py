@@ -99,7 +99,7 @@ def _name_activations(model: Any) -> None:
     arrays = {one.name: to_array(one) for one in graph.initializer}
     numbers = {name: float(value.item()) for name, value in arrays.items() if value.size == 1}
     makers = {name: node for node in graph.node for name in node.output}
-    uses = Counter(name for node in graph.node for name in node.input)
+    uses = Counter(_taken(graph))
 
     def with_number(node: Any, kind: str) -> tuple[Any, float]:
         """Return the tensor and the number that a node of a kind takes; no tensor where it is another node."""
@@ -144,11 +144,24 @@ def _name_activations(model: Any) -> None:
 
 
 def _drop_unused(graph: Any) -> None:
-    """Remove the constants that no operator takes; onnxruntime warns about each."""
-    used = {name for node in graph.node for name in node.input}
+    """Remove the constants that no operator takes, also from the bodies of loops; onnxruntime warns about each."""
+    for body in _bodies(graph):
+        _drop_unused(body)
+    used = {*_taken(graph)}
     kept = [one for one in graph.initializer if one.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _taken(graph: Any) -> list[str]:
+    """Return the names of all arrays that operators or the caller take, those in the bodies of loops included."""
+    inside = [name for body in _bodies(graph) for name in _taken(body)]
+    return [*(name for node in graph.node for name in node.input), *(one.name for one in graph.output), *inside]
+
+
+def _bodies(graph: Any) -> list[Any]:
+    """Return the bodies of the loops of a graph."""
+    return [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
 
 
 def _simplified(model: Any) -> Any:
