@@ -44,7 +44,7 @@ class TinyDetector(Detector):
         logits = PointwiseConv(ANCHORS * self.num_classes, dtype=self.dtype, name="class1")(x)
         codes = PointwiseConv(ANCHORS * 4, dtype=self.dtype, name="box1")(x)
         anchors = boxes.default_boxes(size, [(x.shape[1], x.shape[2])], [0.3, 0.5], [[2]])
-        logits, codes = (y.reshape(len(y), len(anchors), -1) for y in (logits, codes))
+        logits, codes = (y.reshape(y.shape[0], len(anchors), -1) for y in (logits, codes))
         return Answers(logits, codes, jnp.asarray(anchors, codes.dtype), (len(anchors),))
 
     @nn.nowrap

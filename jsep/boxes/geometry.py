@@ -56,6 +56,6 @@ def generalized_iou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"], epsilon: f
 
 def _overlap(a: Array, b: Array) -> tuple[Array, Array]:
     """Return the areas of the intersections and of the unions."""
-    sides = jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2])
-    inside = jnp.prod(jnp.maximum(sides, 0), -1)
+    sides = jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0)
+    inside = sides[..., 0] * sides[..., 1]
     return inside, area(a) + area(b) - inside

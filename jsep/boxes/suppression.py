@@ -1,6 +1,5 @@
 """Non-maximum suppression, exact and on static shapes."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -39,35 +38,41 @@ def nms(
     boxes, scores = lax.stop_gradient((boxes, scores))
     valid = jnp.ones(scores.shape, bool) if valid is None else valid
     classes = jnp.zeros(scores.shape, jnp.int32) if classes is None else classes
-    order = jnp.argsort(-jnp.where(valid, scores, -jnp.inf), stable=True)
+    scores = jnp.where(valid, scores, -jnp.inf)
 
     # overlaps are compared with the threshold itself: rounded up, it would keep some that exceed it
     rounded = np.asarray(threshold, boxes.dtype)
     rounded = np.nextafter(rounded, -np.inf, dtype=boxes.dtype) if float(rounded) > threshold else rounded
-    arrays = boxes[order], valid[order], classes[order], jnp.asarray(rounded)
-    keep = by_platform(*arrays, cpu=_by_row, default=_by_sweep)
-    return keep[jnp.argsort(order)]
+    return by_platform(boxes, scores, valid, classes, jnp.asarray(rounded), cpu=_by_row, default=_by_sweep)
 
 
-def _suppressed(boxes: Array, classes: Array, threshold: Array, one: Array) -> Array:
-    """Return which boxes a box of a given number suppresses if it is kept."""
-    near = (iou(boxes[one][None], boxes)[0] > threshold) & (classes == classes[one])
-    return near & (jnp.arange(len(classes)) > one)
+def _near(boxes: Array, classes: Array, threshold: Array, some: Array) -> Array:
+    """Return which boxes (columns) overlap each of some boxes, given by their numbers (rows), within its class."""
+    return (iou(boxes[some], boxes) > threshold) & (classes[some][:, None] == classes[None])
 
 
-def _by_row(boxes: Array, valid: Array, classes: Array, threshold: Array) -> Array:
+def _by_row(boxes: Array, scores: Array, valid: Array, classes: Array, threshold: Array) -> Array:
+    order = jnp.argsort(-scores, stable=True)
+    boxes, classes = boxes[order], classes[order]
+
     def row(i: Array, keep: Array) -> Array:
-        return keep & ~(keep[i] & _suppressed(boxes, classes, threshold, i))
+        suppressed = _near(boxes, classes, threshold, i[None])[0] & (jnp.arange(len(order)) > i)
+        return keep & ~(keep[i] & suppressed)
 
-    return lax.fori_loop(0, len(valid), row, valid)
+    return lax.fori_loop(0, len(order), row, valid[order])[jnp.argsort(order)]
 
 
-def _by_sweep(boxes: Array, valid: Array, classes: Array, threshold: Array) -> Array:
-    rows = jax.vmap(lambda i: _suppressed(boxes, classes, threshold, i))(jnp.arange(len(valid)))
+def _by_sweep(boxes: Array, scores: Array, valid: Array, classes: Array, threshold: Array) -> Array:
+    numbers = jnp.arange(len(scores))
+    mine, other = scores[:, None], scores[None]
+    before = (mine > other) | ((mine == other) & (numbers[:, None] < numbers[None]))
+    suppresses = _near(boxes, classes, threshold, numbers) & before
 
+    # numbers are carried, since converted programs cannot choose between truth values
     def sweep(state: tuple[Array, Array]) -> tuple[Array, Array]:
         keep, _ = state
-        swept = valid & ~(rows & keep[:, None]).any(0)
-        return swept, (swept != keep).any()
+        swept = (valid & ~(suppresses & (keep > 0)[:, None]).any(0)).astype(jnp.int32)
+        return swept, (swept != keep).sum(dtype=jnp.int32)
 
-    return lax.while_loop(lambda state: state[1], sweep, (valid, jnp.any(valid)))[0]
+    first = valid.astype(jnp.int32)
+    return lax.while_loop(lambda state: state[1] > 0, sweep, (first, first.sum(dtype=jnp.int32)))[0] > 0

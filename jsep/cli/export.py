@@ -32,10 +32,11 @@ def export(
     data: str | None = None,
     data_dir: Path | None = None,
 ) -> None:
-    """Export the network of a run to a file, run the file, and compare its logits with those of the network in JAX.
+    """Export the network of a run to a file, run the file, and compare its answers with those of the network in JAX.
 
-    The file takes float32 images (n, h, w, c) from 0 to 1 and returns logits. It includes the normalisation of images,
-    and batch norms are folded into convolutions. A safetensors file holds only the weights, as trained. The names of
+    The file takes float32 images (n, h, w, c) from 0 to 1 and returns logits, that of a detector its detections: boxes,
+    labels, scores, and which of them there are. It includes the normalisation of images, and batch norms are folded
+    into convolutions. A safetensors file holds only the weights, as trained. The names of
     the classes and the image size are written beside the file as JSON.
 
     Args:
@@ -45,7 +46,8 @@ def export(
             FORMAT is int8.onnx or int8.tflite with --int8.
         checkpoint: Checkpoint to export: best, last, or a step.
         images: Number of test images to compare on, beside 16 random ones; 100 by default, 1000 with --int8.
-        batch: Number of images that the file takes at once; any number by default, one in TFLite.
+        batch: Number of images that the file takes at once; by default any number, but one in TFLite and for detectors
+            in ONNX.
         int8: Write weights and activations as 8-bit integers, in onnx and tflite. Input and output remain float32.
         integer: Make the input and output of an int8 tflite file integers too, for microcontrollers.
         calibrate: Number of training images that show the ranges of the activations for --int8.
@@ -57,17 +59,20 @@ def export(
     changes = given(data=data, data_dir=data_dir)
     rounding: Any = {"int8": int8, "integer": integer, "calibrate": calibrate, "ranges": ranges}
     report = export_run(run, to, out, checkpoint=checkpoint, images=images, batch=batch, **rounding, **changes)
-    shown = report.test_images + report.random_images
     console.print(f"{report.path}: {report.model} at step {report.step}, {report.path.stat().st_size:,} bytes")
     if to == "stablehlo":
         console.print(f"It runs with JAX {jax.__version__} or newer")
     if to != "safetensors":
         console.print(f"{report.folded} of {report.norms} batch norms were folded into the convolutions before them")
     before = "Before rounding to int8, compared" if report.int8 else "Compared"
-    console.print(
-        f"{before} with JAX on {report.test_images} test and {report.random_images} random images: logits differ by at "
-        f"most {report.difference:.1e} of the largest, and {report.same} of {shown} images get the same class"
-    )
+    difference, same = f"differ by at most {report.difference:.1e}", f"{report.same} of {report.compared}"
+    agreement = {
+        "classification": f"logits {difference} of the largest, and {same} images get the same class",
+        "detection": f"99 of 100 detections {difference}, and {same} images get the same ones",
+        "segmentation": f"logits {difference} of the largest, and {same} pixels get the same class",
+    }[report.task]
+    tested = f"{report.test_images} test and {report.random_images} random images"
+    console.print(f"{before} with JAX on {tested}: {agreement}")
     if report.int8:
         _print_int8(report.int8)
     if to != "safetensors":

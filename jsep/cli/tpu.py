@@ -1,4 +1,4 @@
-"""`jsep tpu`: compiles training steps for a TPU that need not be present."""
+"""`jsep tpu`: compiles steps of training and evaluation for a TPU that need not be present."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from jsep.tpu.program import Share
 
 @dataclasses.dataclass(frozen=True)
 class Tpu:
-    """Compile a network's training step for a TPU that need not be present.
+    """Compile a network's step of training or evaluation for a TPU that need not be present.
 
     Prints the memory that the step needs, what it computes and moves, the bound of its time, the cycles of its machine
     code, and the costliest layers and kinds of instructions. The compiler is libtpu (on Linux, `pip install
@@ -78,14 +78,16 @@ def _print_estimates(found: Sequence[Estimate], layers: int) -> None:
     table = new_table("for one device", numbers=[estimate.name for estimate in found])
     for heading, value in ROWS.items():
         table.add_row(heading, *map(value, found))
+    step = {"train": "training", "evaluate": "evaluation"}[target.step]
     console.print(
-        f"The training step compiles for TPU {target.chip} {target.topology}, {first.devices} device"
-        f"{'s' * (first.devices > 1)}: batch {target.batch}, {target.dtype}, {target.optimizer}\n"
+        f"The {step} step compiles for TPU {target.chip} {target.topology}, {first.devices} device"
+        f"{'s' * (first.devices > 1)}: batch {target.batch}, {target.dtype}"
+        f"{f', {target.optimizer}' * (target.step == 'train')}\n"
     )
     print_table(table)
     if len(found) == 1 and layers:
         console.print()
-        _print_shares("layer, forward and backward", first.layers, layers)
+        _print_shares("layer" + ", forward and backward" * (target.step == "train"), first.layers, layers)
         console.print()
         _print_shares("kind of instruction", first.kinds, layers)
     console.print(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jsep.errors import UserError, first_line
-from jsep.export.program import Logits, logits_of
+from jsep.export.program import Function, logits_of
 
 Ranges = Literal["extremes", "average"]
 FALL = 0.02  # loss of accuracy that is worth a remark; less is common, and near the chance of a thousand images
@@ -105,14 +105,13 @@ class Int8Report:
 
 def quantize_file(
     quantizer: Quantizer,
-    load: Callable[[Path], Logits],
+    load: Callable[[Path], Function],
     source: Path,
     path: Path,
     calibration: Calibration,
     integer: bool,
     images: UInt8[np.ndarray, "n h w c"],
     labels: Int[np.ndarray, " n"],
-    live: Float[np.ndarray, "n k"],
 ) -> Int8Report:
     """Write an int8 file from a float one, run it on test images, and compare.
 
@@ -125,14 +124,13 @@ def quantize_file(
         integer: whether input and output are to be integers too, and nothing inside a float.
         images: test images.
         labels: their classes.
-        live: the logits of the float network.
 
     Raises:
         UserError: the library cannot quantise this network, or the file is of no use.
     """
     try:
         quantizer.write(source, path, calibration, integer)
-        logits = logits_of(load(path), images)
+        live, logits = (logits_of(load(one), images) for one in (source, path))
     except (UserError, OSError):
         raise
     except Exception as error:  # the libraries raise whatever they meet

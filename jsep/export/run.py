@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 
 from jsep import ops
 from jsep.data import Split, make_feed
@@ -19,15 +20,17 @@ from jsep.data.pictures import Subset
 from jsep.data.records import Records
 from jsep.errors import UserError, nearest, require, typed
 from jsep.export import int8_onnx, int8_tflite, to_onnx, to_safetensors, to_stablehlo, to_tflite
+from jsep.export.agreement import TOLERANCE, agreement
 from jsep.export.int8 import Calibration, Int8Report, Quantizer, Ranges, quantize_file
-from jsep.export.program import BATCH, INPUT, OUTPUT, Logits, Program, logits_of, make_program
+from jsep.export.program import BATCH, INPUT, OUTPUT, Function, Program, make_program
 from jsep.files import local_path
+from jsep.models.registry import Task
 from jsep.runs.evaluate import load_run
 from jsep.runs.trained import is_run
+from jsep.train.classify import CLASSIFICATION
 from jsep.train.setup import Setup
 from jsep.trees import flatten
 
-TOLERANCE = 1e-4  # relative to the largest logit; rounding alone stays below 2e-5
 RANDOM_IMAGES = 16  # images of noise that the file is compared on
 TEST_IMAGES, INT8_TEST_IMAGES = 100, 1000  # of the test part; the accuracy of an int8 file takes more
 
@@ -46,7 +49,7 @@ class Format:
     """
 
     write: Callable[[Program, Path, int | None], None]
-    load: Callable[[Path], Logits]
+    load: Callable[[Path], Function]
     packages: tuple[str, ...] = ()
     converter: str = ""
     quantizer: Quantizer | None = None
@@ -74,23 +77,26 @@ FORMATS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The result of an export: the file, and how its logits in float32 compare with those of the network in JAX.
+    """The result of an export: the file, and how its answers in float32 compare with those of the network in JAX.
 
     Attributes:
         path: the file.
         model: registered name of the network.
+        task: what it does.
         step: training step of the checkpoint.
         folded: number of batch norms folded into convolutions.
         norms: number of all batch norms.
         test_images: number of test images compared on.
         random_images: number of random images compared on.
-        difference: largest difference of any logit, relative to the largest logit.
-        same: number of images that get the same class from both.
+        difference: how much logits or detections differ, see `jsep.export.agreement.Agreement`.
+        same: number of images, or of a segmenter pixels, of which both say the same.
+        compared: number of these images or pixels.
         int8: what rounding to int8 costs; None for a float file.
     """
 
     path: Path
     model: str
+    task: Task
     step: int
     folded: int
     norms: int
@@ -98,6 +104,7 @@ class Report:
     random_images: int
     difference: float
     same: int
+    compared: int
     int8: Int8Report | None = None
 
 
@@ -116,7 +123,7 @@ def export_run(
     ranges: Ranges = "extremes",
     **changes: Any,
 ) -> Report:
-    """Export the network of a run to a file, run the file, and compare the logits.
+    """Export the network of a run to a file, run the file, and compare what it tells of images.
 
     Args:
         run: a run folder, or other weights, see `jsep.runs.trained.open_trained`.
@@ -126,7 +133,8 @@ def export_run(
         checkpoint: "best", "last" or a training step.
         images: number of test images to compare on, spread over the whole test part; None means 100, or 1000 with
             `int8`.
-        batch: number of images that the file takes at once; None means any number, or one in TFLite.
+        batch: number of images that the file takes at once; None means any number, but one in TFLite and for detectors
+            in ONNX.
         int8: write weights and activations as 8-bit integers, in ONNX and TFLite.
         integer: make also the input and the output of an int8 TFLite file integers, as microcontrollers need them.
         calibrate: number of training images that show the ranges of the activations for `int8`, spread over the whole
@@ -135,11 +143,11 @@ def export_run(
         **changes: fields of the run's config to replace, such as data.
 
     Returns:
-        What was written, and how the logits compare.
+        What was written, and how the answers compare.
 
     Raises:
-        UserError: the run cannot be read, the extra of the format is not installed, the file gives different logits,
-            or its int8 form is of no use; then no file is left.
+        UserError: the run cannot be read, the extra of the format is not installed, the network has no such form, the
+            file gives different answers, or its int8 form is of no use; then no file is left.
     """
     _check_choices(to, batch, int8, integer)
     images = (INT8_TEST_IMAGES if int8 else TEST_IMAGES) if images is None else images
@@ -150,6 +158,10 @@ def export_run(
     out = local_path(out or (run / f"model.{suffix}" if is_run(run) else f"{run.name}.{suffix}"))
     setup, step, variables = load_run(run, checkpoint, **changes)
     program = _program(setup, variables, step)
+    if int8 and setup.task is not CLASSIFICATION:
+        raise UserError(
+            f"`int8`: {setup.config.model} is a {setup.task.noun}, and only classifiers are rounded: leave it out"
+        )
     part, rounded = (out.with_name(f"{out.name}{end}") for end in (".part", ".int8.part"))
     found = None
     try:
@@ -158,21 +170,19 @@ def export_run(
         tested, labels = _spread(setup, setup.dataset.test, images)
         noise = np.random.default_rng(0).integers(0, 256, (RANDOM_IMAGES, *program.image_shape), np.uint8)
         shown = np.concatenate([tested, noise])
-        live = live_logits(program, shown)
-        difference, same = agreement(live, form.load(part), shown)
-        if not difference <= TOLERANCE:
+        compared = agreement(ops.jit_inference(program.live), form.load(part), shown, BATCH[program.task])
+        if not compared.difference <= TOLERANCE:
+            what = "detections" if program.task == "detection" else "logits"
             raise UserError(
-                f"{out} is not written: as {to} the network gives logits that differ by {difference:.1e}, where "
-                f"rounding makes at most {TOLERANCE:.0e}; try another format for `to`"
+                f"{out} is not written: as {to} the network gives {what} that differ by {compared.difference:.1e}, "
+                f"where rounding makes at most {TOLERANCE:.0e}; try another format for `to`"
             )
         facts = dict(program.facts)
         if int8:
             assert form.quantizer
             seen, _ = _spread(setup, setup.dataset.train, calibrate)
             calibration = Calibration(seen.astype(np.float32) / np.float32(255), ranges, batch or 1)
-            found = quantize_file(
-                form.quantizer, form.load, part, rounded, calibration, integer, tested, labels, live[: len(tested)]
-            )
+            found = quantize_file(form.quantizer, form.load, part, rounded, calibration, integer, tested, labels)
             facts.update(_int8_facts(found))
         os.replace(rounded if int8 else part, out)
         out.with_name(f"{out.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -183,8 +193,9 @@ def export_run(
             with contextlib.suppress(OSError):
                 path.unlink()
     norms = sum(path.endswith("/var") for path in flatten(program.variables))
-    compared = len(tested), len(noise), difference, same
-    return Report(out, setup.config.model, step, len(program.pairs), norms, *compared, found)
+    folded = len(program.pairs)
+    about = setup.config.model, program.task, step, folded, norms
+    return Report(out, *about, len(tested), len(noise), *compared, found)
 
 
 def _check_choices(to: str, batch: int | None, int8: bool, integer: bool) -> None:
@@ -207,31 +218,6 @@ def _check_packages(to: str, int8: bool = False) -> None:
             f"`to`={to} needs {' and '.join(missing)}, not installed here: pip install 'jsep[{to}]', "
             f"then pip install --no-deps {form.converter}"
         )
-
-
-def live_logits(program: Program, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
-    """Return the logits of the network in JAX, computed in batches."""
-    live = ops.jit_inference(program.live)
-    return np.concatenate([np.asarray(live(images[i : i + BATCH])) for i in range(0, len(images), BATCH)])
-
-
-def agreement(
-    live: Float[np.ndarray, "n k"], logits: Logits, images: UInt8[np.ndarray, "n h w c"]
-) -> tuple[float, int]:
-    """Compare the function in a file with the logits of the network in JAX.
-
-    Args:
-        live: the network's logits.
-        logits: the function in the file.
-        images: the images that the logits belong to.
-
-    Returns:
-        The largest difference of any logit, relative to the largest logit, and the number of images that get the same
-        class from both.
-    """
-    theirs = logits_of(logits, images)
-    difference = np.abs(live - theirs).max() / max(np.abs(live).max(), np.finfo(np.float32).tiny)
-    return float(difference), int((live.argmax(1) == theirs.argmax(1)).sum())
 
 
 def _program(setup: Setup, variables: dict[str, Any], step: int) -> Program:
@@ -267,10 +253,8 @@ def _int8_facts(report: Int8Report) -> dict[str, Any]:
     return facts
 
 
-def _spread(
-    setup: Setup, part: Split | Records, number: int
-) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]:
-    """Return at most `number` images of a part, as evaluation sees them, and their labels, spread over the part."""
+def _spread(setup: Setup, part: Split | Records, number: int) -> tuple[UInt8[np.ndarray, "n h w c"], Any]:
+    """Return at most `number` images of a part, as evaluation sees them, and their targets, spread over the part."""
     places = np.linspace(0, len(part) - 1, min(number, len(part))).astype(int)
     if isinstance(part, Split):
         images, shape = part.images[places], setup.dataset.eval_shape
@@ -278,5 +262,5 @@ def _spread(
             images = np.stack([resize(image, shape[0]) for image in images])
         return images, part.labels[places]
     feed = make_feed(Subset(part, places), setup.dataset, setup.config.recipe.data.workers)
-    images, labels = zip(*(batch for batch, _ in feed.evaluation(BATCH)), strict=True)
-    return np.concatenate(images)[: len(places)], np.concatenate(labels)[: len(places)]
+    batches = (batch for batch, _ in feed.evaluation(BATCH[setup.dataset.task]))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(places)], *batches)

@@ -4,32 +4,36 @@
 
 import logging
 import tempfile
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jsep.export.program import INPUT, OUTPUT, Logits, Program, any_number
+from jsep.export.program import INPUT, OUTPUTS, Function, Program, any_number, as_answer
 
 OPSET = 21
 
 
 def write(program: Program, path: Path, batch: int | None = None) -> None:
-    """Write a file that takes `batch` images at once, any number by default."""
+    """Write a file that takes `batch` images at once, any number by default, and one if it is a detector."""
     import jax2onnx
     from onnx import checker, helper, save
 
     for name in ("jax2onnx", "onnx_ir"):  # they log a traceback for each plugin whose package is not installed
         logging.getLogger(name).setLevel(logging.ERROR)
-    with jax.disable_jit():  # jitted functions of JAX, such as relu6, are converted as their operations
+    # jitted functions of JAX, such as relu6, are converted as their operations; jax2onnx takes numbers of Python in
+    # some of them for float64, which has no effect but a warning
+    with jax.disable_jit(), jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Explicitly requested dtype")
         model: Any = jax2onnx.to_onnx(
-            program.logits,
-            [(batch or "n", *program.image_shape)],
+            program.outputs,
+            [(batch or (1 if program.task == "detection" else "n"), *program.image_shape)],
             model_name=program.facts["model"],
             opset=OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=list(OUTPUTS[program.task]),
         )
     _pool_in_two_dimensions(model)
     model = _simplified(model)
@@ -39,12 +43,12 @@ def write(program: Program, path: Path, batch: int | None = None) -> None:
     save(model, path)
 
 
-def load(path: Path) -> Logits:
+def load(path: Path) -> Function:
     """Return the function in a file; onnxruntime runs it on the CPU."""
     import onnxruntime
 
     session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return any_number(lambda images: session.run([OUTPUT], {INPUT: images})[0], session.get_inputs()[0].shape[0])
+    return any_number(lambda images: as_answer(session.run(None, {INPUT: images})), session.get_inputs()[0].shape[0])
 
 
 def _pool_in_two_dimensions(model: Any) -> None:
@@ -95,7 +99,7 @@ def _name_activations(model: Any) -> None:
     arrays = {one.name: to_array(one) for one in graph.initializer}
     numbers = {name: float(value.item()) for name, value in arrays.items() if value.size == 1}
     makers = {name: node for node in graph.node for name in node.output}
-    uses = Counter(name for node in graph.node for name in node.input)
+    uses = Counter(_taken(graph))
 
     def with_number(node: Any, kind: str) -> tuple[Any, float]:
         """Return the tensor and the number that a node of a kind takes; no tensor where it is another node."""
@@ -140,11 +144,24 @@ def _name_activations(model: Any) -> None:
 
 
 def _drop_unused(graph: Any) -> None:
-    """Remove the constants that no operator takes; onnxruntime warns about each."""
-    used = {name for node in graph.node for name in node.input}
+    """Remove the constants that no operator takes, also from the bodies of loops; onnxruntime warns about each."""
+    for body in _bodies(graph):
+        _drop_unused(body)
+    used = {*_taken(graph)}
     kept = [one for one in graph.initializer if one.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _taken(graph: Any) -> list[str]:
+    """Return the names of all arrays that operators or the caller take, those in the bodies of loops included."""
+    inside = [name for body in _bodies(graph) for name in _taken(body)]
+    return [*(name for node in graph.node for name in node.input), *(one.name for one in graph.output), *inside]
+
+
+def _bodies(graph: Any) -> list[Any]:
+    """Return the bodies of the loops of a graph."""
+    return [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
 
 
 def _simplified(model: Any) -> Any:

@@ -2,15 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jsep import ops
 from jsep.errors import UserError
-from jsep.export.program import Logits, Program
-from jsep.models import parse_options
+from jsep.export.program import Function, Program, answer_of
+from jsep.models import model_info, parse_options
 from jsep.models.factored import create_factored
+from jsep.train.setup import TASKS
 from jsep.trees import load_arrays, save_arrays, unflatten
 
 
@@ -25,13 +29,19 @@ def write(program: Program, path: Path, batch: int | None = None) -> None:
     save_arrays(path, program.variables, program.text_facts)
 
 
-def load(path: Path) -> Logits:
+def load(path: Path) -> Function:
     """Return the network that is named in a file's metadata, with the weights of the file."""
     arrays, facts = load_arrays(path)
     variables = unflatten(arrays)
     options, factors = parse_options(facts["options"].split()), facts["factored"].split()
-    model = create_factored(facts["model"], options, factors, num_classes=int(facts["num_classes"]))
+    classes = int(facts["num_classes"]) + TASKS[model_info(facts["model"]).task].background
+    model = create_factored(facts["model"], options, factors, num_classes=classes)
     mean, std = (jnp.asarray(json.loads(facts[key]), jnp.float32).reshape(1, 1, 1, -1) for key in ("mean", "std"))
     variables = {"batch_stats": {}, **variables}
-    call = ops.jit_inference(lambda images: model.apply(variables, (images - mean) / std, train=False))
-    return lambda images: np.asarray(call(images))
+
+    def answer(images: Array) -> Any:
+        output = model.apply(variables, (images - mean) / std, train=False)
+        return answer_of(model, output, images.shape[1:])
+
+    call = ops.jit_inference(answer)
+    return lambda images: jax.tree.map(np.asarray, call(images))

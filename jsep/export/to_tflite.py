@@ -9,27 +9,36 @@ import jax
 import numpy as np
 from jax import export
 
-from jsep.export.program import INPUT, OUTPUT, Logits, Program, any_number, spec
+from jsep.errors import UserError
+from jsep.export.program import INPUT, OUTPUTS, Function, Program, any_number, as_answer, spec
 
 SIGNATURE = "serving_default"
 
 
 def write(program: Program, path: Path, batch: int | None = None) -> None:
-    """Write a file that takes `batch` images at once, one by default: phones need no more."""
+    """Write a file that takes `batch` images at once, one by default: phones need no more.
+
+    Raises:
+        UserError: it is a detector, whose loop of suppression the converter cannot write.
+    """
+    if program.task == "detection":
+        raise UserError(
+            "`to`=tflite: the loop in which detectors suppress boxes has no such form; choose onnx or stablehlo"
+        )
     from litert_converter import converter_api_ext as converter
     from litert_converter.mlir import ir, passmanager
 
-    module = export.export(jax.jit(program.logits), platforms=("cpu",))(spec(program, batch or 1)).mlir_module()
+    module = export.export(jax.jit(program.outputs), platforms=("cpu",))(spec(program, batch or 1)).mlir_module()
     context = ir.Context()
     converter.prepare_mlir_context(context)
     with context:
         module = ir.Module.parse(module)
-        converter.set_signature(module.operation, SIGNATURE, [INPUT], [OUTPUT])
+        converter.set_signature(module.operation, SIGNATURE, [INPUT], list(OUTPUTS[program.task]))
         converter.run_convert_to_tfl_passes(module, passmanager.PassManager(), converter.ConvertToTFLConfig())
         path.write_bytes(converter.export_flatbuffer_to_bytes(module.operation))
 
 
-def load(path: Path) -> Logits:
+def load(path: Path) -> Function:
     """Return the function in a file; LiteRT runs it on the CPU.
 
     Where the file takes or returns integers, images and logits are converted by its own scales.
@@ -37,12 +46,14 @@ def load(path: Path) -> Logits:
     from ai_edge_litert.interpreter import Interpreter
 
     run: Any = Interpreter(str(path)).get_signature_runner(SIGNATURE)
-    taken, given = run.get_input_details()[INPUT], run.get_output_details()[OUTPUT]
+    taken, given = run.get_input_details()[INPUT], run.get_output_details()
+    names = next(list(names) for names in OUTPUTS.values() if set(names) == set(given))
 
-    def logits(images: Any) -> Any:
-        return _as_floats(run(**{INPUT: _as_integers(images, taken)})[OUTPUT], given)
+    def answer(images: Any) -> Any:
+        found = run(**{INPUT: _as_integers(images, taken)})
+        return as_answer([_as_floats(found[name], given[name]) for name in names])
 
-    return any_number(logits, int(taken["shape"][0]))
+    return any_number(answer, int(taken["shape"][0]))
 
 
 def _as_integers(values: Any, details: Any) -> Any:

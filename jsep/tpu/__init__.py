@@ -1,1 +1,1 @@
-"""Training steps compiled for TPUs that need not be present: chips, compiled programs and estimates of a step."""
+"""Steps of training and evaluation compiled for absent TPUs: chips, compiled programs and estimates."""

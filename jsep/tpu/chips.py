@@ -62,12 +62,14 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Target:
-    """The chips that a training step is compiled for, and the size and type of the step."""
+    """The chips that a step is compiled for, and the kind, size and type of the step."""
 
     chip: str = "v5e"
     """Kind of TPU: v2, v3, v4, v5e, v5p, v6e or tpu7x."""
     topology: str = "1x1"
     """Arrangement of the chips, such as 2x4; v4, v5p and tpu7x have three sides, such as 2x2x1."""
+    step: Literal["train", "evaluate"] = "train"
+    """The step of a training, or of an evaluation: predictions, of a detector with the suppression of boxes."""
     batch: int = 128
     """Images per step, over all chips together."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -77,10 +79,10 @@ class Target:
     input: tuple[int, int, int] | None = None
     """Height, width and channels of an image; the published input by default."""
     num_classes: int | None = None
-    """Number of classes; the published number by default."""
+    """Number of classes, of a detector with the background; the published number by default."""
     resident: int | None = None
     """Images of the data set, if it lies in HBM and the step takes its own from there, as with a small one; 0 if they
-    arrive with each step. By default 50,000 for inputs of up to 32x32, and 0 for larger ones."""
+    arrive with each step. By default 50,000 for classifiers of inputs of up to 32x32, and 0 for others."""
 
     def __post_init__(self) -> None:
         require_types(self)

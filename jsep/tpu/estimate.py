@@ -1,4 +1,4 @@
-"""Estimates of a training step on a TPU that need not be present: libtpu compiles it on any Linux machine.
+"""Estimates of a step on a TPU that need not be present: libtpu compiles it on any Linux machine.
 
 Nothing is run. The compiled program shows whether the step fits into the memory of a chip, how much it computes and how
 many bytes it moves; with the chip's published figures, that gives a lower bound of its time. The machine code shows how
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,10 +30,13 @@ from jsep.tpu.chips import CHIPS, Target, describe
 from jsep.tpu.dump import machine_code
 from jsep.tpu.program import Share, instructions, shares
 from jsep.train import Optimizer, Recipe
+from jsep.train.classify import CLASSIFICATION
 from jsep.train.optimizer import make_optimizer
-from jsep.train.parallel import AXIS, lower_train_step
+from jsep.train.parallel import AXIS, lower_eval_step, lower_train_step
+from jsep.train.setup import TASKS
 from jsep.train.state import create_state
-from jsep.train.step import make_train_step
+from jsep.train.step import make_eval_step, make_train_step
+from jsep.train.task import Task
 
 STEPS_PER_EPOCH = 1000  # a constant of the schedule; any number would do
 RESIDENT = 50_000  # training images of CIFAR
@@ -41,7 +45,9 @@ RESIDENT_SIDE = 32  # side of the largest images that lie in HBM unless the targ
 
 @dataclass(frozen=True)
 class Estimate:
-    """A compiled training step. All figures are per device: a chip, or one of the two cores of a v2, v3 or v4.
+    """A compiled step of a training or an evaluation.
+
+    All figures are per device: a chip, or one of the two cores of a v2, v3 or v4.
 
     Attributes:
         name: the network with its options.
@@ -169,10 +175,11 @@ class DoesNotFit(UserError):
 
 
 def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate:
-    """Compile the training step of `jsep.train` for the chips of a target.
+    """Compile the step of `jsep.train` for the chips of a target.
 
     Batch norms share their statistics over all chips. Images are uint8. Those of a small data set lie in HBM, and a
-    step takes its own from there; those of a large one arrive with each step (`Target.resident`).
+    step takes its own from there; those of a large one arrive with each step (`Target.resident`), with labels, objects
+    or masks by the network's task.
 
     Args:
         model: registered name of the network.
@@ -183,10 +190,12 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         The figures of the compiled step.
 
     Raises:
-        UserError: there is no such network or target, the step does not compile, or libtpu was loaded before.
+        UserError: there is no such network or target, its images cannot lie in HBM, the step does not compile, or
+            libtpu was loaded before.
         DoesNotFit: the chips have too little HBM.
     """
     info = model_info(model)
+    task = TASKS[info.task]
     shape = target.input or info.input_shape
     network = create_model(
         model,
@@ -204,25 +213,12 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
             f"take {math.ceil(target.batch / number) * number}"
         )
     images = target.batch // number
-    recipe = Recipe(optimizer=Optimizer(target.optimizer), batch_size=target.batch, dtype=target.dtype)
-    optimizer = make_optimizer(recipe.optimizer, recipe.schedule, STEPS_PER_EPOCH)
-    channels = shape[-1]
-    resident = images_in_hbm(target, shape)
-    fetch, constants, share = _feed(resident, images, shape)
-    step = make_train_step(
-        network,
-        optimizer,
-        fetch,
-        (IMAGENET_MEAN, IMAGENET_STD) if channels == len(IMAGENET_MEAN) else ((0.0,) * channels, (1.0,) * channels),
-        recipe,
-        axis_name=AXIS,
-        steps_per_epoch=STEPS_PER_EPOCH,
-    )
-    state = jax.eval_shape(partial(create_state, network, optimizer, shape, recipe.seed))
+    resident = images_in_hbm(target, shape, task)
+    fetch, constants, share = _feed(resident, images, shape, task, getattr(network, "num_classes"))  # noqa: B009
     batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((number, *array.shape), array.dtype), share)
     name = f"{model} {format_options(options)}".strip()
     with ops.for_another_machine():
-        lowered = lower_train_step(step, devices, state, (constants, None), batch)
+        lowered = _lowered(network, task, target, devices, shape, fetch, constants, batch)
     start = time.perf_counter()
     with machine_code() as folder:
         try:
@@ -263,35 +259,71 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
     )
 
 
-def images_in_hbm(target: Target, shape: tuple[int, int, int]) -> int:
+def _lowered(
+    network: nn.Module,
+    task: Task,
+    target: Target,
+    devices: Sequence[Any],
+    shape: tuple[int, int, int],
+    fetch: Callable[[Any, Any], Any],
+    constants: Any,
+    batch: Any,
+) -> Any:
+    """Return the lowered step of a target."""
+    recipe = Recipe(optimizer=Optimizer(target.optimizer), batch_size=target.batch, dtype=target.dtype)
+    optimizer = make_optimizer(recipe.optimizer, recipe.schedule, STEPS_PER_EPOCH)
+    channels = shape[-1]
+    known = channels == len(IMAGENET_MEAN)
+    statistics = (IMAGENET_MEAN, IMAGENET_STD) if known else ((0.0,) * channels, (1.0,) * channels)
+    state = jax.eval_shape(partial(create_state, network, optimizer, shape, recipe.seed))
+    how: dict[str, Any] = {"axis_name": AXIS, "task": task}
+    if target.step == "evaluate":
+        step = make_eval_step(network, fetch, statistics, **how)
+        mask = jax.ShapeDtypeStruct((len(devices), target.batch // len(devices)), jnp.float32)
+        return lower_eval_step(step, devices, state.variables, constants, batch, mask)
+    step = make_train_step(network, optimizer, fetch, statistics, recipe, steps_per_epoch=STEPS_PER_EPOCH, **how)
+    return lower_train_step(step, devices, state, (constants, None), batch)
+
+
+def images_in_hbm(target: Target, shape: tuple[int, int, int], task: Task = CLASSIFICATION) -> int:
     """Return how many images of the data set lie in HBM, see `Target.resident`.
 
     Args:
         target: what the step is compiled for.
         shape: height, width and channels of an image.
+        task: what the network does; only images of classifiers lie there.
+
+    Raises:
+        UserError: the target asks for images there that cannot be.
 
     >>> images_in_hbm(Target(), (32, 32, 3)), images_in_hbm(Target(), (224, 224, 3))
     (50000, 0)
     """
-    if target.resident is not None:
-        return target.resident
+    if task is not CLASSIFICATION and target.resident:
+        raise UserError(f"`resident`={target.resident}: images of a {task.noun} arrive with each step; leave it out")
+    if target.resident is not None or task is not CLASSIFICATION:
+        return target.resident or 0
     return RESIDENT if max(shape[:2]) <= RESIDENT_SIDE else 0
 
 
-def _feed(resident: int, images: int, shape: tuple[int, int, int]) -> tuple[Callable[[Any, Any], Any], Any, Any]:
+def _feed(
+    resident: int, images: int, shape: tuple[int, int, int], task: Task, classes: int
+) -> tuple[Callable[[Any, Any], Any], Any, Any]:
     """Return what a feed of the data set gives a step: `fetch`, shapes of its constants, and of a share of a batch.
 
     Args:
         resident: images of the data set in HBM; 0 if they arrive with each step.
         images: images of the share.
         shape: height, width and channels of an image.
+        task: what the network does.
+        classes: number of outputs of the network.
     """
-    indices = jax.ShapeDtypeStruct((images,), jnp.int32)
     if not resident:
-        return StreamFeed.fetch, StreamFeed.constants, (jax.ShapeDtypeStruct((images, *shape), jnp.uint8), indices)
+        targets = jax.eval_shape(lambda key: task.draw(key, images, shape[:2], classes), jax.random.key(0))
+        return StreamFeed.fetch, StreamFeed.constants, (jax.ShapeDtypeStruct((images, *shape), jnp.uint8), targets)
     feed = ResidentFeed(Split(np.broadcast_to(np.uint8(0), (resident, *shape)), np.zeros(resident, np.int32)))
     constants = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), feed.constants)
-    return feed.fetch, constants, indices
+    return feed.fetch, constants, jax.ShapeDtypeStruct((images,), jnp.int32)
 
 
 def _refusal(name: str, target: Target, message: str) -> UserError:

@@ -263,7 +263,7 @@ def _kind(instruction: re.Match[str], inside: Sequence[re.Match[str]]) -> str:
 
 def _layer(rest: str, known: set[str]) -> str:
     """Return the longest path of a known layer that an instruction's metadata begins with."""
-    name = re.search(r'op_name="[^"]*?jvp\(\w+\)\)?/([^"]*)"', rest)
+    name = re.search(r'op_name="(?:[^"]*?jvp\(\w+\)\)?|jit\(\w+\)/(?:shard_map/)?\w+)/([^"]*)"', rest)
     parts = name[1].split("/") if name else []
     for end in range(len(parts), 0, -1):
         if (path := "/".join(parts[:end])) in known:

@@ -75,6 +75,10 @@ class Classification:
         """Return the logits."""
         return output
 
+    def draw(self, key: PRNGKeyArray, number: int, size: tuple[int, int], classes: int) -> Int[Array, " n"]:
+        """Return random labels."""
+        return jax.random.randint(key, (number,), 0, classes)
+
     def judge(self, dataset: Dataset) -> Judge:
         """Return the function that computes the mean "loss" in nats, and the "accuracy" and "top5" from 0 to 1."""
 

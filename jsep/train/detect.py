@@ -19,6 +19,8 @@ from jsep.train.metrics import Sums
 from jsep.train.select import BACKBONE
 from jsep.train.task import Judge, Lesson
 
+DRAWN = 8  # random objects of an image; COCO's have 7.3 on average
+
 
 class Detection:
     """The task of detectors, see `jsep.train.task.Task`. Their first class is the background.
@@ -80,6 +82,16 @@ class Detection:
         """Return the detections, their boxes in pixels of the images."""
         detector: Any = model
         return detector.detect(output, size)
+
+    def draw(self, key: PRNGKeyArray, number: int, size: tuple[int, int], classes: int) -> Objects:
+        """Return `DRAWN` random objects of each image."""
+        corner_key, side_key, label_key = jax.random.split(key, 3)
+        shape = (number, DRAWN, 2)
+        sides = jnp.broadcast_to(jnp.asarray([size[1], size[0]], jnp.float32), shape)
+        corner = jax.random.uniform(corner_key, shape, maxval=0.5) * sides
+        opposite = corner + jax.random.uniform(side_key, shape, minval=0.05, maxval=0.5) * sides
+        labels = jax.random.randint(label_key, shape[:2], 1, classes)
+        return Objects(jnp.concatenate([corner, opposite], -1), labels, jnp.ones(shape[:2], bool))
 
     def judge(self, dataset: Dataset) -> Judge:
         """Return the function that computes COCO's figures, see `jsep.train.coco.average_precision`."""

@@ -42,6 +42,26 @@ def lower_train_step(step: TrainStep, devices: Sequence[Any], state: Any, consta
     return mapped.lower(state, constants, batch)
 
 
+def lower_eval_step(
+    step: EvalStep, devices: Sequence[Any], variables: Any, constants: Any, batch: Any, mask: Any
+) -> Any:
+    """Map an evaluation step over devices, and lower it for arguments of these shapes without running it.
+
+    Args:
+        step: see `jsep.train.step.make_eval_step`.
+        devices: the devices of all processes; they need not be present, since nothing runs.
+        variables: the network's variables, the same on all devices.
+        constants: the constants of the feed, the same on all devices.
+        batch: arrays of shape (devices, n, ...).
+        mask: 1 for an image and 0 for padding, of shape (devices, n).
+
+    Returns:
+        The lowered step, a `jax.stages.Lowered`.
+    """
+    axes: dict[str, Any] = {"in_axes": (None, None, 0, 0), "out_axes": (None, 0)}
+    return jax.pmap(step, axis_name=AXIS, devices=devices, **axes).lower(variables, constants, batch, mask)
+
+
 class Devices:
     """The devices that share every batch.
 
@@ -140,15 +160,12 @@ class Devices:
             of the whole batch, and to arrays (devices, n, ...) of its images. It is compiled for the shapes of its
             first call.
         """
-        axes: dict[str, Any] = {"in_axes": (None, None, 0, 0), "out_axes": (None, 0)}
-        mapped = jax.pmap(step, axis_name=AXIS, devices=self.devices, **axes)
-
         compiled: Any = None
 
         def run(variables: Any, constants: Any, batch: Any, mask: Any) -> Any:
             nonlocal compiled
             arguments = (variables, constants, self._split(batch), self._split(mask))
-            compiled = compiled or mapped.lower(*arguments).compile(inference_options())
+            compiled = compiled or lower_eval_step(step, self.devices, *arguments).compile(inference_options())
             found = compiled(*arguments)
             return jax.block_until_ready(found) if len(self.devices) > 1 else found
 

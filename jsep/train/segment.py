@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -75,6 +76,10 @@ class Segmentation:
     def answer(self, model: nn.Module, output: Maps, size: tuple[int, int]) -> UInt8[Array, "n h w"]:
         """Return the class of each pixel."""
         return output.logits.argmax(-1).astype(jnp.uint8)
+
+    def draw(self, key: PRNGKeyArray, number: int, size: tuple[int, int], classes: int) -> UInt8[Array, "n h w"]:
+        """Return random masks."""
+        return jax.random.randint(key, (number, *size), 0, classes).astype(jnp.uint8)
 
     def judge(self, dataset: Dataset) -> Judge:
         """Return the function that computes the mean "loss" of a pixel in nats, "miou" and "accuracy" from 0 to 1."""

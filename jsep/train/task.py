@@ -147,6 +147,17 @@ class Task(Protocol):
         """
         ...
 
+    def draw(self, key: PRNGKeyArray, number: int, size: tuple[int, int], classes: int) -> Any:
+        """Return random targets of images, as a feed gives them: for timings, and for their shapes.
+
+        Args:
+            key: the source of randomness.
+            number: number of images.
+            size: their height and width.
+            classes: number of outputs of the network, of a detector with the background.
+        """
+        ...
+
     def judge(self, dataset: Dataset) -> Judge:
         """Return a function from what `measure` kept of all batches of the test images to the figures.
 

@@ -24,7 +24,7 @@ from jsep.export import run as exporting
 from jsep.export.int8 import Calibration, Int8Report, Quantizer, Scale, quantize_file
 from jsep.export.int8_tflite import _average, float_operations, scales
 from jsep.export.program import Program, logits_of, make_program
-from jsep.export.run import Format, live_logits
+from jsep.export.run import Format
 from jsep.layers.activation import PReLU
 from jsep.models import parse_options
 from jsep.runs.adopt import save_weights
@@ -53,7 +53,7 @@ def quantized(to: str, logits: Any, folder: Path, images: np.ndarray, integer: b
     need(to)
     shape = images.shape[1:]
     facts = {"model": "function"}
-    program = SimpleNamespace(logits=logits, image_shape=shape, facts=facts, text_facts=facts)
+    program = SimpleNamespace(outputs=logits, task="classification", image_shape=shape, facts=facts, text_facts=facts)
     FORMATS[to].write(cast(Program, program), folder / "float", None)
     made = folder / "int8"
     cast(Quantizer, FORMATS[to].quantizer).write(folder / "float", made, Calibration(images, "extremes", 1), integer)
@@ -176,7 +176,10 @@ def test_onnx_activations_have_their_names(tmp_path, function, kinds):
     def logits(x):
         return jnp.mean(function(conv(x, kernel)), (1, 2))
 
-    program = cast(Program, SimpleNamespace(logits=logits, image_shape=SHAPE, facts=facts, text_facts=facts))
+    program = cast(
+        Program,
+        SimpleNamespace(outputs=logits, task="classification", image_shape=SHAPE, facts=facts, text_facts=facts),
+    )
     FORMATS["onnx"].write(program, tmp_path / "model", None)
     graph = onnx.load(tmp_path / "model").graph
     assert {node.op_type for node in graph.node} - {"Conv", "Transpose", "ReduceMean"} == kinds
@@ -220,14 +223,14 @@ def program(trained):
 def test_families_keep_their_classes(program, tmp_path, text, formats):
     """TFLite files of integers alone, and ONNX files."""
     made = program(text)
-    live = live_logits(made, PICTURES)
+    live = np.asarray(ops.jit_inference(made.live)(PICTURES))
     for to in formats:
         need(to)
         form = FORMATS[to]
         form.write(made, tmp_path / "float", None)
         calibration = Calibration(PICTURES / np.float32(255), "extremes", 1)
         integer = to == "tflite"
-        rest = calibration, integer, PICTURES, live.argmax(1), live
+        rest = calibration, integer, PICTURES, live.argmax(1)
         report = quantize_file(cast(Quantizer, form.quantizer), form.load, tmp_path / "float", tmp_path / "int8", *rest)
         theirs = logits_of(form.load(tmp_path / "int8"), PICTURES)
         assert report.same >= 0.8, to
@@ -316,7 +319,14 @@ def test_a_file_of_no_use_is_refused(tmp_path, write, change, sentence):
     source.touch()
     with pytest.raises(UserError, match=sentence):
         quantize_file(
-            quantizer, lambda _: lambda _: change(live), source, path, calibration, False, images, labels, live
+            quantizer,
+            lambda file: lambda _: live if file == source else change(live),
+            source,
+            path,
+            calibration,
+            False,
+            images,
+            labels,
         )
 
 

@@ -16,6 +16,9 @@ from conftest import picture
 from jsep.cli.main import main
 from jsep.cli.train import _base
 from jsep.errors import UserError
+from jsep.export import export_run
+from jsep.export import run as exporting
+from jsep.export.predictor import open_exported
 from jsep.models import create_model
 from jsep.models.outputs import count_classes
 from jsep.results import Result, read_rows, told
@@ -34,6 +37,7 @@ from jsep.trees import save_arrays
 
 MAIN = {"detection": "ap", "segmentation": "miou"}
 TASKS = tuple(MAIN)
+LED = {"detection": "99 of 100 detections differ", "segmentation": "logits differ"}  # how files are compared
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +216,38 @@ def test_predictions_are_drawn_and_written(folders, album, capsys, monkeypatch, 
     with Image.open(album / "drawn" / "x.png") as image:
         assert image.height == 256  # eight times as large
     assert (album / "s.png").exists()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_exported_file_tells_what_the_run_does(folders, album, capsys, monkeypatch, tmp_path, task):
+    monkeypatch.setattr(exporting, "make_feed", lambda part, *_: tiny_tasks.TinyFeed(part._part))
+    out, file = folders(task)[0], tmp_path / "model.stablehlo"
+    assert main(["export", str(out), "--to", "stablehlo", "--out", str(file), "--images", "5"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    pixels = 21 * 32 * 32
+    agreed = {"detection": "and 21 of 21 images get the same ones", "segmentation": f"and {pixels} of {pixels} pixels"}
+    assert f"Compared with JAX on 5 test and 16 random images: {LED[task]}" in said
+    assert agreed[task] in said
+    assert json.loads(file.with_name("model.stablehlo.json").read_text())["task"] == task
+    (ours,), (theirs,) = (
+        predict(one, [album / "a" / "x.png"], score=0.05) for one in (open_predictor(out), open_exported(file))
+    )
+    assert ours.classes == theirs.classes
+    if task == "segmentation":
+        np.testing.assert_array_equal(ours.mask, theirs.mask)
+        return
+    assert ours.objects
+    assert theirs.objects
+    for one, other in zip(ours.objects, theirs.objects, strict=True):
+        assert (one.label, one.name) == (other.label, other.name)
+        np.testing.assert_allclose([one.score, *one.box], [other.score, *other.box], atol=1e-3)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_only_classifiers_are_rounded(folders, task):
+    pytest.importorskip("onnxruntime", reason="pip install 'jsep[onnx]'")
+    pytest.importorskip("jax2onnx", reason="pip install 'jsep[onnx]'")
+    with pytest.raises(
+        UserError, match=rf"^`int8`: tiny_{task} is a .*, and only classifiers are rounded: leave it out$"
+    ):
+        export_run(folders(task)[0], "onnx", int8=True)

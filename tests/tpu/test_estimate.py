@@ -4,6 +4,7 @@ import functools
 import importlib.util
 
 import pytest
+import tiny_tasks
 
 from jsep.cli.main import main
 from jsep.costs import count
@@ -11,7 +12,8 @@ from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.tpu.chips import Target, describe
 from jsep.tpu.estimate import DoesNotFit, Estimate, _refusal, estimate, images_in_hbm
-from jsep.tpu.program import CALLS, OTHER, PRODUCTS
+from jsep.tpu.program import CALLS, DEVICES, OTHER, PRODUCTS
+from jsep.train.detect import DETECTION
 
 TINY = {"width": 0.02}
 SHAPE = (8, 8, 3)
@@ -84,6 +86,26 @@ def test_a_step_compiles(topology):
     assert sum(share.code for share in found.layers) == pytest.approx(found.code_cycles, abs=len(found.layers))
     assert found.code_seconds == found.code_cycles / 1.5e9
     assert found.images_per_second == pytest.approx(BATCH / found.bound_seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("libtpu")
+@pytest.mark.parametrize("step", ["train", "evaluate"])
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_steps_of_detectors_and_segmenters_compile(task, step):
+    with tiny_tasks.registered():
+        found = estimate(f"tiny_{task}", {}, Target(topology="2x2", batch=8, dtype="float32", step=step))
+    image, targets = 32 * 32 * 3, {"detection": 8 * (16 + 4 + 1), "segmentation": 32 * 32}[task]
+    assert (found.images, found.resident) == (2, 0)
+    assert found.arguments > 2 * (image + targets)
+    assert {"backbone/stem", "backbone/body", OTHER} <= {share.name for share in found.layers}
+    assert _code(found, DEVICES) > 0
+
+
+def test_images_of_detectors_do_not_lie_in_hbm():
+    assert images_in_hbm(Target(), (32, 32, 3), DETECTION) == 0
+    with pytest.raises(UserError, match="`resident`=7: images of a detector arrive with each step; leave it out"):
+        images_in_hbm(Target(resident=7), (32, 32, 3), DETECTION)
 
 
 @pytest.mark.slow

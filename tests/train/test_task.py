@@ -60,6 +60,21 @@ def trained(task, steps: int, weights=None, **changes) -> tuple[Any, list[float]
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_random_targets_are_like_those_of_a_feed(task):
+    setup = prepare(config_of(task), tiny_tasks.dataset(task))
+    _, given = setup.training.fetch((), next(setup.training.training(8, 0, 0)))
+    drawn = setup.task.draw(jax.random.key(0), 8, setup.dataset.image_shape[:2], setup.task.background + 2)
+    for ours, theirs in zip(jax.tree.leaves(drawn), jax.tree.leaves(given), strict=True):
+        assert (ours.dtype, ours.ndim) == (theirs.dtype, theirs.ndim)
+    labels = np.asarray(drawn.labels - 1 if task == "detection" else drawn)
+    assert set(labels.ravel().tolist()) == {0, 1}
+    if task == "detection":
+        corners = np.asarray(drawn.boxes)
+        assert ((corners >= 0) & (corners <= tiny_tasks.SIDE)).all()
+        assert (corners[..., 2:] > corners[..., :2]).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_eight_devices_train_and_evaluate_as_one(task):
     """Each has one picture of a batch, many of them without an object."""
     found = []
