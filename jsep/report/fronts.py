@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
@@ -64,6 +65,7 @@ def _number(figure: Figure, axes: Axes, points: dict[str, tuple[float, float]]) 
         for x, y in (*_CORNERS, _CORNERS[0]):
             side = "left" if x > 0 else "right" if x < 0 else "center"
             label = axes.annotate(name, point, (x, y), textcoords="offset points", ha=side, size=9)
+            label.set_path_effects([withStroke(linewidth=2, foreground="white")])  # over the steps
             box = label.get_window_extent()
             if not any(box.overlaps(other) for other in taken) or (x, y) == _CORNERS[-1]:
                 taken.append(box)
