@@ -7,7 +7,7 @@ Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 128, a cosin
            4e-5 and 400 epochs from 0.01 with steps.
 Expect     Thousands of parameters and million MACs: MobileNet V2 409 and 15.6, ANTNet g=1 452 and 15.7, g=2 392 and
            13.1.
-State      Not run; `efficient_small` has 4,000 images.
+State      Not run; `efficient_small` has a small part of the data.
 """
 
 from jsep.runs.comparison import Comparison

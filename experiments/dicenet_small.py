@@ -6,7 +6,7 @@ Recipe     SGD with Nesterov momentum 0.9, weight decay 5e-4, batch 128, a cosin
            and flip. Different from the authors': weight decay 4e-5, and the saw-tooth over 120 epochs of batch 512.
 Expect     Thousands of parameters and million MACs: ShuffleNet V2 352 and 10.9 (x0.5), 1264 and 45.0 (x1.0); DiCENet
            197 and 5.8 (x0.5), 479 and 13.1 (x0.75), 789 and 21.0 (x1.0).
-State      Not run; `efficient_small` has 4,000 images.
+State      Not run; `efficient_small` has a small part of the data.
 """
 
 from jsep.runs.comparison import Comparison
