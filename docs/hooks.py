@@ -18,11 +18,14 @@ TABLE = re.compile(r"^<!-- table: (\w+)((?: \w+)*) -->$", re.MULTILINE)
 
 
 def on_files(files: typing.Any, config: typing.Any) -> typing.Any:
-    """Add the pages that are generated as a whole; MkDocs calls this when it knows the pages on disk."""
+    """Add the pages and pictures that are generated as a whole; MkDocs calls this when it knows the pages on disk."""
     from mkdocs.structure.files import File
 
-    for name, page in {"commands.md": commands(), "api/models.md": models()}.items():
-        files.append(File.generated(config, name, content=page))
+    generated = {"commands.md": commands(), "api/models.md": models()}
+    for name in re.findall(r"table: protocol (\w+)", (tables.ROOT / "docs" / "results.md").read_text()):
+        generated |= tables.fronts(name)
+    for name, content in generated.items():
+        files.append(File.generated(config, name, content=content))
     return files
 
 

@@ -2,9 +2,16 @@
 
 import ast
 import csv
+import functools
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+from jsep.models import format_options, model_info
+from jsep.report.fronts import draw_front
+from jsep.report.protocol import COSTS, Conditions, Entry, by_conditions, network_name, pareto, sentence
+from jsep.results import FIGURES, Result, mean_std, read_rows
+from jsep.runs.experiments import load_experiment
 
 ROOT = Path(__file__).parent.parent
 METHODS = ("svd", "data", "comp", "als", "channel_svd", "channel", "spatial")
@@ -61,21 +68,103 @@ def experiments() -> str:
     return markdown(("experiment", "question"), lines)
 
 
-def comparison(name: str) -> str:
-    """One table a data set and recipe, one row a network; repeated runs side by side."""
-    path = f"experiments/results/{name}.csv"
-    rows, parts = read(path), []
-    for (data, epochs, batch), job in grouped(rows, "dataset", "epochs", "batch_size").items():
-        lines = []
-        for (model, options), runs in grouped(job, "model", "options").items():
-            own = [word for word in options.split() if word not in model.split()]
-            accuracy = ", ".join(f"{100 * float(run['accuracy']):.2f}" for run in runs)
-            counts = [f"{int(runs[0][column]):,}" for column in ("params", "macs")]
-            seconds = ", ".join(f"{float(run['train_seconds']):,.0f}" for run in runs)
-            lines.append([f"`{' '.join([model, *own])}`", accuracy, *counts, seconds])
-        headings = ("network", "accuracy, %", "parameters", "MACs an image", "training, s")
-        parts.append(f"`{data}`, {epochs} epochs, batch {batch}:\n\n{markdown(headings, lines, 4)}")
-    return "\n\n".join(parts) + origin(path, rows)
+def protocol(name: str) -> str:
+    """The rows of a comparison: a table, pictures and sentences for each of its conditions, and what is published."""
+    path, parts = f"experiments/results/{name}.csv", []
+    asked = _asked(name)
+    found = _entries(name)
+    for number, (conditions, entries) in enumerate(found.items()):
+        parts.append(f"{_told(conditions)}\n\n{_entry_table(entries)}")
+        pictures = [f"![{draw_front(entries, cost)[1]}]({_picture(name, number, cost)}){{ .front }}" for cost in COSTS]
+        names = {entry.name: entry for entry in entries}
+        bases = {entry: names.get(asked.get(entry.name) or entries[0].name, entries[0]) for entry in entries}
+        said = [f"- {sentence(entry, base)}" for entry, base in bases.items() if entry is not base]
+        if said:
+            parts += ["\n".join(pictures), "\n".join(said)]
+        if missing := [f"`{network}`" for network in asked if network not in names]:
+            parts.append(f"Not run under these conditions: {', '.join(missing)}.")
+    if found:
+        parts.append(origin(path, read(path)).strip())
+    else:
+        parts.append(f"**Not run yet:** {', '.join(f'`{network}`' for network in asked)}.")
+    networks = [*asked, *(entry.name for entries in found.values() for entry in entries)]
+    return "\n\n".join([*parts, *_published(networks)])
+
+
+def fronts(name: str) -> dict[str, str]:
+    """The pictures of a comparison as SVG, by the paths that its page has them by."""
+    return {
+        _picture(name, number, cost): draw_front(entries, cost)[0]
+        for number, entries in enumerate(_entries(name).values())
+        for cost in COSTS
+    }
+
+
+def _picture(name: str, number: int, cost: str) -> str:
+    return f"fronts/{name}-{number + 1}-{cost}.svg"
+
+
+@functools.cache
+def _entries(name: str) -> dict[Conditions, list[Entry]]:
+    path = ROOT / "experiments" / "results" / f"{name}.csv"
+    return by_conditions(read_rows(path, Result)) if path.exists() else {}
+
+
+def _asked(name: str) -> dict[str, str]:
+    """Return the networks of an experiment, each with the one that it is told against, or "" for the first."""
+    path = ROOT / "experiments" / f"{name}.py"
+    if not path.exists():
+        return {}
+    experiment, _ = load_experiment(path)
+    names = {
+        text: network_name(run.model, format_options(run.options)) for text, (run, *_) in experiment.runs().items()
+    }
+    return {names[text]: names.get(experiment.against.get(text, ""), "") for text in names}
+
+
+def _told(conditions: Conditions) -> str:
+    """Return the line above a table: what its rows agree in."""
+    lossy = " (lossy JPEG)" if conditions.dataset == "cifar10_jpeg" else ""
+    devices = f"{conditions.devices} x {conditions.device}" if conditions.devices > 1 else conditions.device
+    job = f"{conditions.epochs} epochs, batch {conditions.batch_size}, {devices}, jax {conditions.jax}"
+    command = f"--data {conditions.dataset} --epochs {conditions.epochs} --batch-size {conditions.batch_size}"
+    flags = f"; each row is `jsep train NETWORK --options OPTIONS {command} {conditions.recipe} --seed SEED`"
+    return f"`{conditions.dataset}`{lossy}, {job}{flags if conditions.recipe else ''}:"
+
+
+def _entry_table(entries: list[Entry]) -> str:
+    """Return a table with means and deviations, and a cost in bold where the network is on the front against it."""
+    lines = []
+    for number, entry in enumerate(entries, start=1):
+        seconds = mean_std([run.train_seconds for run in entry.runs])
+        told = {
+            "params": f"{entry.runs[0].params:,}",
+            "macs": f"{entry.runs[0].macs:,}",
+            "train_seconds": _mean(*seconds),
+        }
+        costs = [f"**{told[cost]}**" if entry in pareto(entries, cost) else told[cost] for cost in COSTS]
+        value = "diverged" if entry.value != entry.value else _mean(*mean_std(entry.values), digits=2)
+        lines.append([number, f"`{entry.name}`", len(entry.runs), value, *costs])
+    figure = FIGURES[entries[0].figure]
+    return markdown(("", "network", "runs", f"{figure}, %", "parameters", "MACs an image", "training, s"), lines, 5)
+
+
+def _mean(mean: float, deviation: float, digits: int = 0) -> str:
+    spread = f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{deviation:,.{digits}f}" if deviation == deviation else ""
+    return f"{mean:,.{digits}f}{spread}"
+
+
+def _published(networks: Iterable[str]) -> list[str]:
+    """Return the published figures of networks, if there are any: of the registered ones, whatever their options."""
+    names = dict.fromkeys(network.split()[0] for network in networks)
+    figures = {name: model_info(name).published for name in names}
+    lines = [
+        [f"`{name}`", "<br>".join(f"{label}: {value}" for label, value in published.items())]
+        for name, published in figures.items()
+        if published
+    ]
+    told = "Published, for networks of full size on the data and with the recipes of their papers:"
+    return [f"{told}\n\n{markdown(('network', 'published'), lines)}"] if lines else []
 
 
 def decomposition() -> str:

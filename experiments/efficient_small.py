@@ -33,4 +33,10 @@ experiment = Comparison(
         schedule=Schedule("cosine", lr=0.05, epochs=30),
         batch_size=64,
     ),
+    against={
+        "vgg16_wksc4 width=0.25": "vgg16_ksc4 width=0.25",
+        "vgg16_wksc_ds4 width=0.25": "vgg16_wksc4 width=0.25",
+        "antnet_g2 width=0.35 input=cifar": "mobilenet_v2 width=0.35 input=cifar",
+        "dicenet_x0_5 input=cifar": "shufflenet_v2_x0_5 input=cifar",
+    },
 )

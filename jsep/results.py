@@ -59,6 +59,7 @@ class Result:
         best_ap: `ap` after the best epoch.
         miou: mean intersection over union of a segmenter after the last epoch, from 0 to 1.
         best_miou: `miou` after the best epoch.
+        recipe: the flags that give the rest of the recipe; empty in files of earlier versions.
     """
 
     model: str
@@ -88,6 +89,7 @@ class Result:
     best_ap: float = math.nan
     miou: float = math.nan
     best_miou: float = math.nan
+    recipe: str = ""
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,19 @@ def test_every_row_file_is_shown_with_its_rows():
     for folder in ("experiments", "studies"):
         for path in (ROOT / folder / "results").glob("*.csv"):
             assert f"`{path.relative_to(ROOT).as_posix()}`" in pages
-    assert "| 97.50, 97.60 | 151,370 | 35,189,120 |" in pages  # two runs of one network, as in their rows
+    assert "| 2 | 97.55\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.07 | **151,370** |" in pages  # of two runs of one network
     assert "| `als` | 64.0 / 70.9 |" in pages
+
+
+def test_a_comparison_on_the_page_has_its_pictures_and_what_was_not_run():
+    text = hooks.table("protocol", "depthwise_separable_cnn")
+    pictures = re.findall(r"\]\((\S+\.svg)\)", text)
+    drawn = hooks.tables.fronts("depthwise_separable_cnn")
+    assert set(pictures) <= drawn.keys()
+    assert len(pictures) == 2 * 3  # of two data sets; on the third there is a single network
+    assert "Not run under these conditions: `both_cnn width=0.125 momentum=0.9`" in text
+    assert "| `both_cnn` | CIFAR-10 accuracy, epoch 150: 0.8390<br>" in text.partition("Published")[2]
+    assert "**Not run yet:** `xception`, `inception_v3`." in hooks.table("protocol", "xception")
 
 
 def test_every_network_stands_with_its_family():

@@ -43,13 +43,13 @@ def test_columns_may_be_reordered_and_added(tmp_path):
 
 @pytest.mark.parametrize(("rows", "last"), [([result(top5=0.9, ap=0.5)], "date"), (points(), "seconds")])
 def test_a_file_without_later_columns_still_opens(tmp_path, rows, last):
-    """As of earlier versions, without the top-5 accuracy and the figures of detectors and segmenters."""
+    """As of earlier versions, without the top-5 accuracy, the figures of detectors and segmenters, and the recipe."""
     path = tmp_path / "rows.csv"
     write_rows(path, rows)
     lines = [line.split(",") for line in path.read_text().splitlines()]
     number = lines[0].index(last) + 1
     path.write_text("\n".join(",".join(line[:number]) for line in lines))
-    later = dict.fromkeys(optional_fields(type(rows[0])), math.nan)
+    later = optional_fields(type(rows[0]))
     assert list(later) == lines[0][number:]
     assert read_rows(path, type(rows[0])) == [dataclasses.replace(row, **later) for row in rows]
 

@@ -20,7 +20,7 @@ from jsep.errors import UserError, require, require_types
 
 TRIES = 10  # rectangles that are drawn to find one that fits into the image
 FITTING = {  # the changes that each task knows
-    "classification": ("crop", "flip", "resized_crop", "jitter", "randaugment", "erase"),
+    "classification": ("crop", "flip", "resized_crop", "crop_area", "jitter", "randaugment", "erase"),
     "detection": ("flip", "jitter", "iou_crop", "zoom_out"),
     "segmentation": ("flip", "jitter", "scale"),
 }
@@ -40,8 +40,10 @@ class Augmentation:
     flip: bool = False
     """Mirror half of the training images."""
     resized_crop: bool = False
-    """Cut out 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3 and scale it back (Inception).
+    """Cut out a random part of the area at an aspect ratio of 3/4 to 4/3 and scale it back (Inception).
     Streamed images of different sizes are cut like this in any case."""
+    crop_area: float = 0.08
+    """Least share of the area that --resized-crop cuts out."""
     jitter: float = 0.0
     """Change brightness, contrast and saturation by up to this share, as torchvision's ColorJitter (0.4 is usual)."""
     randaugment: tuple[int, int] = (0, 9)
@@ -59,6 +61,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         require_types(self)
         require(self.crop >= 0, "crop", self.crop, "at least 0")
+        require(0 < self.crop_area <= 1, "crop_area", self.crop_area, "greater than 0 and at most 1")
         require(0 <= self.jitter <= 1, "jitter", self.jitter, "from 0 to 1")
         require(0 <= self.erase <= 1, "erase", self.erase, "from 0 to 1")
         operations, magnitude = self.randaugment
@@ -129,7 +132,7 @@ def augment(
     """
     keys = jax.vmap(lambda position: _keys(key, position))(positions)
     if how.resized_crop:
-        images = jax.vmap(_resized_crop)(keys[:, 2], images)
+        images = jax.vmap(lambda key, image: _resized_crop(key, image, how.crop_area))(keys[:, 2], images)
     if how.crop:
         images = jax.vmap(lambda key, image: _padded_crop(key, image, how.crop))(keys[:, 0], images)
     if how.flip:
@@ -192,9 +195,9 @@ def _flip(key: PRNGKeyArray, image: Image) -> Image:
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
-def _resized_crop(key: PRNGKeyArray, image: Image) -> Image:
+def _resized_crop(key: PRNGKeyArray, image: Image, least: float) -> Image:
     height, width, _ = image.shape
-    found, *window = _rectangle(key, height, width, (0.08, 1), (3 / 4, 4 / 3))
+    found, *window = _rectangle(key, height, width, (least, 1), (3 / 4, 4 / 3))
     top, left, h, w = jnp.where(found, jnp.stack(window), jnp.array([0, 0, height, width])).astype(jnp.float32)
     return _enlarged(image, top, left, h, w)
 

@@ -151,6 +151,7 @@ def random_resized_crop(
     channels: int,
     rng: np.random.Generator,
     interpolation: str = "bilinear",
+    least: float = 0.08,
     *,
     draft: bool = True,
 ) -> UInt8[np.ndarray, "s s c"]:
@@ -162,8 +163,9 @@ def random_resized_crop(
         encoded: a file of any format that Pillow reads.
         size: side of the square in pixels.
         channels: 1 or 3, see `decode`.
-        rng: source of the crop: 8 to 100 % of the area, at an aspect ratio of 3/4 to 4/3.
+        rng: source of the crop, which has an aspect ratio of 3/4 to 4/3.
         interpolation: "bilinear" or "bicubic".
+        least: least share of the area that is cut out.
         draft: decode a JPEG at 1/2, 1/4 or 1/8 of its size where the crop still has at least `size` pixels a side.
 
     Raises:
@@ -172,7 +174,7 @@ def random_resized_crop(
     header = read_header(encoded, channels)
     if header:
         orientation = _described_orientation(encoded, header)
-        window, scale = _draw(header.width, header.height, orientation, size, rng, draft=draft)
+        window, scale = _draw(header.width, header.height, orientation, size, rng, least, draft=draft)
         rows = decode_rows(encoded, header, window[1] + window[3], scale)
         if rows is None:
             with opened(encoded) as picture:
@@ -182,7 +184,7 @@ def random_resized_crop(
     else:
         with opened(encoded) as picture:
             orientation, stored = _orientation(picture), picture.size
-            window, scale = _draw(*stored, orientation, size, rng, draft=draft)
+            window, scale = _draw(*stored, orientation, size, rng, least, draft=draft)
             picture.draft(None, (stored[0] // scale, stored[1] // scale))
             scale = 1 if picture.size == stored else scale  # formats other than JPEG take no notice of a draft
             left, top, right, bottom = _reduced(window, scale)
@@ -294,10 +296,10 @@ def _array(picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
     return array[..., None] if array.ndim == 2 else array
 
 
-def _window(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def _window(width: int, height: int, rng: np.random.Generator, least: float = 0.08) -> tuple[int, int, int, int]:
     """Draw a crop as left, top, width and height; the central square where none of ten draws fits into the image."""
     for _ in range(10):
-        area = height * width * rng.uniform(0.08, 1)
+        area = height * width * rng.uniform(least, 1)
         aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
         w, h = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
         if 0 < w <= width and 0 < h <= height:
@@ -308,7 +310,7 @@ def _window(width: int, height: int, rng: np.random.Generator) -> tuple[int, int
 
 
 def _draw(
-    width: int, height: int, orientation: int, size: int, rng: np.random.Generator, *, draft: bool
+    width: int, height: int, orientation: int, size: int, rng: np.random.Generator, least: float, *, draft: bool
 ) -> tuple[tuple[int, int, int, int], int]:
     """Draw a crop of a picture.
 
@@ -318,13 +320,14 @@ def _draw(
         orientation: its EXIF orientation.
         size: side in pixels that the crop is scaled to.
         rng: source of the crop.
+        least: least share of the area that is cut out.
         draft: whether the picture may be decoded at a fraction of its size.
 
     Returns:
         The crop as left, top, width and height in the stored picture, and the 1, 2, 4 or 8 that it is decoded at.
     """
     upright = (height, width) if orientation in _ON_ITS_SIDE else (width, height)
-    window = _as_stored(_window(*upright, rng), *upright, orientation)
+    window = _as_stored(_window(*upright, rng, least), *upright, orientation)
     for scale in (8, 4, 2) if draft else ():
         left, top, right, bottom = _reduced(window, scale)
         if min(right - left, bottom - top) >= size:

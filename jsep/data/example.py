@@ -54,6 +54,7 @@ def example_of(dataset: Dataset, how: Augmentation) -> Example:
         eval_size=dataset.eval_size,
         crop_share=dataset.crop_share,
         interpolation=dataset.interpolation,
+        crop_area=how.crop_area,
     )
 
 
@@ -67,6 +68,7 @@ class Classified:
         eval_size: side of images to evaluate on in pixels; 0 takes that of `image_shape`.
         crop_share: share of the shorter side that images to evaluate on keep.
         interpolation: "bilinear" or "bicubic".
+        crop_area: least share of the area that `crops` cut out.
     """
 
     image_shape: tuple[int, int, int]
@@ -74,11 +76,12 @@ class Classified:
     eval_size: int = 0
     crop_share: float = 1.0
     interpolation: str = "bilinear"
+    crop_area: float = 0.08
 
     def training(self, record: Record, rng: np.random.Generator) -> tuple[UInt8[np.ndarray, "s s c"], np.int32]:
         size, _, channels = self.image_shape
         if self.crops:
-            image = decoded(record, random_resized_crop, size, channels, rng, self.interpolation)
+            image = decoded(record, random_resized_crop, size, channels, rng, self.interpolation, self.crop_area)
         else:
             image = decoded(record, evaluation_view, size, channels, 1.0, self.interpolation)
         return image, np.int32(record["label"])

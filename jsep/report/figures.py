@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from jsep.results import FIGURES, CurvePoint, Result, by_model, main_figure, mean_std
 
@@ -182,17 +182,8 @@ def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple], main: str = "a
     share = 1 - 0.94 / height
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.add_axes((0.14, 0.49 / height, 0.53, share))
-    axes.set(xlabel="trainable parameters", ylabel=f"{FIGURES[main]} (%)", xscale="log")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(0.08)
-    sizes = [runs[0].params for runs in groups.values()]
-    spread = max(sizes) / min(sizes)
-    if spread < 10:  # there may be no power of ten to label; a factor of three always has a 1, a 2 or a 5
-        room = max(spread**0.08, (3 / spread) ** 0.5)
-        axes.set_xlim(min(sizes) / room, max(sizes) * room)
-        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes.xaxis.set_minor_formatter(EngFormatter(sep=" "))
+    axes.set(xlabel="trainable parameters", ylabel=f"{FIGURES[main]} (%)")
+    scale_x(axes, [runs[0].params for runs in groups.values()])
     ends: dict[str, tuple[float, float, str]] = {}
     told = []
     for model, runs in groups.items():
@@ -206,6 +197,22 @@ def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple], main: str = "a
         told.append(f"{model} {mean:.4g} % with {params:,} parameters")
     _name_ends(axes, ends, line_height=_LINE / (share * height))
     return figure, told
+
+
+def scale_x(axes: Axes, values: Sequence[float]) -> None:
+    """Make the x axis of these positive values logarithmic, with at least one labelled tick."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.08)
+    spread = max(values) / min(values)
+    if spread < 10:  # there may be no power of ten to label; a factor of three always has a 1, a 2 or a 5
+        room = max(spread**0.08, (3 / spread) ** 0.5)
+        low, high = min(values) / room, max(values) * room
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+        ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+        axes.set_xlim(low, high)
 
 
 def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]], line_height: float) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jsep.errors import UserError
 from jsep.report.figures import Picture, save_figures, tells
+from jsep.report.protocol import listed
 from jsep.results import (
     CURVES_CSV,
     FIGURES,
@@ -167,9 +168,9 @@ def _summary(results: Sequence[Result]) -> str:
     seeds = sorted({len(rows) for rows in groups.values()})
     epochs, batch = _distinct(results, "epochs"), _distinct(results, "batch_size")
     return (
-        f"{_and(list(groups))}, trained on {_and(_distinct(results, 'dataset'))} "
-        f"for {_and(epochs)} epoch{'s' * (epochs != ['1'])} in batches of {_and(batch)}, "
-        f"with {_and(list(map(str, seeds)))} seed{'s' * (seeds != [1])}"
+        f"{listed(list(groups))}, trained on {listed(_distinct(results, 'dataset'))} "
+        f"for {listed(epochs)} epoch{'s' * (epochs != ['1'])} in batches of {listed(batch)}, "
+        f"with {listed(list(map(str, seeds)))} seed{'s' * (seeds != [1])}"
         f"{' each' * (len(groups) > 1)}."
     )
 
@@ -269,7 +270,3 @@ def _small(text: str) -> str:
 
 def _distinct(results: Sequence[Result], name: str) -> list[str]:
     return list(dict.fromkeys(str(getattr(row, name)) for row in results))
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -41,6 +41,8 @@ class Comparison:
         recipe: the data and the training, the same for all networks.
         options: options of all networks.
         seeds: runs of each network, with the seeds `recipe.seed`, `recipe.seed` + 1, ...
+        against: the network that each is told against on the page of results, as both are in `models`; the others are
+            told against the first of all.
     """
 
     title: str
@@ -48,6 +50,7 @@ class Comparison:
     recipe: Recipe
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seeds: int = 1
+    against: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_types(self)

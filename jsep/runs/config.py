@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import types
 import typing
 from pathlib import Path
@@ -13,6 +14,9 @@ from jsep.models import create_model, format_options, parse_options
 from jsep.models.earlier_options import modern_options
 from jsep.models.factored import factored
 from jsep.train import RunConfig
+
+_IN_COLUMNS = {"model", "options", "data", "epochs", "batch_size", "seed", "devices"}  # of results.csv
+_WITHOUT_EFFECT = {"data_dir", "workers", "keep", "wandb"}  # on the network that is trained
 
 FORMAT = 2  # version of config.json; in files without one, options of networks have older names
 
@@ -73,6 +77,26 @@ def flat_fields(value: Any, own: str = "") -> dict[str, Any]:
         else:
             found[own if field.name == "name" else field.name] = part
     return found
+
+
+def recipe_flags(config: RunConfig) -> str:
+    """Return the flags of a run that are not those of every run by default, but for what its row of results.csv holds.
+
+    Rows with the same flags, data set, epochs and batch size were trained alike.
+
+    >>> recipe_flags(RunConfig(recipe=replace_fields(RunConfig().recipe, {"flip": True, "lr": 0.1, "epochs": 3})))
+    '--flip --lr 0.1'
+    """
+    usual, words = flat_fields(RunConfig()), []
+    for name, value in flat_fields(config).items():
+        flag = name.replace("_", "-")
+        if name in _IN_COLUMNS | _WITHOUT_EFFECT or value == usual[name]:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
 
 def replace_fields(value: Any, changes: typing.Mapping[str, Any]) -> Any:

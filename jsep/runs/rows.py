@@ -12,6 +12,7 @@ import jax
 from jsep.models import format_options
 from jsep.results import CurvePoint, Result
 from jsep.runs.checkpoint import rank
+from jsep.runs.config import recipe_flags
 from jsep.train import RunConfig, Schedule
 from jsep.train.classify import CLASSIFICATION
 from jsep.train.loop import Position
@@ -61,6 +62,7 @@ def result_of(setup: Setup, metrics: Sequence[Mapping[str, Any]], position: Posi
         best_ap=figure(best, "ap"),
         miou=figure(last, "miou"),
         best_miou=figure(best, "miou"),
+        recipe=recipe_flags(config),
     )
 
 

@@ -1,5 +1,6 @@
 """The flags of commands: paths, and the settings that an earlier run gives."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from jsep.cli.train import Train, _base
 from jsep.errors import UserError
 from jsep.export.int8 import Int8Report, Scale
 from jsep.runs.by_class import ByClass, ClassRow
-from jsep.runs.config import replace_fields
+from jsep.runs.config import recipe_flags, replace_fields
+from jsep.runs.experiments import find_experiment, load_experiment
 from jsep.runs.folder import RunFolder
-from jsep.train import RunConfig
+from jsep.train import Recipe, RunConfig
 
 
 @pytest.mark.parametrize("flag", ["--out", "--init", "--teacher", "--data-dir"])
@@ -95,3 +97,13 @@ def test_single_things_and_integers_are_printed_as_one_writes_them(capsys):
     assert "is 0.003921569 * (integer + 128), and a logit is 0.5 * (integer - 3)" in said
     assert "Accuracy on 1 test image: 100.00% in float32" in said
     assert "\n1 mistake. In eval: per_class.csv" in said
+
+
+def test_the_flags_in_a_row_of_results_give_its_recipe():
+    experiment, _ = load_experiment(find_experiment("mobilenet_v1_width"))
+    config = experiment.runs()["mobilenet_v1"][0]
+    words = shlex.split(recipe_flags(config))
+    assert not set(words) & {"--data", "--epochs", "--batch-size", "--seed", "--devices"}
+    rest = ["--data", "imagenet2012", "--epochs", "100", "--batch-size", "256"]
+    assert parse(Train, "train", [config.model, *words, *rest]).recipe == config.recipe
+    assert recipe_flags(RunConfig("resnet20", {"depth": 8}, Recipe(seed=3, batch_size=7))) == ""

@@ -79,6 +79,15 @@ def test_resized_crop_shows_a_window_at_the_size_of_the_image():
     assert 0.45 < np.mean(steps**2) < 0.65
 
 
+def test_resized_crop_cuts_out_no_less_than_its_share():
+    ramp = jnp.broadcast_to(jnp.arange(0, 240, 5, dtype=jnp.uint8)[:, None, None], (64, 48, 48, 1))
+    cut = run(ramp, resized_crop=True, crop_area=0.7).astype(int)
+    steps = (cut[:, 40] - cut[:, 8])[:, 0, 0] / 32 / 5
+    assert steps.min() ** 2 > 0.7 * 0.75 - 0.02
+    assert steps.max() <= 1.01
+    assert len(np.unique(steps)) > 10
+
+
 def test_resized_crop_is_cut_out_and_enlarged_then():
     rng = np.random.default_rng(0)
     enlarged = jax.jit(_enlarged)

@@ -217,6 +217,14 @@ def test_a_random_crop_shows_nothing_of_its_surroundings(seed):
     assert decode.random_resized_crop(jpeg, 32, 3, np.random.default_rng(seed)).max() < 8  # what JPEG itself spreads
 
 
+@pytest.mark.parametrize("least", [0.08, 0.2, 1.0])
+def test_a_random_crop_has_its_least_share_of_the_area(least):
+    areas = [
+        w * h for seed in range(200) for *_, w, h in [decode._window(400, 400, np.random.default_rng(seed), least)]
+    ]
+    assert (least - 0.01) * 400**2 <= min(areas) <= (least + 0.02) * 400**2
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_random_crop_is_cut_out_and_scaled_then(channels):
     rng = np.random.default_rng(0)

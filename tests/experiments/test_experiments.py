@@ -22,6 +22,7 @@ def test_an_experiment_can_be_begun(path: Path):
         assert re.search(rf"^{heading} ", lab_book, re.MULTILINE), heading
     for run, *_ in experiment.runs().values():
         create_model(run.model, **run.options)
+    assert {*experiment.against, *experiment.against.values()} <= {*experiment.models}
 
 
 @pytest.mark.parametrize("path", COUNTED, ids=lambda path: path.stem)
