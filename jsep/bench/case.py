@@ -9,8 +9,8 @@ class Case:
     """A task to time, on a network or on a single convolution.
 
     Attributes:
-        task: "infer" for a forward pass in evaluation mode. "train" for a training step with SGD and momentum, or, for
-            a convolution, for the forward pass and both gradients.
+        task: "infer" for a forward pass in evaluation mode, with the suppression of a detector's boxes. "train" for a
+            training step with SGD and momentum, or, for a convolution, for the forward pass and both gradients.
         dtype: type of the computation, "float32" or "bfloat16".
         batch_size: images per iteration.
         input_shape: height, width and channels of the input.

@@ -14,8 +14,11 @@ import optax
 from jsep.bench.case import Case
 from jsep.bench.plain import plain_convolutions
 from jsep.layers import Conv, DepthwiseConv, PointwiseConv
-from jsep.models import create_model
+from jsep.models import create_model, model_info
+from jsep.models.detector import Answers
+from jsep.models.segmenter import Maps
 from jsep.ops import inference_options
+from jsep.train.setup import TASKS
 
 Built = tuple[Callable[[], Any], float, str]
 
@@ -99,24 +102,34 @@ def _model(case: Case, variables: Any) -> tuple[Callable, tuple]:
     model = network(case)
     keys = jax.random.split(jax.random.key(0), 4)
     x = jax.random.normal(keys[0], (case.batch_size, *case.input_shape))
-    labels = jax.random.randint(keys[1], (case.batch_size,), 0, case.num_classes)
+    task, size = TASKS[model_info(case.model).task], case.input_shape[:2]
+    targets = task.draw(keys[1], case.batch_size, size, case.num_classes)
     if variables is None:
         variables = jax.jit(model.init)(keys[2], x[:1])
     if case.task == "infer":
-        return lambda variables, x: model.apply(variables, x, train=False), (variables, x)
+        return lambda variables, x: task.answer(model, model.apply(variables, x, train=False), size), (variables, x)
     optimizer = optax.sgd(1e-3, momentum=0.9)
 
-    def step(variables: Any, opt_state: Any, x: Any, labels: Any, key: Any) -> Any:
+    def step(variables: Any, opt_state: Any, x: Any, targets: Any, key: Any) -> Any:
         params = variables["params"]
 
         def loss_of(params: Any) -> Any:
-            logits, updated = model.apply(
+            output, updated = model.apply(
                 {**variables, "params": params}, x, train=True, mutable=["batch_stats"], rngs={"dropout": key}
             )
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated
+            return _loss(model, output, targets), updated
 
         (_, updated), grad = jax.value_and_grad(loss_of, has_aux=True)(params)
         updates, opt_state = optimizer.update(grad, opt_state, params)
-        return {**updated, "params": optax.apply_updates(params, updates)}, opt_state, x, labels, key
+        return {**updated, "params": optax.apply_updates(params, updates)}, opt_state, x, targets, key
 
-    return step, (variables, optimizer.init(variables["params"]), x, labels, keys[3])
+    return step, (variables, optimizer.init(variables["params"]), x, targets, keys[3])
+
+
+def _loss(model: Any, output: Any, targets: Any) -> Any:
+    """Return the loss of a network's output."""
+    if isinstance(output, Answers):
+        return sum(model.loss(output, targets))
+    if isinstance(output, Maps):
+        return model.loss(output, targets.astype(jnp.int32))
+    return optax.softmax_cross_entropy_with_integer_labels(output, targets).mean()

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from jsep.bench.case import Case
-from jsep.bench.torch_models import twin
+from jsep.bench.torch_models import Segmenter, SSDLite, twin
 
+OBJECTS = 8  # of each image, as many as jsep's
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -73,21 +74,39 @@ def _model(case: Case, x: Tensor, params: int, compiled: Callable) -> Callable[[
     model = compiled(network)
     autocast = torch.autocast(x.device.type, torch.bfloat16, enabled=case.dtype == "bfloat16")
 
-    def infer() -> Tensor:
+    def infer() -> Any:
         with torch.inference_mode(), autocast:
-            return model(x)
+            output = model(x)
+            if isinstance(network, SSDLite):
+                return network.detect(output)
+            return output.argmax(1) if isinstance(network, Segmenter) else output
 
     if case.task == "infer":
         network.eval()
         return infer
-    labels = torch.randint(case.num_classes, (case.batch_size,), device=x.device)
+    loss_of = _loss(network, case, x.device)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
 
     def train() -> None:
         optimizer.zero_grad()
         with autocast:
-            loss = F.cross_entropy(model(x), labels)
+            loss = loss_of(model(x))
         loss.backward()
         optimizer.step()
 
     return train
+
+
+def _loss(network: nn.Module, case: Case, device: torch.device) -> Callable[[Any], Tensor]:
+    """Return the loss of a network's output beside random labels, objects or masks."""
+    number, (height, width, _) = case.batch_size, case.input_shape
+    if isinstance(network, SSDLite):
+        sides = torch.tensor([width, height], device=device)
+        corner, side = (0.5 * torch.rand(number, OBJECTS, 2, device=device) for _ in range(2))
+        boxes = torch.cat([corner, corner + side.clamp(min=0.05)], 2) * sides.repeat(2)
+        labels = torch.randint(1, case.num_classes, (number, OBJECTS), device=device)
+        targets = [{"boxes": own, "labels": classes} for own, classes in zip(boxes, labels, strict=True)]
+        return lambda answers: network.loss(answers, targets)
+    shape = (number, height, width) if isinstance(network, Segmenter) else (number,)
+    labels = torch.randint(case.num_classes, shape, device=device)
+    return lambda logits: F.cross_entropy(logits, labels)

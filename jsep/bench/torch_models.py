@@ -98,6 +98,55 @@ class _GroupSum(nn.Module):
         return grouped.sum(4).permute(0, 3, 1, 2)
 
 
+class SSDLite(nn.Module):
+    """torchvision's SSDLite of images that are normalised and scaled already.
+
+    The call answers at all anchors, the part that `torch.compile` can compile; loss and detections are shaped by their
+    values.
+    """
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+        self.network: Any = ssdlite320_mobilenet_v3_large(num_classes=num_classes, weights_backbone=None)
+
+    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], list[Tensor], Tensor]:
+        features = list(self.network.backbone(x).values())
+        return self.network.head(features), features, x
+
+    def loss(self, answers: tuple[dict[str, Tensor], list[Tensor], Tensor], targets: list[dict[str, Tensor]]) -> Tensor:
+        """Return the sum of the losses of classes and boxes."""
+        from torchvision.ops import box_iou
+
+        head, anchors, _ = self._with_anchors(answers)
+        pairs = zip(targets, anchors, strict=True)
+        matched = [self.network.proposal_matcher(box_iou(target["boxes"], own)) for target, own in pairs]
+        return sum(self.network.compute_loss(targets, head, anchors, matched).values())
+
+    def detect(self, answers: tuple[dict[str, Tensor], list[Tensor], Tensor]) -> list[dict[str, Tensor]]:
+        """Return the detections, after suppression."""
+        return self.network.postprocess_detections(*self._with_anchors(answers))
+
+    def _with_anchors(self, answers: Any) -> tuple[dict[str, Tensor], list[Tensor], list[tuple[int, int]]]:
+        from torchvision.models.detection.image_list import ImageList
+
+        head, features, x = answers
+        sizes = [(x.shape[2], x.shape[3])] * len(x)
+        return head, self.network.anchor_generator(ImageList(x, sizes), features), sizes
+
+
+class Segmenter(nn.Module):
+    """A segmenter of torchvision, which returns its logits alone."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)["out"]
+
+
 class _Concatenated(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         return torch.cat([input, super().forward(input)], 1)
@@ -168,13 +217,21 @@ def _mobilenet_v1(num_classes: int, width: float = 1.0, input: str = "imagenet")
     return MobileNetV1(num_classes, width, stem_stride=1 if input == "cifar" else 2)
 
 
+def _lraspp(num_classes: int) -> nn.Module:
+    from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+
+    return Segmenter(lraspp_mobilenet_v3_large(num_classes=num_classes, weights_backbone=None))
+
+
 TWINS: dict[str, Callable[..., nn.Module]] = {
     "densenet100_k12_bc": _densenet_bc,
+    "lraspp": _lraspp,
     "mobilenet_v1": _mobilenet_v1,
     "mobilenet_v2": _mobilenet_v2,
     "mobilenet_v3_small": _mobilenet_v3_small,
     "resnet20": _resnet,
     "shufflenet_v2_x0_5": _shufflenet_v2_x0_5,
+    "ssdlite320": SSDLite,
     "vgg16_bn": _vgg16,
     "vgg16_ksc4": partial(_vgg16, sharing=4),
 }

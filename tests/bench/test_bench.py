@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from jsep import create_model, native
-from jsep.bench import BenchConfig, BenchRow, bench, plain_convolutions, run
+from jsep.bench import BenchConfig, BenchRow, bench, jax_contender, plain_convolutions, run
 from jsep.bench.case import Case
 from jsep.costs import count
 from jsep.errors import UserError
@@ -213,6 +213,29 @@ def test_a_torch_twin_is_the_same_network(name, options, params):
         module.register_forward_hook(note)
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert macs == table.macs  # so the strides are the same, too
+
+
+@pytest.mark.parametrize("task", ["infer", "train"])
+@pytest.mark.parametrize(("name", "params"), [("ssdlite320", 3_440_060), ("lraspp", 3_221_538)])
+def test_torch_runs_detectors_and_segmenters(name, params, task):
+    pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
+    from jsep.bench import torch_contender
+
+    (case,) = BenchConfig(name, input_shape=(64, 96, 3), batch_size=2, tasks=(task,)).cases()
+    run, _, device = torch_contender.build(case, "torch", params)
+    run()
+    assert device
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["infer", "train"])
+@pytest.mark.parametrize("name", ["ssdlite320", "lraspp"])
+def test_jsep_runs_detectors_and_segmenters(name, task):
+    (case,) = BenchConfig(name, input_shape=(64, 96, 3), batch_size=2, tasks=(task,)).cases()
+    run, _, device = jax_contender.build(case, "jsep")
+    run()
+    assert device
 
 
 def test_what_has_no_torch_twin_is_said():
