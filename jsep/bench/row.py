@@ -34,6 +34,8 @@ class BenchRow:
         compile_seconds: seconds of compilation.
         first_call_seconds: seconds of the first call.
         peak_mb: peak memory of the process in MiB, including compilation.
+        running_mb: peak memory of the process in MiB during the iterations, without what compilation left on the heap;
+            empty on systems other than Linux with the GNU C library.
         foreign_cores: lower bound of the cores that other processes kept busy. Taking turns does not make up for them:
             PyTorch's threads wait for each other at every operation, so a busy machine slows it more than it slows JAX.
         macs: multiply-accumulates of a forward pass of the whole batch.
@@ -72,6 +74,7 @@ class BenchRow:
     compile_seconds: float | None
     first_call_seconds: float | None
     peak_mb: float | None
+    running_mb: float | None
     foreign_cores: float | None
     macs: int
     device: str

@@ -69,7 +69,7 @@ class Worker:
         return self._ask(f"round {iterations}")
 
     def finish(self) -> dict[str, Any]:
-        """End the input, and return the peak of memory and, from jsep, the speed of a matrix product."""
+        """End the input, and return the peaks of memory and, from jsep, the speed of a matrix product."""
         return self._ask(None)
 
     def stop(self) -> None:
@@ -223,6 +223,7 @@ def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfi
                 compile_seconds=facts.get("compile_seconds"),
                 first_call_seconds=facts.get("first_call_seconds"),
                 peak_mb=facts.get("peak_mb"),
+                running_mb=facts.get("running_mb"),
                 foreign_cores=its.foreign_cores,
                 device=facts.get("device", ""),
                 torch=facts.get("torch", ""),
@@ -237,7 +238,8 @@ def _rows(case: Case, macs: int, found: Mapping[str, _Found], config: BenchConfi
 def _print(case: Case, rows: Sequence[BenchRow], console: Console) -> None:
     table = Table(box=None, pad_edge=False, title=str(case), title_justify="left", title_style="bold")
     table.add_column("", min_width=13)
-    widths = {"ms": 9, "10-90 %": 17, "x jsep": 6, "images/s": 8, "GFLOP/s": 7, "compile s": 9, "peak MB": 7}
+    widths = {"ms": 9, "10-90 %": 17, "x jsep": 6, "images/s": 8, "GFLOP/s": 7, "compile s": 9}
+    widths |= {"peak MB": 7, "running": 7}
     for heading, width in widths.items():
         table.add_column(heading, justify="right", min_width=width)
     table.add_column("", overflow="fold")
@@ -254,6 +256,7 @@ def _print(case: Case, rows: Sequence[BenchRow], console: Console) -> None:
             _shown(row.gflops, ",.1f"),
             _shown(row.compile_seconds, ".1f"),
             _shown(row.peak_mb, ",.0f"),
+            _shown(row.running_mb, ",.0f"),
             row.note,
         )
     # wide enough for every figure if the output is not a terminal

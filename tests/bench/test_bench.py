@@ -102,6 +102,7 @@ def test_a_bench_leaves_rows_a_csv_and_a_figure(tmp_path, quick_workers):
     for row in (ours, rival):
         assert min(row[name] for name in MEASURED) > 0
         assert row["ms_p10"] <= row["ms"] <= row["ms_p90"]
+        assert 0 < row.get("running_mb", row["peak_mb"]) <= row["peak_mb"]  # empty where the system does not tell
     with (tmp_path / "bench.csv").open() as file:
         written = list(csv.DictReader(file))
     assert list(written[0]) == [field.name for field in fields(BenchRow)]
