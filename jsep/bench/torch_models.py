@@ -122,7 +122,8 @@ class SSDLite(nn.Module):
         head, anchors, _ = self._with_anchors(answers)
         pairs = zip(targets, anchors, strict=True)
         matched = [self.network.proposal_matcher(box_iou(target["boxes"], own)) for target, own in pairs]
-        return sum(self.network.compute_loss(targets, head, anchors, matched).values())
+        losses = self.network.compute_loss(targets, head, anchors, matched)
+        return losses["classification"] + losses["bbox_regression"]
 
     def detect(self, answers: tuple[dict[str, Tensor], list[Tensor], Tensor]) -> list[dict[str, Tensor]]:
         """Return the detections, after suppression."""
