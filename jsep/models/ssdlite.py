@@ -3,7 +3,7 @@
 Paper: Sandler et al., arXiv 1801.04381, section 6.2, in the form of torchvision's ssdlite320_mobilenet_v3_large.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -12,15 +12,16 @@ from jsep import boxes
 from jsep.layers import BatchNorm, DepthwiseConv, PointwiseConv, conv_norm
 from jsep.models.backbone import read_backbone
 from jsep.models.detector import Answers
-from jsep.models.registry import option
+from jsep.models.registry import Rule, option
 from jsep.models.ssd import SSD
 
-SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # sides of the default boxes on each map, as shares of the image
+LARGEST = 0.95  # side of the default boxes on the coarsest map, as a share of the image
 RATIOS = (2, 3)  # on all maps
 CELL = 2 + 2 * len(RATIOS)  # anchors of a cell
 EXTRA = (512, 256, 256, 128)
 MOMENTUM, EPSILON = 0.97, 1e-3
 WITH_TAIL = ("mobilenet_v3_large", "mobilenet_v3_small")
+Side = Annotated[float, Rule("a number greater than 0 and at most 0.5", lambda side: 0 < side <= 0.5)]
 _normal = nn.initializers.normal(0.03)
 
 
@@ -32,10 +33,13 @@ class SSDLite(SSD):
 
     Attributes:
         tail: "reduced" halves the features of the last stage of MobileNet V3.
+        smallest: side of the default boxes on the finest map, as a share of the image. Those of the other maps follow
+            in equal steps. Objects that are smaller on most pictures are hardly found.
     """
 
     backbone: str = option("mobilenet_v3_large")
     tail: Literal["reduced", "full"] = option("reduced", needs={"backbone": WITH_TAIL})
+    smallest: Side = option(0.2)
 
     selection: ClassVar[dict[str, Any]] = {"score": 0.001, "candidates": 300, "overlap": 0.55, "limit": 300}
 
@@ -67,5 +71,7 @@ class SSDLite(SSD):
             return found
 
         size = (x.shape[1], x.shape[2])
-        anchors = boxes.default_boxes(size, [(y.shape[1], y.shape[2]) for y in maps], SCALES, [RATIOS] * len(maps))
+        apart, last = LARGEST - self.smallest, len(maps) - 1
+        scales = [*(self.smallest + apart * number / last for number in range(len(maps))), 1.0]
+        anchors = boxes.default_boxes(size, [(y.shape[1], y.shape[2]) for y in maps], scales, [RATIOS] * len(maps))
         return self.answers(head("class", self.num_classes), head("box", 4), anchors)

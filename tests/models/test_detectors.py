@@ -64,6 +64,21 @@ def test_anchors_are_those_of_torchvision(name, anchors, first, total):
     assert total is None or round(float(np.asarray(found, np.float64).sum()), 2) == total
 
 
+def test_the_smallest_boxes_of_ssdlite_have_the_side_that_is_asked_for():
+    pytest.importorskip("torchvision")
+    import torch
+    from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+    from torchvision.models.detection.image_list import ImageList
+
+    model = create_model("ssdlite320", num_classes=3, backbone="mobilenet_v3_small", smallest=0.08)
+    x = np.zeros((1, 320, 320, 3), np.float32)
+    found = jax.jit(lambda x: model.init_with_output(jax.random.key(0), x)[0].anchors)(x)
+    maps = [torch.zeros(1, 1, side, side) for side in (20, 10, 5, 3, 2, 1)]
+    boxes_of = DefaultBoxGenerator([[2, 3]] * 6, min_ratio=0.08, max_ratio=0.95)
+    (its,) = boxes_of(ImageList(torch.zeros(1, 3, 320, 320), [(320, 320)]), maps)
+    np.testing.assert_array_equal(found, its.numpy())
+
+
 # an expansion to read, maps of strides 1 to 4, dense layers behind the maps, a classifier that pools before its last
 # convolution, none of these
 EVERYDAY = [
