@@ -18,6 +18,8 @@ def default_boxes(
     scales: Sequence[float],
     ratios: Sequence[Sequence[float]],
     steps: Sequence[int] | None = None,
+    *,
+    inside: bool = False,
 ) -> Float32[np.ndarray, "a 4"]:
     """Return the default boxes of an SSD. Paper: Liu et al., arXiv 1512.02325, section 2.2, in torchvision's form.
 
@@ -30,6 +32,7 @@ def default_boxes(
         scales: shares of the input's sides, one more than there are maps.
         ratios: ratios of the sides for each map.
         steps: distance of the cells of each map in pixels; by default they cover the input.
+        inside: whether centers that the steps put outside of the input are moved to its edge.
 
     Returns:
         Boxes in pixels; they may reach beyond the input, but none is larger. They are torchvision's to the last bit,
@@ -48,7 +51,9 @@ def default_boxes(
         cells = (rows, columns) if steps is None else (size[0] / steps[k], size[1] / steps[k])
         y, x = (np.arange(count, dtype=np.float32) + np.float32(0.5) for count in (rows, columns))
         at = np.broadcast_arrays(x[None, :] / np.float32(cells[1]), y[:, None] / np.float32(cells[0]))
-        center, half = np.stack(at, -1)[:, :, None], np.clip(np.array(sides, np.float32), 0, 1) * np.float32(0.5)
+        center = np.stack(at, -1)[:, :, None]
+        center = np.minimum(center, 1) if inside else center
+        half = np.clip(np.array(sides, np.float32), 0, 1) * np.float32(0.5)
         found.append(np.concatenate([center - half, center + half], -1).reshape(-1, 4))
     return np.concatenate(found) * np.array([size[1], size[0]] * 2, np.float32)
 

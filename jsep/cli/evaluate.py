@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,12 +13,12 @@ from tyro.conf import Positional, arg
 from jsep.cli.console import console, new_table, percent, print_next, print_table
 from jsep.cli.flags import given, parse
 from jsep.errors import UserError, counted
-from jsep.models import model_info
 from jsep.results import told
-from jsep.runs.by_class import ByClass
+from jsep.runs.by_class import AnyRow, ByClass
 from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
 
 SHOWN = 30  # most classes in the table
+HEADINGS = {"f1": "F1", "support": "images", "ap": "AP", "ap50": "AP50", "iou": "IoU"}
 
 
 def run(argv: Sequence[str]) -> None:
@@ -61,8 +61,9 @@ def evaluate(
         std: Standard deviation of each channel to normalise by, likewise.
         batch_size: Images per step; the run's own batch size by default.
         skip_unreadable: Leave out pictures that cannot be decoded.
-        per_class: Also print precision, recall and F1 of each class, the worst first, and write them to per_class.csv,
-            the confusion matrix to confusion.csv and confusion.png, and the worst mistakes to mistakes.png.
+        per_class: Also print precision, recall and F1 of each class, AP and AP50 of a detector, IoU of a segmenter, the
+            worst first, and write them to per_class.csv, the confusion matrix to confusion.csv and confusion.png, and
+            the worst mistakes of a classifier to mistakes.png.
         out: Folder of those files; eval in the run folder by default.
     """
     split = given(data=data, data_dir=data_dir, eval_split=eval_split, skip_unreadable=skip_unreadable or None)
@@ -84,32 +85,39 @@ def evaluate(
         console.print(found.note)
     if by_class:
         _print_classes(by_class)
-    if by_class or model_info(found.model).task != "classification":
+    if by_class:
         print_next("predict", run, "PICTURES")
     else:
         print_next("eval", run, *(["--data", data] if data else []), "--per-class")
 
 
 def _print_classes(by_class: ByClass) -> None:
-    """Print the scores of each class, the worst first, their means, and the paths of the files."""
-    rows = sorted(by_class.rows, key=lambda row: (math.isnan(row.f1), row.f1))
-    table = new_table("class", numbers=("precision", "recall", "F1", "images"))
+    """Print the figures of each class, the worst first, their means, and the paths of the files."""
 
-    def add(name: str, precision: float, recall: float, f1: float, images: int) -> None:
-        table.add_row(Text(name), percent(precision), percent(recall), percent(f1), f"{images:,}")
+    def main(row: AnyRow) -> float:
+        return getattr(row, by_class.main)
+
+    rows = sorted(by_class.rows, key=lambda row: (math.isnan(main(row)), main(row)))
+    _, *figures, number = (field.name for field in dataclasses.fields(rows[0]))
+    table = new_table("class", numbers=[HEADINGS.get(name, name) for name in (*figures, number)])
+
+    def add(name: str, *values: float) -> None:
+        table.add_row(Text(name), *map(percent, values[:-1]), f"{values[-1]:,}")
 
     for row in rows[:SHOWN]:
         add(*dataclasses.astuple(row))
-    seen = [row for row in rows if row.support]
+    seen = [row for row in rows if row.counted]
 
-    def mean(values: Iterable[float]) -> float:
-        return statistics.fmean(0 if math.isnan(value) else value for value in values)
+    def mean(name: str) -> float:
+        values = [getattr(row, name) for row in seen]
+        return statistics.fmean(0 if math.isnan(value) else value for value in values) if values else math.nan
 
-    means = (mean(getattr(row, name) for row in seen) for name in ("precision", "recall", "f1"))
-    add("mean of all classes", *means, images=sum(row.support for row in rows))
+    add("mean of all classes", *map(mean, figures), sum(getattr(row, number) for row in rows))
     console.print()
     print_table(table)
     if len(rows) > SHOWN:
-        console.print(f"{len(rows) - SHOWN:,} more with a larger F1; all are in {by_class.files[0]}")
+        more = f"{len(rows) - SHOWN:,} more with a larger {HEADINGS[by_class.main]}"
+        console.print(f"{more}; all are in {by_class.files[0]}")
     written = ", ".join(file.name for file in by_class.files)
-    console.print(f"\n{counted(by_class.mistakes, 'mistake')}. In {by_class.files[0].parent}: {written}", markup=False)
+    mistakes = "" if by_class.mistakes is None else f"{counted(by_class.mistakes, 'mistake')}. "
+    console.print(f"\n{mistakes}In {by_class.files[0].parent}: {written}", markup=False)

@@ -412,6 +412,16 @@ _detector("ssd300_vgg16", family="jsep.models.ssd:SSD",
     paper="arXiv 1512.02325", data=COCO._replace(input_shape=(300, 300, 3)),
     published={"COCO AP, % (torchvision's weights)": "25.1"}, references={"torchvision:ssd300_vgg16": {}},
     fed={"torchvision": FED_CAFFE})
+_dicenet_ssd = partial(_detector, family="jsep.models.dicenet_ssd:DiCENetSSD", paper="arXiv 1906.03516",
+    data=COCO._replace(input_shape=(300, 300, 3), num_classes=81), certainty="reconstructed")
+_dicenet_ssd("dicenet_ssd_x0_75", summary="DiCENet at three quarters of the width with its decoder for SSD.",
+    options={"backbone": "dicenet_x0_75"}, params=6_097_415, macs=281_652_317)
+_dicenet_ssd("dicenet_ssd_x1_0", summary="DiCENet at full width with its decoder for SSD.",
+    params=6_700_623, macs=390_201_525)
+_dicenet_ssd("dicenet_ssd_x1_5", summary="DiCENet at one and a half times the width with its decoder for SSD.",
+    options={"backbone": "dicenet_x1_5"}, params=8_189_939, macs=655_542_941)
+_dicenet_ssd("dicenet_ssd_x2_0", summary="DiCENet at twice the width with its decoder for SSD.",
+    options={"backbone": "dicenet_x2_0"}, params=10_336_508, macs=1_033_118_741)
 _retinanet = partial(_detector, family="jsep.models.retinanet:RetinaNet", paper="arXiv 1708.02002",
     data=COCO._replace(input_shape=(800, 800, 3)))
 _retinanet("retinanet", summary="RetinaNet over ResNet-50 with constant batch norms.",

@@ -12,6 +12,7 @@ from jsep.errors import UserError
 from jsep.models import list_models, model_info
 from jsep.models.registry import FED_HALVES, FED_IMAGENET, Fed
 from jsep.port.keras_names import STRUCTURES
+from jsep.port.tags import OPTIONS
 
 
 class Architecture(NamedTuple):
@@ -86,7 +87,8 @@ class Origin(NamedTuple):
     """Facts that a file states about the network whose weights it holds.
 
     Attributes:
-        architecture: name of the architecture; empty if the file gives none.
+        architecture: name of the architecture, of some weights with their tag behind a dot; empty if the file gives
+            none.
         certain: whether the contents of the file say so, not only its name.
         fed: what the network was fed, if the file says so.
         image_size: side of the images in pixels, if the file says so; or 0.
@@ -155,7 +157,7 @@ def find_architecture(origin: Origin, model: str) -> list[Architecture]:
     if found and not fitting and origin.certain:
         raise UserError(f"The weights are those of {name}, which is {found[0].model} in jsep: give that as the model")
     fed = next((fed for pattern, fed in _FED.items() if fnmatch.fnmatchcase(name, pattern)), None)
-    return [one._replace(fed=fed) for one in fitting]
+    return [one._replace(fed=fed, options={**one.options, **OPTIONS.get(name, {})}) for one in fitting]
 
 
 def origin_of(path: Path, content: Mapping[Any, Any]) -> Origin:

@@ -16,7 +16,8 @@ import flax.linen as nn
 from jsep.models.deeplabv3 import DeepLabV3
 from jsep.models.densenet import DenseNet
 from jsep.models.dicenet import DiCENet
-from jsep.models.dicenet_segmentation import SCALES, DiCENetSegmentation
+from jsep.models.dicenet_pyramid import SCALES
+from jsep.models.dicenet_segmentation import DiCENetSegmentation
 from jsep.models.fcn import FCN
 from jsep.models.inception_v3 import InceptionV3
 from jsep.models.lraspp import LRASPP

@@ -164,7 +164,7 @@ def _from_torchvision(name: str) -> Published:
     if info.task == "classification":
         (crop,), (scaled,) = view.crop_size, view.resize_size
         facts |= {"image_size": crop, "crop_share": crop / scaled}
-    return Published(file, Origin(network, True, **facts, class_names=names))
+    return Published(file, Origin(f"{network}.{tag}", True, **facts, class_names=names))
 
 
 def _check_hash(file: Path, digest: str) -> None:

@@ -52,7 +52,17 @@ TORCHVISION = {
     "shufflenet_v2_x1_5": "IMAGENET1K_V1",
     "shufflenet_v2_x2_0": "IMAGENET1K_V1",
     "inception_v3": "IMAGENET1K_V1",
+    "ssdlite320_mobilenet_v3_large": "COCO_V1",
+    "ssd300_vgg16": "COCO_V1",
+    "retinanet_resnet50_fpn": "COCO_V1",
+    "retinanet_resnet50_fpn_v2": "COCO_V1",
+    "lraspp_mobilenet_v3_large": "COCO_WITH_VOC_LABELS_V1",
+    "deeplabv3_resnet50": "COCO_WITH_VOC_LABELS_V1",
+    "deeplabv3_mobilenet_v3_large": "COCO_WITH_VOC_LABELS_V1",
+    "fcn_resnet50": "COCO_WITH_VOC_LABELS_V1",
 }
+# options that weights of a tag need besides those of the network: torchvision sets this epsilon when it loads them
+OPTIONS: dict[str, dict[str, Any]] = {"retinanet_resnet50_fpn.COCO_V1": {"zero_epsilon": True}}
 
 
 class Tagged(NamedTuple):
@@ -80,4 +90,5 @@ def known_weights(pattern: str = "*") -> Iterator[Tagged]:
         for reference, options in model_info(model).references.items():
             package, _, name = reference.partition(":")
             for tag in tables.get(package, {}).get(name, "").split():
-                yield Tagged(model, options, f"{package}/{name}.{tag}")
+                tagged = f"{name}.{tag}"
+                yield Tagged(model, {**options, **OPTIONS.get(tagged, {})}, f"{package}/{tagged}")

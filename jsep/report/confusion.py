@@ -27,7 +27,7 @@ def save_confusion(path: Path, matrix: Int[np.ndarray, "k k"], names: Sequence[s
 
     Args:
         path: the file to create or replace.
-        matrix: number of images of each true class (rows) for which each class was predicted (columns).
+        matrix: number of images, or of pixels, of each true class (rows) for which each was predicted (columns).
         names: names of the classes.
         title: the line above the matrix.
     """

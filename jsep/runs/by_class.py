@@ -1,8 +1,9 @@
-"""A close look at a network on its test images: scores by class, the confusion matrix and the worst mistakes."""
+"""A close look at a network on its test images: figures by class, the confusion matrix and the worst mistakes."""
 
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jsep.files import write_atomically, writing
 from jsep.report.confusion import save_confusion
 from jsep.report.sheet import Captioned, save_sheet
 from jsep.results import write_rows
+from jsep.train.evaluate import make_examination
 from jsep.train.per_class import PerClass, confusion, predict_all
 from jsep.train.setup import Setup
 
@@ -42,44 +44,129 @@ class ClassRow:
     f1: float
     support: int
 
+    @property
+    def counted(self) -> bool:
+        """Whether the class counts in the means over all classes."""
+        return self.support > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectedRow:
+    """How well a detector finds the objects of one class: a row of its per_class.csv, see `jsep.train.coco.precisions`.
+
+    Attributes:
+        name: name of the class.
+        ap: average precision, from 0 to 1; NaN where there is no object.
+        ap50: that at an IoU of 0.5.
+        objects: number of objects of the class, without crowds.
+    """
+
+    name: str
+    ap: float
+    ap50: float
+    objects: int
+
+    @property
+    def counted(self) -> bool:
+        """Whether the class counts in the means over all classes."""
+        return not math.isnan(self.ap)
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedRow:
+    """How well a segmenter finds the pixels of one class: a row of its per_class.csv.
+
+    Attributes:
+        name: name of the class.
+        iou: intersection over union, from 0 to 1; NaN where the class neither occurs nor was found.
+        pixels: number of pixels of the class.
+    """
+
+    name: str
+    iou: float
+    pixels: int
+
+    @property
+    def counted(self) -> bool:
+        """Whether the class counts in the means over all classes."""
+        return not math.isnan(self.iou)
+
+
+AnyRow = ClassRow | DetectedRow | SegmentedRow
+
 
 @dataclasses.dataclass(frozen=True)
 class ByClass:
     """The result of `evaluate_by_class`.
 
     Attributes:
-        rows: the scores of each class, in the order of the labels.
-        mistakes: number of images with a wrong prediction.
-        files: what was written.
+        rows: the figures of each class, in the order of the labels.
+        main: the figure by which classes are compared.
+        mistakes: number of images with a wrong prediction; None where it is not images that are right or wrong.
+        files: what was written, per_class.csv first.
     """
 
-    rows: tuple[ClassRow, ...]
-    mistakes: int
+    rows: tuple[AnyRow, ...]
+    main: str
+    mistakes: int | None
     files: tuple[Path, ...]
 
 
-def evaluate_by_class(
-    setup: Setup, variables: Any, folder: Path, shown: int = SHOWN
-) -> tuple[dict[str, float], ByClass]:
+Look = tuple[dict[str, float], ByClass]
+
+
+def evaluate_by_class(setup: Setup, variables: Any, folder: Path, shown: int = SHOWN) -> Look:
     """Evaluate a network on every test image once, and write what it says about each class.
 
-    The files are per_class.csv, confusion.csv, confusion.png and, unless no image is mistaken, mistakes.png, a contact
-    sheet of the images whose wrong class has the largest probabilities.
+    The files are per_class.csv; of a classifier or segmenter confusion.csv and confusion.png, of images or of pixels;
+    and of a classifier, unless no image is mistaken, mistakes.png, a contact sheet of the images whose wrong class has
+    the largest probabilities.
 
     Args:
         setup: the network, the test images and the devices of this process.
         variables: the network's variables, replicated over the devices.
         folder: an existing folder for the files, which are replaced.
-        shown: most mistakes on the sheet.
+        shown: most mistakes on the sheet of a classifier.
 
     Returns:
-        The means that `jsep.train.evaluate.make_evaluation` computes, and the scores with the files.
+        What `jsep.train.evaluate.make_evaluation` computes, and the figures of each class with the files.
 
     Raises:
         NotWritten: a file cannot be written.
     """
+    looks = {"classification": _classifier, "detection": _detector, "segmentation": _segmenter}
+    names = readable_names(setup.dataset.class_names, len(setup.dataset.class_names), setup.task.name)
+    return looks[setup.task.name](setup, variables, folder, names, shown)
+
+
+def _detector(setup: Setup, variables: Any, folder: Path, names: tuple[str, ...], _: int) -> Look:
+    """Evaluate a detector."""
+    figures, each = make_examination(setup)(variables)
+    columns = (each[name].tolist() for name in ("ap", "ap50", "objects"))
+    rows = tuple(DetectedRow(*row) for row in zip(names, *columns, strict=True))
+    path = folder / "per_class.csv"
+    with writing(folder):
+        write_rows(path, rows)
+    return figures, ByClass(rows, "ap", None, (path,))
+
+
+def _segmenter(setup: Setup, variables: Any, folder: Path, names: tuple[str, ...], _: int) -> Look:
+    """Evaluate a segmenter."""
+    figures, each = make_examination(setup)(variables)
+    rows = tuple(SegmentedRow(*row) for row in zip(names, each["iou"].tolist(), each["pixels"].tolist(), strict=True))
+    paths = [folder / name for name in ("per_class.csv", "confusion.csv", "confusion.png")]
+    with writing(folder):
+        write_atomically(paths[1], _table(each["confusion"], names))
+        pixels = f"{counted(int(each['pixels'].sum()), 'pixel')} of {counted(setup.testing.size, 'image')}"
+        title = f"{setup.config.model} on {setup.dataset.name}: mIoU {figures['miou']:.2%}, {pixels}"
+        save_confusion(paths[2], each["confusion"], names, title)
+        write_rows(paths[0], rows)
+    return figures, ByClass(rows, "iou", None, tuple(paths))
+
+
+def _classifier(setup: Setup, variables: Any, folder: Path, names: tuple[str, ...], shown: int) -> Look:
+    """Evaluate a classifier."""
     means, found = predict_all(setup, variables)
-    names = readable_names(setup.dataset.class_names, len(setup.dataset.class_names))
     matrix = confusion(found, len(names))
     scores = PerClass.of(matrix)
     columns = (scores.precision, scores.recall, scores.f1, scores.support)
@@ -109,7 +196,7 @@ def evaluate_by_class(
         else:
             paths.pop("mistakes.png").unlink(missing_ok=True)  # that of an earlier evaluation
         write_rows(paths["per_class.csv"], rows)  # the last one, so that it says that the others are there
-    return means, ByClass(tuple(rows), mistakes, tuple(paths.values()))
+    return means, ByClass(tuple(rows), "f1", mistakes, tuple(paths.values()))
 
 
 def _images(setup: Setup, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w c"]:

@@ -14,7 +14,6 @@ from jsep.runs.by_class import ByClass, evaluate_by_class
 from jsep.runs.config import replace_fields
 from jsep.runs.data import check_classes, own_statistics
 from jsep.runs.trained import classes_in, is_run, open_trained
-from jsep.train.classify import CLASSIFICATION
 from jsep.train.evaluate import make_evaluation
 from jsep.train.setup import Setup, prepare
 
@@ -107,7 +106,7 @@ def evaluate_run_by_class(
         **changes: fields of its configuration to replace, see `load_run`.
 
     Returns:
-        The result of `evaluate_run`, and the scores of each class.
+        The result of `evaluate_run`, and the figures of each class.
 
     Raises:
         UserError: see `load_run`; or the folder cannot be made.
@@ -115,8 +114,6 @@ def evaluate_run_by_class(
     """
     folder = local_path(out or (run / "eval" if is_run(run) else Path("eval")))
     setup, step, variables = load_run(run, checkpoint, **changes)
-    if setup.task is not CLASSIFICATION:
-        raise UserError(f"`per_class`: {setup.config.model} is a {setup.task.noun}, not a classifier; leave it out")
     make_folder(folder)
     started = time.perf_counter()
     means, by_class = evaluate_by_class(setup, variables, folder)

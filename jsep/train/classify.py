@@ -14,7 +14,7 @@ from jsep.data import Dataset, Feed, Split, augment, mix, normalize
 from jsep.models import registry
 from jsep.train.metrics import TOP, Sums, cross_entropy, distillation, eval_sums, sums, targets_of, weighted
 from jsep.train.select import BACKBONE, classes_of
-from jsep.train.task import Judge, Lesson
+from jsep.train.task import Judge, Lesson, Verdict
 
 
 class Classification:
@@ -82,10 +82,10 @@ class Classification:
     def judge(self, dataset: Dataset) -> Judge:
         """Return the function that computes the mean "loss" in nats, and the "accuracy" and "top5" from 0 to 1."""
 
-        def figures(parts: Sequence[Any]) -> dict[str, float]:
-            return jax.tree.map(lambda *s: np.sum(s, dtype=np.float64), *parts).means()
+        def verdict(parts: Sequence[Any]) -> Verdict:
+            return Verdict(jax.tree.map(lambda *s: np.sum(s, dtype=np.float64), *parts).means(), {})
 
-        return figures
+        return verdict
 
     def shown(self, classes: int) -> tuple[str, ...]:
         """Return the figures to print; among few classes the top-5 accuracy says nothing."""

@@ -46,6 +46,19 @@ class Found(NamedTuple):
     scores: Float[np.ndarray, " n"]
 
 
+class Precisions(NamedTuple):
+    """How well objects were found.
+
+    Attributes:
+        figures: COCO's twelve figures, see `average_precision`.
+        by_class: "ap" and "ap50" of each class, NaN where it has no object to be found, and "objects", their number
+            without crowds.
+    """
+
+    figures: dict[str, float]
+    by_class: dict[str, np.ndarray]
+
+
 def import_hotcoco() -> Any:
     """Return the module of hotcoco. Raises `UserError` if that extra is not installed."""
     try:
@@ -74,9 +87,15 @@ def average_precision(truths: Sequence[Truth], found: Sequence[Found], classes: 
     >>> [round(figures[name], 3) for name in ("ap", "ap50", "ap_small")]
     [0.4, 1.0, nan]
     """
+    return precisions(truths, found, classes).figures
+
+
+def precisions(truths: Sequence[Truth], found: Sequence[Found], classes: int) -> Precisions:
+    """Return COCO's figures over all classes, and of each class. The arguments are those of `average_precision`."""
     hotcoco = import_hotcoco()
     numbers = np.repeat(np.arange(len(truths)), [len(one.labels) for one in truths])
     boxes, labels, crowd, area = (np.concatenate(column) for column in zip(*truths, strict=True))
+    objects = np.bincount(labels[~crowd], minlength=classes)
     known = hotcoco.COCO.from_arrays(
         [{"id": number} for number in range(len(truths))],
         [{"id": label, "name": str(label)} for label in range(classes)],
@@ -93,7 +112,13 @@ def average_precision(truths: Sequence[Truth], found: Sequence[Found], classes: 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its table
         evaluation.run()
     stats = np.asarray(evaluation.stats, np.float64)
-    return dict(zip(FIGURES, np.where(stats < 0, np.nan, stats).tolist(), strict=True))
+    # thresholds of IoU, levels of recall, classes, sizes of objects (all first), numbers of detections (100 last)
+    kept = np.asarray(evaluation.eval["precision"], np.float64)[:, :, :, 0, -1].mean(1)
+    kept = np.where(kept < 0, np.nan, kept)
+    return Precisions(
+        dict(zip(FIGURES, np.where(stats < 0, np.nan, stats).tolist(), strict=True)),
+        {"ap": kept.mean(0), "ap50": kept[0], "objects": objects},
+    )
 
 
 def _by_size(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:

@@ -14,10 +14,10 @@ from jsep.boxes import Detections, Objects
 from jsep.data import Dataset, Feed, augment_with
 from jsep.data.pictures import each
 from jsep.models import registry
-from jsep.train.coco import Found, Truth, average_precision, import_hotcoco
+from jsep.train.coco import Found, Truth, import_hotcoco, precisions
 from jsep.train.metrics import Sums
 from jsep.train.select import BACKBONE
-from jsep.train.task import Judge, Lesson
+from jsep.train.task import Judge, Lesson, Verdict
 
 DRAWN = 8  # random objects of an image; COCO's have 7.3 on average
 
@@ -94,7 +94,10 @@ class Detection:
         return Objects(jnp.concatenate([corner, opposite], -1), labels, jnp.ones(shape[:2], bool))
 
     def judge(self, dataset: Dataset) -> Judge:
-        """Return the function that computes COCO's figures, see `jsep.train.coco.average_precision`."""
+        """Return the function that computes COCO's figures, see `jsep.train.coco.average_precision`.
+
+        Of each class it gives "ap", "ap50" and "objects", see `jsep.train.coco.precisions`.
+        """
         records: Any = dataset.test
 
         def known(record: dict[str, Any]) -> tuple[Float[np.ndarray, " 4"], Truth]:
@@ -103,15 +106,15 @@ class Detection:
 
         sides, truths = zip(*each(records, known), strict=True)
 
-        def figures(parts: Sequence[Any]) -> dict[str, float]:
+        def verdict(parts: Sequence[Any]) -> Verdict:
             whole, masks = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
             found = []
             for row, own in zip(np.flatnonzero(masks > 0), sides, strict=True):
                 boxes, labels, scores = (array[row][whole.valid[row]] for array in whole[:3])
                 found.append(Found(boxes * own, labels - self.background, scores))
-            return average_precision(truths, found, len(dataset.class_names))
+            return Verdict(*precisions(truths, found, len(dataset.class_names)))
 
-        return figures
+        return verdict
 
     def shown(self, classes: int) -> tuple[str, ...]:
         """Return the two figures that most papers give."""

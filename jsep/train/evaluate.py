@@ -10,8 +10,17 @@ from jsep.train.hosts import share
 from jsep.train.parallel import AXIS
 from jsep.train.setup import Setup
 from jsep.train.step import make_eval_step
+from jsep.train.task import Verdict
 
 Receiver = Callable[..., None]
+
+
+class Examine(Protocol):
+    """A function that evaluates a network on every test image once, and tells all that its task measures."""
+
+    def __call__(self, variables: Any, receive: Receiver | None = None) -> Verdict:
+        """Return what was measured. The arguments are those of `Evaluate`."""
+        ...
 
 
 class Evaluate(Protocol):
@@ -34,6 +43,16 @@ def make_evaluation(setup: Setup) -> Evaluate:
     Args:
         setup: the network, the test images and the devices.
     """
+    examine = make_examination(setup)
+    return lambda variables, receive=None: examine(variables, receive).figures
+
+
+def make_examination(setup: Setup) -> Examine:
+    """Return a function that evaluates a network on every test image once, and tells what it found of each class.
+
+    Args:
+        setup: the network, the test images and the devices.
+    """
     devices, feed, task = setup.devices, setup.testing, setup.task
     number = len(devices.devices)
     constants = devices.replicate(feed.constants)
@@ -41,7 +60,7 @@ def make_evaluation(setup: Setup) -> Evaluate:
     step = make_eval_step(setup.model, feed.fetch, setup.statistics, axis_name=AXIS, task=task)
     run, judge = devices.eval_step(step), task.judge(setup.dataset)
 
-    def evaluate(variables: Any, receive: Receiver | None = None) -> dict[str, float]:
+    def examine(variables: Any, receive: Receiver | None = None) -> Verdict:
         parts = []
         for batch, mask in feed.evaluation(batch_size, share()):
             kept, said = run(variables, constants, batch, mask)
@@ -51,4 +70,4 @@ def make_evaluation(setup: Setup) -> Evaluate:
                 receive(*(each[mask > 0] for each in whole))
         return judge(jax.device_get(parts))
 
-    return evaluate
+    return examine

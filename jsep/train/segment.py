@@ -16,7 +16,7 @@ from jsep.models import registry
 from jsep.models.segmenter import IGNORED, Maps
 from jsep.train.metrics import Sums
 from jsep.train.select import BACKBONE
-from jsep.train.task import Judge, Lesson
+from jsep.train.task import Judge, Lesson, Verdict
 
 CHUNK = 32  # images whose masks are read at a time
 
@@ -82,17 +82,22 @@ class Segmentation:
         return jax.random.randint(key, (number, *size), 0, classes).astype(jnp.uint8)
 
     def judge(self, dataset: Dataset) -> Judge:
-        """Return the function that computes the mean "loss" of a pixel in nats, "miou" and "accuracy" from 0 to 1."""
+        """Return the function that computes the mean "loss" of a pixel in nats, "miou" and "accuracy" from 0 to 1.
 
-        def figures(parts: Sequence[Any]) -> dict[str, float]:
+        Of each class it gives "iou", see `iou_by_class`, "pixels", the number of its pixels, and "confusion", its row
+        of the confusion matrix.
+        """
+
+        def verdict(parts: Sequence[Any]) -> Verdict:
             losses, matrices = zip(*parts, strict=True)
             matrix = np.stack(matrices).astype(np.int64).sum(0)
             loss = sum(np.sum(one, dtype=np.float64) for one in losses)
             with np.errstate(invalid="ignore"):  # 0 / 0 becomes NaN
                 mean, right = np.array([loss, matrix.trace()]) / matrix.sum()
-            return {"loss": float(mean), "miou": mean_iou(matrix), "accuracy": float(right)}
+            figures = {"loss": float(mean), "miou": mean_iou(matrix), "accuracy": float(right)}
+            return Verdict(figures, {"iou": iou_by_class(matrix), "pixels": matrix.sum(1), "confusion": matrix})
 
-        return figures
+        return verdict
 
     def shown(self, classes: int) -> tuple[str, ...]:
         """Return all figures: of the loss, mIoU and the share of the pixels that are right."""
@@ -128,11 +133,26 @@ def confusion(found: Int[Array, "n h w"], masks: Int[Array, "n h w"], classes: i
     return jnp.bincount(cells.ravel(), length=classes**2 + 1)[:-1].reshape(classes, classes)
 
 
+def iou_by_class(matrix: Int[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
+    """Return the intersection over union of each class, NaN for one that neither occurs in the masks nor was found.
+
+    The intersection is what was found rightly; the union is what is or was found of the class.
+
+    >>> iou_by_class(np.array([[2, 1, 0], [0, 1, 0], [0, 0, 0]])).tolist()
+    [0.6666666666666666, 0.5, nan]
+
+    Args:
+        matrix: the confusion matrix of all pixels, see `confusion`.
+    """
+    right = matrix.diagonal()
+    with np.errstate(invalid="ignore"):  # 0 / 0 becomes NaN
+        return right / (matrix.sum(0) + matrix.sum(1) - right)
+
+
 def mean_iou(matrix: Int[np.ndarray, "k k"]) -> float:
     """Return the mean intersection over union of the classes that occur in the masks or were found.
 
-    The intersection is what was found rightly; the union is what is or was found of the class. A class that neither
-    occurs nor was found counts nowhere, and one that was found without occurring counts as 0.
+    A class that neither occurs nor was found counts nowhere, and one that was found without occurring counts as 0.
 
     >>> mean_iou(np.array([[2, 1, 0], [0, 1, 0], [0, 0, 0]]))
     0.5833333333333333
@@ -140,10 +160,9 @@ def mean_iou(matrix: Int[np.ndarray, "k k"]) -> float:
     Args:
         matrix: the confusion matrix of all pixels, see `confusion`.
     """
-    right = matrix.diagonal()
-    union = matrix.sum(0) + matrix.sum(1) - right
-    there = union > 0
-    return float(np.mean(right[there] / union[there])) if there.any() else float("nan")
+    each = iou_by_class(matrix)
+    there = ~np.isnan(each)
+    return float(np.mean(each[there])) if there.any() else float("nan")
 
 
 SEGMENTATION = Segmentation()

@@ -6,7 +6,7 @@ its `Task`: `jsep.train.classify`, `jsep.train.detect` or `jsep.train.segment`.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import numpy as np
@@ -20,7 +20,21 @@ from jsep.train.recipe import Recipe
 
 # mean and standard deviation of each channel, for values from 0 to 1
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-Judge = Callable[[Sequence[Any]], dict[str, float]]
+
+
+class Verdict(NamedTuple):
+    """What was measured on all test images.
+
+    Attributes:
+        figures: the figures of the task by name.
+        by_class: arrays by name whose first axis is the class; none of a classifier, see `jsep.train.per_class`.
+    """
+
+    figures: dict[str, float]
+    by_class: Mapping[str, np.ndarray]
+
+
+Judge = Callable[[Sequence[Any]], Verdict]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +173,7 @@ class Task(Protocol):
         ...
 
     def judge(self, dataset: Dataset) -> Judge:
-        """Return a function from what `measure` kept of all batches of the test images to the figures.
+        """Return a function from what `measure` kept of all batches of the test images to what that says of them.
 
         The figures are NaN where there is nothing to measure.
         """

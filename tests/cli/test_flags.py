@@ -92,7 +92,7 @@ def test_several_seeds_are_shown_with_their_mean_and_take_the_settings_of_the_fi
 
 def test_single_things_and_integers_are_printed_as_one_writes_them(capsys):
     _print_int8(Int8Report(True, 9, "extremes", Scale(1 / 255, -128), Scale(0.5, 3), 1, 1, 1, 1, 10, 10))
-    _print_classes(ByClass((ClassRow("cat", 0.0, 0.0, 0.0, 1),), 1, (Path("eval/per_class.csv"),)))
+    _print_classes(ByClass((ClassRow("cat", 0.0, 0.0, 0.0, 1),), "f1", 1, (Path("eval/per_class.csv"),)))
     said = capsys.readouterr().out
     assert "is 0.003921569 * (integer + 128), and a logit is 0.5 * (integer - 3)" in said
     assert "Accuracy on 1 test image: 100.00% in float32" in said

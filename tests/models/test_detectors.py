@@ -32,10 +32,19 @@ def later(*values):
         later("retinanet", 91, {"frozen_norm": False}, 34_068_119, 151_540_437_248),
         later("retinanet", 91, {"backbone": "eca_resnet50"}, 34_014_999 + 80, 151_540_437_248 + 86_272),
         ("retinanet_v2", 91, {}, 38_198_935, 152_238_199_040),
+        later("dicenet_ssd_x0_75", 81, {}, 6_097_415, 281_652_317),
+        ("dicenet_ssd_x0_75", 21, {}, 5_233_415, 191_241_917),
+        later("dicenet_ssd_x1_0", 81, {}, 6_700_623, 390_201_525),
+        later("dicenet_ssd_x1_0", 21, {}, 5_761_023, 272_078_325),
+        later("dicenet_ssd_x1_5", 81, {}, 8_189_939, 655_542_941),
+        later("dicenet_ssd_x1_5", 21, {}, 7_099_139, 481_994_141),
+        later("dicenet_ssd_x2_0", 81, {}, 10_336_508, 1_033_118_741),
+        later("dicenet_ssd_x2_0", 21, {}, 9_074_348, 796_754_261),
         # over other backbones, as docs/tasks/detection.md has them
         later("ssdlite320", 21, {"backbone": "mobilenet_v2"}, 3_399_108, 712_705_984),
         later("ssdlite320", 21, {"backbone": "shufflenet_v2_x1_0"}, 2_260_104, 361_162_784),
         later("ssdlite320", 21, {"backbone": "dicenet_x1_0"}, 1_430_584, 185_575_224),
+        later("dicenet_ssd_x1_0", 21, {"backbone": "mobilenet_v3_large"}, 8_997_570, 559_415_384),
         later("ssd300_vgg16", 91, {}, 35_641_826, 34_858_153_472),
         later("ssd300", 21, {}, 7_400_622, 1_811_154_368),
         later("retinanet", 21, {}, 32_562_849, 132_172_805_888),
@@ -43,7 +52,10 @@ def later(*values):
     ],
 )
 def test_counts(name, classes, options, params, macs):
-    """Those of torchvision 0.29.1; with efficient channel attention there are its kernels besides, 80 numbers."""
+    """Those of torchvision 0.29.1, of EdgeNets with the width of its last stage, or our own over other backbones.
+
+    With efficient channel attention there are its kernels besides, 80 numbers.
+    """
     table = count(create_model(name, num_classes=classes, **options), model_info(name).input_shape)
     assert (table.params, table.macs, table.unknown) == (params, macs, ())
 
@@ -89,9 +101,10 @@ EVERYDAY = [
     ("ssd300", "shufflenet_v2_x0_5"),
 ]
 LATER = [("ssdlite320", "dicenet_x0_2"), ("ssdlite320", "keras_separable_cnn"), ("retinanet_v2", "shufflenet_v2_x0_5")]
+LATER += [("dicenet_ssd_x1_0", "resnet18"), ("dicenet_ssd_x1_0", "dicenet_x0_2")]
 # that has maps of two sizes, and RetinaNet reads three
 LATER += [("retinanet", name) for name in CLASSIFIERS if name != "keras_separable_cnn"]
-SIDES = {"ssdlite320": 320, "ssd300": 300, "retinanet": 256, "retinanet_v2": 256}
+SIDES = {"ssdlite320": 320, "ssd300": 300, "dicenet_ssd_x1_0": 300, "retinanet": 256, "retinanet_v2": 256}
 
 
 @pytest.mark.parametrize(("name", "backbone"), [*EVERYDAY, *(later(*row) for row in LATER if row not in EVERYDAY)])

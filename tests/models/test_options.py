@@ -21,6 +21,7 @@ FAMILIES = {
     "deeplabv3_mobilenet_v3": {},
     "densenet40_k12": {"depth": 7},
     "dicenet_segmentation_x0_2": {},
+    "dicenet_ssd_x1_0": {"backbone": "mobilenet_v1_025"},
     "dicenet_x0_2": {},
     "fcn": {"backbone": "resnet18"},
     "inception_v3": {},

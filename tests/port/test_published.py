@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from hub import COMMIT, Hub
 from safetensors.numpy import save_file
 
 from jsep.errors import UserError
-from jsep.models.registry import FED_HALVES, FED_IMAGENET
-from jsep.port.architectures import Origin, origin_of, registered_name
+from jsep.models import model_info
+from jsep.models.registry import FED_CAFFE, FED_HALVES, FED_IMAGENET
+from jsep.port.architectures import Origin, find_architecture, origin_of, registered_name
+from jsep.port.convert import port_state
 from jsep.port.published import find_published
 from jsep.port.tags import TIMM, TORCHVISION, known_weights
+from jsep.trees import flatten
 
 NAME = "timm/resnet18.a1_in1k"
 VIEW = {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.95, "crop_mode": "center"}
@@ -170,7 +174,7 @@ def test_torchvisions_table_says_how_images_are_prepared(torch_home):
     path, origin = found("torchvision/mobilenet_v2.IMAGENET1K_V2")
     assert path.read_bytes() == b"weights"
     assert origin
-    assert origin[:-1] == ("mobilenet_v2", True, FED_IMAGENET, 224, 0, 224 / 232, "bilinear", 0)
+    assert origin[:-1] == ("mobilenet_v2.IMAGENET1K_V2", True, FED_IMAGENET, 224, 0, 224 / 232, "bilinear", 0)
     assert origin.class_names[:2] == ("tench", "goldfish")
     file.unlink()
     assert found("torchvision/mobilenet_v2.IMAGENET1K_V2").path == path  # from the cache
@@ -193,20 +197,61 @@ def test_torchvisions_inception_is_fed_what_its_network_makes_of_its_images(torc
     assert (origin.fed, origin.image_size, origin.crop_share) == (FED_HALVES, 299, 299 / 342)
 
 
-@pytest.mark.parametrize(
-    ("name", "tag", "fed", "classes", "first"),
-    [
-        ("ssdlite320_mobilenet_v3_large", "COCO_V1", FED_HALVES, 90, "person"),
-        ("retinanet_resnet50_fpn_v2", "COCO_V1", FED_IMAGENET, 90, "person"),
-        ("lraspp_mobilenet_v3_large", "COCO_WITH_VOC_LABELS_V1", FED_IMAGENET, 21, "__background__"),
-    ],
-)
-def test_torchvisions_detectors_and_segmenters_see_whole_pictures(torch_home, name, tag, fed, classes, first):
+WITH_BOXES, WITH_MASKS = ("COCO_V1", 90, "person"), ("COCO_WITH_VOC_LABELS_V1", 21, "__background__")
+DENSE = {
+    "ssdlite320_mobilenet_v3_large": (FED_HALVES, *WITH_BOXES),
+    "ssd300_vgg16": (FED_CAFFE, *WITH_BOXES),
+    "retinanet_resnet50_fpn": (FED_IMAGENET, *WITH_BOXES),
+    "retinanet_resnet50_fpn_v2": (FED_IMAGENET, *WITH_BOXES),
+    "lraspp_mobilenet_v3_large": (FED_IMAGENET, *WITH_MASKS),
+    "deeplabv3_resnet50": (FED_IMAGENET, *WITH_MASKS),
+    "deeplabv3_mobilenet_v3_large": (FED_IMAGENET, *WITH_MASKS),
+    "fcn_resnet50": (FED_IMAGENET, *WITH_MASKS),
+}
+
+
+@pytest.mark.parametrize(("name", "fed", "tag", "classes", "first"), [(name, *row) for name, row in DENSE.items()])
+def test_torchvisions_detectors_and_segmenters_see_whole_pictures(torch_home, name, fed, tag, classes, first):
     torch_home(name, tag, b"weights")
     origin = found(f"torchvision/{name}.{tag}").origin
     assert origin
     assert (origin.fed, origin.image_size, origin.crop_share) == (fed, 0, 0)  # 0 is what the network was published for
     assert (len(origin.class_names), origin.class_names[0]) == (classes, first)
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_torchvisions_detectors_and_segmenters_have_the_arrays_of_ours(name):
+    """By names and shapes of torchvision's own network, and by the number of parameters that it says of the weights."""
+    torch = pytest.importorskip("torch", reason="builds the network")
+    models = pytest.importorskip("torchvision.models", reason="has the table of weights")
+    (known,) = [one for one in known_weights() if one.name.startswith(f"torchvision/{name}.")]
+    tagged = known.name.removeprefix("torchvision/")
+    meta = models.get_model_weights(name)[tagged.partition(".")[2]].meta
+    second = {"aux_loss": True} if name.startswith(("deeplabv3", "fcn")) else {}
+    with torch.device("meta"):
+        theirs = models.get_model(name, weights=None, weights_backbone=None, **second)
+    state = {key: np.broadcast_to(np.float32(1), value.shape) for key, value in theirs.state_dict().items()}
+    if name == "retinanet_resnet50_fpn":  # whose weights were published under the names of their time
+        state = {_earlier(key): value for key, value in state.items()}
+    ported = port_state(known.model, state, {}, architectures=find_architecture(Origin(tagged, True), known.model))
+    assert {**model_info(known.model).fixed, **ported.options} == {**model_info(known.model).fixed, **known.options}
+    assert ported.num_classes == len(meta["categories"])
+    left = [state[key].size for key in ported.unused if not key.rpartition(".")[2].startswith("running")]
+    assert bool(left) == bool(second)
+    assert sum(leaf.size for leaf in flatten(ported.variables["params"]).values()) + sum(left) == meta["num_params"]
+
+
+def _earlier(key):
+    """RetinaNet's names until torchvision 0.12."""
+    key = re.sub(r"(inner_blocks|layer_blocks)\.(\d)\.0\.", r"\1.\2.", key)
+    return re.sub(r"head\.conv\.(\d)\.0\.", lambda found: f"head.conv.{2 * int(found[1])}.", key)
+
+
+def test_torchvisions_retinanet_divides_by_the_deviation_alone():
+    """Its table says so by the code that loads the weights, whatever their names are."""
+    (tagged,) = find_architecture(Origin("retinanet_resnet50_fpn.COCO_V1", True), "retinanet")
+    (other,) = find_architecture(Origin("retinanet_resnet50_fpn", True), "retinanet")
+    assert (tagged.options, other.options) == ({"zero_epsilon": True}, {})
 
 
 def test_known_weights_are_those_of_the_packages():

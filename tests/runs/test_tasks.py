@@ -1,11 +1,14 @@
 """Runs of a detector and a segmenter: their files, evaluation, beginning from a classifier, and predictions."""
 
+import csv
+import dataclasses
 import io
 import json
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_tasks
@@ -13,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from conftest import picture
+from jsep.cli.console import percent
 from jsep.cli.main import main
 from jsep.cli.train import _base
 from jsep.errors import UserError
@@ -23,9 +27,10 @@ from jsep.models import create_model
 from jsep.models.outputs import count_classes
 from jsep.results import Result, read_rows, told
 from jsep.runs.begin import begin_with
+from jsep.runs.by_class import DetectedRow, SegmentedRow
 from jsep.runs.checkpoint import Checkpoints
 from jsep.runs.config import replace_fields
-from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class
+from jsep.runs.evaluate import evaluate_run, evaluate_run_by_class, load_run
 from jsep.runs.folder import RunFolder
 from jsep.runs.predict import open_predictor, predict
 from jsep.runs.rows import curve_of
@@ -103,9 +108,62 @@ def test_a_run_is_evaluated_as_it_was_in_training(folders, capsys, task):
     assert main(["eval", str(out), "--checkpoint", "last"]) == 0
     said, then = capsys.readouterr().out.splitlines()
     assert f"21 test images of squares: {', '.join(told(name, found.figures[name]) for name in found.shown)} (" in said
-    assert then == f"Next: jsep predict {out} PICTURES"
-    with pytest.raises(UserError, match=rf"^`per_class`: tiny_{task} is a .*, not a classifier; leave it out$"):
-        evaluate_run_by_class(out)
+    assert then == f"Next: jsep eval {out} --per-class"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_is_evaluated_class_by_class(folders, capsys, tmp_path, task):
+    """The figures are those of COCO's own evaluation, see tests/train/test_coco.py, and of the masks by NumPy."""
+    out, *_ = folders(task)
+    plain = evaluate_run(out).figures
+    found, by_class = evaluate_run_by_class(out, out=tmp_path / "eval")
+    assert found.figures == pytest.approx(plain, rel=1e-6, nan_ok=True)
+    setup, _, variables = load_run(out)
+    part: Any = setup.dataset.test
+    rows: Any = by_class.rows
+    if task == "detection":
+        assert [(row.name, row.objects) for row in rows] == [
+            (name, int((part.labels[part.valid] == label).sum())) for label, name in enumerate(("red", "blue"), 1)
+        ]
+        for name in ("ap", "ap50"):
+            assert np.mean([getattr(row, name) for row in rows]) == pytest.approx(plain[name])
+        files, headings = ["per_class.csv"], ["class", "AP", "AP50", "objects"]
+    else:
+        images = (part.images / 255 - setup.statistics[0]) / np.array(setup.statistics[1])
+        model: Any = create_model("tiny_segmentation", num_classes=3)
+        said = np.asarray(model.apply(jax.device_get(variables), jnp.asarray(images, jnp.float32)).logits.argmax(-1))
+        assert [row.name for row in rows] == ["none", "red", "blue"]
+        matrix = np.zeros((3, 3), int)
+        for k, row in enumerate(rows):
+            own, taken = part.masks == k, (said == k) & (part.masks != 255)
+            assert row.iou == pytest.approx((own & taken).sum() / (own | taken).sum(), rel=1e-4)
+            assert row.pixels == own.sum()
+            matrix[k] = [(own & (said == other)).sum() for other in range(3)]
+        table = list(csv.reader((tmp_path / "eval" / "confusion.csv").read_text().splitlines()))
+        assert table[0] == ["true \\ predicted", "none", "red", "blue"]
+        counts = np.array([list(map(int, row[1:])) for row in table[1:]])
+        np.testing.assert_allclose(counts, matrix, atol=3)  # pixels on the verge between two classes
+        files, headings = ["per_class.csv", "confusion.csv", "confusion.png"], ["class", "IoU", "pixels"]
+    assert [path.name for path in by_class.files] == files
+    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == sorted(files)
+    kind: Any = {"detection": DetectedRow, "segmentation": SegmentedRow}[task]
+    assert read_rows(tmp_path / "eval" / "per_class.csv", kind) == list(rows)
+    assert main(["eval", str(out), "--per-class", "--out", str(tmp_path / "again")]) == 0
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == headings
+    worst = min(rows, key=lambda row: getattr(row, by_class.main))
+    assert lines[1].split() == [worst.name, *_cells(dataclasses.astuple(worst)[1:])]
+    shown = [plain[name] for name in {"detection": ("ap", "ap50"), "segmentation": ("miou",)}[task]]
+    total = sum(dataclasses.astuple(row)[-1] for row in rows)
+    assert lines[len(rows) + 1].split() == ["mean", "of", "all", "classes", *_cells((*shown, total))]
+    assert len({len(line) for line in lines[: len(rows) + 2]}) == 1  # numbers end where their heading does
+    assert lines[-2:] == [f"In {tmp_path}/again: {', '.join(files)}", f"Next: jsep predict {out} PICTURES"]
+
+
+def _cells(values) -> list[str]:
+    """The words of a row of numbers in a table."""
+    *figures, number = values
+    return [word for figure in figures for word in percent(figure).split()] + [f"{number:,}"]
 
 
 @pytest.mark.slow

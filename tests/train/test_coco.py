@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsep.train.coco import FIGURES, Found, Truth, average_precision
-from jsep.train.segment import confusion, mean_iou
+from jsep.train.coco import FIGURES, Found, Truth, average_precision, precisions
+from jsep.train.segment import confusion, iou_by_class, mean_iou
 
 CLASSES = 4
 
@@ -33,12 +33,10 @@ def scene(seed: int, pictures: int = 12):
     return truths, found
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_twelve_figures_are_pycocotools(seed):
+def pycocotools(truths, found, classes=CLASSES):
+    """The evaluation of pycocotools."""
     coco = pytest.importorskip("pycocotools.coco", reason="the reference is pycocotools")
     from pycocotools.cocoeval import COCOeval
-
-    truths, found = scene(seed)
 
     def sized(box):
         x1, y1, x2, y2 = map(float, box)
@@ -47,7 +45,7 @@ def test_the_twelve_figures_are_pycocotools(seed):
     known, answers = coco.COCO(), []
     known.dataset = {
         "images": [{"id": i} for i in range(len(truths))],
-        "categories": [{"id": k, "name": str(k)} for k in range(CLASSES)],
+        "categories": [{"id": k, "name": str(k)} for k in range(classes)],
         "annotations": [],
         "info": {},
     }
@@ -65,10 +63,36 @@ def test_the_twelve_figures_are_pycocotools(seed):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
+    return evaluation
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_twelve_figures_are_pycocotools(seed):
+    truths, found = scene(seed)
+    evaluation = pycocotools(truths, found)
     ours = average_precision(truths, found, CLASSES)
     assert tuple(ours) == FIGURES
     np.testing.assert_allclose(list(ours.values()), evaluation.stats, rtol=1e-9)
     assert 0.1 < ours["ap"] < ours["ap50"] < 1
+
+
+def test_the_figures_of_each_class_are_pycocotools():
+    """Of six classes the last but one is only ever a crowd, and the last has no object; both are detected."""
+    truths, found = scene(0)
+    truths[1].crowd[:] = True
+    truths[1].labels[:], found[1].labels[:], found[2].labels[:1] = 4, 4, 5
+    figures, each = precisions(truths, found, CLASSES + 2)
+    precision = pycocotools(truths, found, CLASSES + 2).eval["precision"][:, :, :, 0, -1]
+    for k in range(CLASSES):
+        np.testing.assert_allclose(each["ap"][k], precision[:, :, k].mean(), rtol=1e-9)
+        np.testing.assert_allclose(each["ap50"][k], precision[0, :, k].mean(), rtol=1e-9)
+    assert (precision[:, :, CLASSES:] == -1).all()
+    for name in ("ap", "ap50"):
+        assert np.isnan(each[name][CLASSES:]).all()
+        assert np.nanmean(each[name]) == pytest.approx(figures[name], rel=1e-9)
+        assert len(set(each[name][:CLASSES])) == CLASSES
+    known = [label for truth in truths for label in truth.labels[~truth.crowd]]
+    assert each["objects"].tolist() == [known.count(k) for k in range(CLASSES)] + [0, 0]
 
 
 EMPTY = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
@@ -90,6 +114,7 @@ THING, SAID = Truth(*ONE, np.array([False]), np.array([1600.0])), Found(*ONE, np
 def test_pictures_without_objects_or_detections(capfd, truths, found, figure):
     figures = average_precision(truths, found, 1)
     assert [figures["ap"], figures["ap_medium"]] == pytest.approx([figure] * 2, nan_ok=True)
+    assert precisions(truths, found, 1).by_class["ap"].tolist() == pytest.approx([figure], nan_ok=True)
     assert np.isnan(figures["ap_small"])
     assert capfd.readouterr().out == ""  # the library prints a table
 
@@ -108,6 +133,7 @@ def test_a_confusion_matrix_of_pixels_leaves_ignored_ones_out():
 def test_mean_iou_is_over_the_classes_that_occur_or_were_found():
     # class 0: 2 of 2 + 1; class 1: 1 of 1 + 2; class 2 was found but does not occur; class 3 does neither
     matrix = np.array([[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(iou_by_class(matrix), [2 / 3, 1 / 3, 0, np.nan])
     assert mean_iou(matrix) == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
     assert np.isnan(mean_iou(np.zeros((2, 2), int)))
 
