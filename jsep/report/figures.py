@@ -311,6 +311,9 @@ def _number(value: float, decimals: int) -> str:
 
 def _wrap(name: str, width: int = 14) -> str:
     """Break a name into at most two lines, after a separator if possible, and shorten it if it is too long."""
+    network, _, options = name.partition(" ")
+    if len(name) > 2 * width and options and len(network) <= width:
+        return f"{network}\n{options if len(options) <= width else '…' + options[1 - width :]}"
     if len(name) > 2 * width:
         name = f"{name[: 2 * width - 12]}…{name[-11:]}"
     if len(name) <= width:

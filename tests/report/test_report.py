@@ -155,6 +155,7 @@ def test_labels_stay_apart_and_close():
         ("regular_cnn", ["regular_cnn"]),
         ("separable_cnn_wide", ["separable_cnn_", "wide"]),
         ("x" * 20, ["x" * 14, "x" * 6]),
+        ("ssdlite320 backbone=mobilenet_v2_050", ["ssdlite320", "…ilenet_v2_050"]),
         ("regular_" + "x" * 40 + "_the_end", ["regular_xxxxxx", "xx…xxx_the_end"]),
     ],
 )
