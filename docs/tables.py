@@ -134,7 +134,7 @@ def _told(conditions: Conditions) -> str:
 
 def _entry_table(entries: list[Entry]) -> str:
     """Return a table with means and deviations, and a cost in bold where the network is on the front against it."""
-    lines = []
+    lines, beside = [], ("ap50",) if entries[0].figure == "ap" else ()
     for number, entry in enumerate(entries, start=1):
         seconds = mean_std([run.train_seconds for run in entry.runs])
         told = {
@@ -144,9 +144,11 @@ def _entry_table(entries: list[Entry]) -> str:
         }
         costs = [f"**{told[cost]}**" if entry in pareto(entries, cost) else told[cost] for cost in COSTS]
         value = "diverged" if entry.value != entry.value else _mean(*mean_std(entry.values), digits=2)
-        lines.append([number, f"`{entry.name}`", len(entry.runs), value, *costs])
-    figure = FIGURES[entries[0].figure]
-    return markdown(("", "network", "runs", f"{figure}, %", "parameters", "MACs an image", "training, s"), lines, 5)
+        more = [_mean(*mean_std([100 * getattr(run, name) for run in entry.runs]), digits=2) for name in beside]
+        lines.append([number, f"`{entry.name}`", len(entry.runs), value, *more, *costs])
+    figures = [f"{FIGURES[name]}, %" for name in (entries[0].figure, *beside)]
+    headings = ("", "network", "runs", *figures, "parameters", "MACs an image", "training, s")
+    return markdown(headings, lines, len(headings) - 2)
 
 
 def _mean(mean: float, deviation: float, digits: int = 0) -> str:
@@ -155,8 +157,11 @@ def _mean(mean: float, deviation: float, digits: int = 0) -> str:
 
 
 def _published(networks: Iterable[str]) -> list[str]:
-    """Return the published figures of networks, if there are any: of the registered ones, whatever their options."""
-    names = dict.fromkeys(network.split()[0] for network in networks)
+    """Return the published figures of networks, if there are any: of the registered ones, whatever their options.
+
+    A detector or segmenter over another backbone is another network than the registered one.
+    """
+    names = dict.fromkeys(network.split()[0] for network in networks if " backbone=" not in network)
     figures = {name: model_info(name).published for name in names}
     lines = [
         [f"`{name}`", "<br>".join(f"{label}: {value}" for label, value in published.items())]

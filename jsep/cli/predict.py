@@ -132,9 +132,7 @@ def _print_predictions(found: Sequence[Prediction], task: Task) -> None:
     if task == "detection":
         table = new_table("picture", "objects")
         for one in found:
-            numbers = Counter(thing.name for thing in one.objects or ())
-            said = ", ".join(f"{number} {name}" for name, number in numbers.most_common())
-            table.add_row(Text(str(one.file)), Text(said or "none"))
+            table.add_row(Text(str(one.file)), Text(one.told))
         print_table(table)
         return
     share = "share" if task == "segmentation" else "probability"

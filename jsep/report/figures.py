@@ -1,4 +1,4 @@
-"""The figures of a comparison: curves, bars, and accuracy (or AP, or mIoU) against parameters.
+"""The figures of a comparison: curves, bars, and accuracy (or AP, or mIoU) against each cost.
 
 Five follow the published comparison (github.com/MU-PING/Depthwise-separable-CNN): validation loss and accuracy over
 epochs, parameters, training time, and FLOPs per batch.
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
+from jsep.report.protocol import AXES, COSTS
 from jsep.results import FIGURES, CurvePoint, Result, by_model, main_figure, mean_std
 
 _BATCH = 256  # the batch of the published FLOPs figure
@@ -53,6 +54,7 @@ _LINE = 0.165  # inches per line of text
 
 _SI = tuple((1000.0**power, prefix) for power, prefix in enumerate(("", "k", "M", "G", "T", "P")))
 _FLOP = tuple((factor, f"{prefix}FLOP") for factor, prefix in _SI)
+_UNITS = {"params": "parameters", "macs": "MACs", "train_seconds": "s of training"}
 _TIME = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
 
 
@@ -92,6 +94,7 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
     weights = "Trainable parameters of each network."
     main, ranked = main_figure(results), tells(point.val_top5 for point in curves)
     last = "After the last epoch, on the validation images. The mean over the seeds; whiskers span them."
+    last_of = {"params": last, "macs": f"{last} One forward pass.", "train_seconds": f"{last} {seconds}"}
     work = "One forward pass. A multiply-accumulate counts as two operations; bias, pooling and "
     work += "batch norm count by the element."
 
@@ -107,20 +110,30 @@ def save_figures(folder: Path, results: Sequence[Result], curves: Sequence[Curve
         lost = main != "ap"  # an evaluation of detectors has no loss
         loss = _curves(curves, styles, lambda row: row.val_loss, "cross-entropy", "nats") if lost else None
         measured = _curves(curves, styles, lambda row: 100 * getattr(row, f"val_{main}"), FIGURES[main], "%")
+        ap50 = None if lost else _curves(curves, styles, lambda row: 100 * row.val_ap50, FIGURES["ap50"], "%")
         top5 = _curves(curves, styles, lambda row: 100 * row.val_top5, "top-5 accuracy", "%") if ranked else None
         params = _bars(results, styles, lambda row: row.params, _SI, "trainable parameters")
         time = _bars(results, styles, lambda row: row.train_seconds, _TIME, "training time")
         flops = _bars(results, styles, lambda row: _BATCH * row.flops, _FLOP, "FLOPs per batch")
-        against = _scatter(results, styles, main)
+        against = {cost: _scatter(results, styles, main, cost) for cost in COSTS}
+        upper = FIGURES[main].replace("acc", "Acc")
         return [
             *([save("validation_loss", "Validation loss", epochs, loss)] if loss else []),
             save(f"validation_{main}", f"Validation {FIGURES[main]}", epochs, measured),
+            *([save("validation_ap50", f"Validation {FIGURES['ap50']}", epochs, ap50)] if ap50 else []),
             *([save("validation_top5", "Validation top-5 accuracy", epochs, top5)] if top5 else []),
             save("parameters", "Parameters", weights, params),
             save("training_time", "Training time", seconds, time),
             save("flops", f"FLOPs for a batch of {_BATCH} images", work, flops),
-            save(f"{main}_parameters", f"{FIGURES[main].replace('acc', 'Acc')} against parameters", last, against),
+            *(
+                save(f"{main}_{_snake(label)}", f"{upper} against {label}", last_of[cost], against[cost])
+                for cost, label in COSTS.items()
+            ),
         ]
+
+
+def _snake(label: str) -> str:
+    return label.replace(" ", "_").lower()
 
 
 def tells(top5: Iterable[float]) -> bool:
@@ -175,26 +188,31 @@ def _curves(
     return figure, told
 
 
-def _scatter(rows: Sequence[Result], styles: Mapping[str, tuple], main: str = "accuracy") -> tuple[Figure, list[str]]:
-    """Draw the main figure of each network against its number of parameters, with the names beside the axes."""
+def _scatter(
+    rows: Sequence[Result], styles: Mapping[str, tuple], main: str = "accuracy", cost: str = "params"
+) -> tuple[Figure, list[str]]:
+    """Draw the main figure of each network against one of `COSTS`, with the names beside the axes."""
     groups = by_model(rows)
     height = max(3.6, 1.0 + 0.42 * len(groups))  # room for names of two lines
     share = 1 - 0.94 / height
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.add_axes((0.14, 0.49 / height, 0.53, share))
-    axes.set(xlabel="trainable parameters", ylabel=f"{FIGURES[main]} (%)")
-    scale_x(axes, [runs[0].params for runs in groups.values()])
+    axes.set(xlabel=AXES[cost], ylabel=f"{FIGURES[main]} (%)")
+    costs = {model: mean_std([getattr(run, cost) for run in runs])[0] for model, runs in groups.items()}
+    if measured := [x for x in costs.values() if x > 0]:
+        scale_x(axes, measured)
     ends: dict[str, tuple[float, float, str]] = {}
     told = []
     for model, runs in groups.items():
         colour, _, marker = styles[model]
         shares = [100 * getattr(run, main) for run in runs]
-        mean, params = mean_std(shares)[0], runs[0].params
-        if math.isfinite(mean):
-            axes.vlines(params, min(shares), max(shares), color=INK, linewidth=0.8)
-            axes.plot(params, mean, color=colour, marker=marker, markersize=7, markeredgecolor=INK, markeredgewidth=0.5)
-        ends[model if math.isfinite(mean) else f"{model} (NaN)"] = params, mean, colour
-        told.append(f"{model} {mean:.4g} % with {params:,} parameters")
+        mean, x = mean_std(shares)[0], costs[model]
+        shown = math.isfinite(mean) and x > 0
+        if shown:
+            axes.vlines(x, min(shares), max(shares), color=INK, linewidth=0.8)
+            axes.plot(x, mean, color=colour, marker=marker, markersize=7, markeredgecolor=INK, markeredgewidth=0.5)
+        ends[model if shown else f"{model} (NaN)"] = x, mean if shown else math.nan, colour
+        told.append(f"{model} {mean:.4g} % with {x:,.0f} {_UNITS[cost]}")
     _name_ends(axes, ends, line_height=_LINE / (share * height))
     return figure, told
 
@@ -293,6 +311,9 @@ def _number(value: float, decimals: int) -> str:
 
 def _wrap(name: str, width: int = 14) -> str:
     """Break a name into at most two lines, after a separator if possible, and shorten it if it is too long."""
+    network, _, options = name.partition(" ")
+    if len(name) > 2 * width and options and len(network) <= width:
+        return f"{network}\n{options if len(options) <= width else '…' + options[1 - width :]}"
     if len(name) > 2 * width:
         name = f"{name[: 2 * width - 12]}…{name[-11:]}"
     if len(name) <= width:

@@ -12,10 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from jsep.report.figures import INK, RC, STYLES, scale_x
-from jsep.report.protocol import COSTS, Entry, pareto
+from jsep.report.protocol import AXES, COSTS, Entry, pareto
 from jsep.results import FIGURES
 
-_UNITS = {"params": "parameters", "macs": "MACs an image", "train_seconds": "training time, s"}
 _CORNERS = ((5, 3), (5, -11), (-5, 3), (-5, -11), (0, 8), (0, -16), (14, -4), (-14, -4))  # of a number, in points
 
 
@@ -37,7 +36,7 @@ def draw_front(entries: Sequence[Entry], cost: str) -> tuple[str, str]:
     # the "default" style keeps a user's own matplotlibrc from changing the figures
     with matplotlib.style.context(["default", RC]):
         figure = Figure(figsize=(2.75, 2.6), layout="constrained")
-        axes = figure.add_subplot(xlabel=_UNITS[cost], ylabel=f"{FIGURES[entries[0].figure]}, %")
+        axes = figure.add_subplot(xlabel=AXES[cost], ylabel=f"{FIGURES[entries[0].figure]}, %")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         if shown:
             scale_x(axes, [entry.cost(cost) for _, entry in shown])

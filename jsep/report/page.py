@@ -69,9 +69,10 @@ _CSS = """
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
 main { max-width: 70rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1, p, li, dd, th { overflow-wrap: anywhere; }
+h1, h3, p, li, dd, th { overflow-wrap: anywhere; }
 h1 { margin: 0 0 .5rem; font-size: 1.8rem; line-height: 1.2; font-weight: 650; }
 h2 { margin: 2.75rem 0 .75rem; font-size: 1.15rem; font-weight: 650; }
+h3 { margin: 1.25rem 0 .5rem; font-size: 1rem; font-weight: 600; }
 p { margin: 0; max-width: 46rem; }
 .muted, small, .caption, dt, figcaption { color: var(--muted); }
 .scroll { overflow-x: auto; }
@@ -90,6 +91,7 @@ figure { margin: 0; padding-bottom: 1.5rem; break-inside: avoid; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px;
   border: 1px solid var(--rule); }
 .wide img { width: auto; max-width: 100%; }
+.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 0 1.25rem; }
 figcaption { font-size: .85rem; margin-top: .4rem; }
 ul { margin: 0; padding-left: 1.2rem; max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .3rem 1.25rem;
@@ -105,6 +107,7 @@ def write_report(
     notes: Sequence[str] = (),
     published: Sequence[Mapping[str, str]] = (),
     mistakes: Sequence[Picture] = (),
+    strips: Mapping[str, Sequence[Picture]] = {},
 ) -> Path:
     """Write report.html for the results.csv and curves.csv in a folder.
 
@@ -116,6 +119,7 @@ def write_report(
         notes: sentences to show below the results.
         published: rows of a separate table of published figures, each a mapping from heading to cell.
         mistakes: pictures for a section of their own that show what each network confuses.
+        strips: pictures that show what networks find in the same few pictures, by the heading of each strip.
 
     Returns:
         The path of report.html.
@@ -136,6 +140,7 @@ def write_report(
         _section("Notes", f"<ul>{items}</ul>") if notes else "",
         _section("Figures", f"<div class='figures'>{''.join(map(_figure, pictures))}</div>"),
         _section("Mistakes", f"<div class='wide'>{''.join(map(_figure, mistakes))}</div>") if mistakes else "",
+        _section("Predictions", _strips(strips)) if strips else "",
         _section("Published figures (paper-size networks, not this run)", _published(published)) if published else "",
         _section("How this was made", _origin(results)),
     ]
@@ -225,6 +230,18 @@ def _published(rows: Sequence[Mapping[str, str]]) -> str:
         cells = "".join(f"<td>{cell}</td>" for cell in others)
         body += f"<tr><th scope='row'>{first}</th>{cells}</tr>\n"
     return _table("Published figures", head, body)
+
+
+def _strips(strips: Mapping[str, Sequence[Picture]]) -> str:
+    """Return strips of pictures one below the other, so that each column is one picture."""
+    told = (
+        "The same test pictures, as annotated and as the best checkpoint of the first seed of each network sees them."
+    )
+    shown = (
+        f"<h3>{escape(heading)}</h3>\n<div class='strip'>{''.join(map(_figure, pictures))}</div>\n"
+        for heading, pictures in strips.items()
+    )
+    return f"<p class='caption'>{told}</p>\n{''.join(shown)}"
 
 
 def _figure(picture: Picture) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jsep.results import FIGURES, Result, main_figure, mean_std
 
 COSTS = {"params": "parameters", "macs": "MACs", "train_seconds": "training time"}
+AXES = {"params": "parameters", "macs": "MACs an image", "train_seconds": "training time, s"}
 
 
 class Conditions(NamedTuple):

@@ -19,6 +19,7 @@ from jsep.runs.by_class import evaluate_by_class
 from jsep.runs.folder import RunFolder
 from jsep.runs.rows import curve_of
 from jsep.runs.several import check_folders, train_once
+from jsep.runs.strips import annotated_strip, predicted_strip
 from jsep.runs.trained import load_variables
 from jsep.train import Recipe, RunConfig
 from jsep.train.classify import CLASSIFICATION
@@ -99,6 +100,7 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
     results: list[Result] = []
     curves: list[CurvePoint] = []
     mistakes: list[Picture] = []
+    strips: dict[str, list[Picture]] = {}
     page = out / "report.html"
     for number, ((text, config), folder) in enumerate(zip(runs, folders, strict=True), start=1):
         console.print(f"[bold]{text}[/], seed {config.recipe.seed} (run {number} of {len(runs)})")
@@ -106,13 +108,18 @@ def compare_networks(experiment: Comparison, out: Path, *, resume: bool, console
         results.append(dataclasses.replace(result, model=text))
         points = curve_of(config, RunFolder.open(folder).metrics())
         curves.extend(dataclasses.replace(point, model=text) for point in points)
-        shown = task_of(config) is CLASSIFICATION and len(dataset.class_names) <= MOST_CLASSES
-        if shown and config.recipe.seed == experiment.recipe.seed:
-            mistakes.extend(_mistakes(text, folder, dataset, out / "figures"))
+        if config.recipe.seed == experiment.recipe.seed:
+            if task_of(config) is not CLASSIFICATION:
+                place = out / "figures"
+                strips = strips or {"Annotation": annotated_strip(dataset, place / "annotation")}
+                strips[text] = predicted_strip(text, folder, dataset, place / folder.name)
+            elif len(dataset.class_names) <= MOST_CLASSES:
+                mistakes.extend(_mistakes(text, folder, dataset, out / "figures"))
         write_rows(out / RESULTS_CSV, results)
         write_rows(out / CURVES_CSV, curves)
         notes: Sequence[str] = [dataset.note] if dataset.note else []
-        page = write_report(out, title=experiment.title, notes=notes, published=published, mistakes=mistakes)
+        more: dict[str, Any] = {"notes": notes, "published": published, "mistakes": mistakes, "strips": strips}
+        page = write_report(out, title=experiment.title, **more)
     return page
 
 

@@ -9,7 +9,9 @@ import dataclasses
 import difflib
 import glob
 import itertools
+import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,7 +68,7 @@ class Object(NamedTuple):
     Attributes:
         label: its class.
         name: the name of its class.
-        score: how sure the network is, from 0 to 1.
+        score: how sure the network is, from 0 to 1; NaN of what an annotation says.
         box: (x1, y1, x2, y2) in pixels of the picture.
     """
 
@@ -78,10 +80,10 @@ class Object(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Prediction of a network for a picture.
+    """Prediction of a network for a picture, or what an annotation says is in it.
 
     Attributes:
-        file: the picture.
+        file: the picture; an empty path if it was no file.
         classes: names of the most probable classes, the most probable first; of a segmenter, names of the largest
             regions. Empty if the picture cannot be decoded.
         probabilities: their probabilities; of a segmenter, their shares of the picture.
@@ -99,6 +101,39 @@ class Prediction:
     objects: tuple[Object, ...] | None = None
     mask: UInt8[np.ndarray, "h w"] | None = None
 
+    @property
+    def told(self) -> str:
+        """What is in the picture, in words.
+
+        >>> things = [Object(0, name, 0.9, (0, 0, 1, 1)) for name in ("cell", "disc", "cell")]
+        >>> Prediction(Path(), objects=tuple(things)).told
+        '2 cell, 1 disc'
+        """
+        if self.objects is not None:
+            numbers = Counter(one.name for one in self.objects)
+            return ", ".join(f"{number} {name}" for name, number in numbers.most_common()) or "none"
+        shares = zip(self.classes, self.probabilities, strict=True)
+        return ", ".join(f"{share:.0%} {name}" for name, share in shares)
+
+    def fitted(self, side: int) -> "Prediction":
+        """Return the prediction for the picture scaled down to a longer side of at most so many pixels."""
+        assert self.image is not None
+        height, width = self.image.shape[:2]
+        if (share := side / max(height, width)) >= 1:
+            return self
+        size = max(1, round(share * width)), max(1, round(share * height))
+        x, y = size[0] / width, size[1] / height
+        picture = Image.fromarray(self.image[..., 0] if self.image.shape[-1] == 1 else self.image)
+        image = np.asarray(picture.resize(size, Image.Resampling.BILINEAR)).reshape(size[1], size[0], -1)
+        objects, mask = self.objects, self.mask
+        if objects is not None:
+            objects = tuple(
+                one._replace(box=(x * one.box[0], y * one.box[1], x * one.box[2], y * one.box[3])) for one in objects
+            )
+        if mask is not None:
+            mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+        return dataclasses.replace(self, image=image, objects=objects, mask=mask)
+
     def drawn(self, class_names: Sequence[str]) -> UInt8[np.ndarray, "h w c"]:
         """Return the picture with the objects or regions drawn into it.
 
@@ -110,7 +145,7 @@ class Prediction:
             return draw_mask(self.image, self.mask, class_names)
         if self.objects is not None:
             boxes = np.array([one.box for one in self.objects]).reshape(-1, 4)
-            said = [f"{one.name} {one.score:.0%}" for one in self.objects]
+            said = [one.name if math.isnan(one.score) else f"{one.name} {one.score:.0%}" for one in self.objects]
             return draw_boxes(self.image, boxes, [one.label for one in self.objects], said)
         return self.image
 
@@ -183,14 +218,16 @@ def _did_you_mean(path: Path) -> str:
 
 
 @typed
-def predict(predictor: Predictor, files: list[Path], top: int = 5, score: float = SCORE) -> Iterator[Prediction]:
+def predict(
+    predictor: Predictor, files: Sequence[Path | bytes], top: int = 5, score: float = SCORE
+) -> Iterator[Prediction]:
     """Return what a network says about pictures, in their order, as it is computed.
 
     A picture that cannot be decoded has an `error` instead of classes; it does not stop the others.
 
     Args:
         predictor: the network.
-        files: the pictures.
+        files: the pictures, or their content.
         top: number of classes to name; all if there are no more.
         score: least score of the objects that are named.
     """
@@ -199,7 +236,7 @@ def predict(predictor: Predictor, files: list[Path], top: int = 5, score: float 
     return _predictions(predictor, files, top, score)
 
 
-def _predictions(predictor: Predictor, files: Sequence[Path], top: int, score: float) -> Iterator[Prediction]:
+def _predictions(predictor: Predictor, files: Sequence[Path | bytes], top: int, score: float) -> Iterator[Prediction]:
     """Decode pictures in threads, and compute them in batches of one size, so that there is one program."""
     batch = min(BATCH, len(files))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -229,10 +266,11 @@ def _seen(view: View, image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h
     return view.scaled(image) if view.whole else image
 
 
-def _opened(view: View, file: Path) -> Prediction:
+def _opened(view: View, picture: Path | bytes) -> Prediction:
     """Read a picture, the whole one if the network looks at all of it."""
+    file = picture if isinstance(picture, Path) else Path()
     try:
-        encoded = file.read_bytes()
+        encoded = picture.read_bytes() if isinstance(picture, Path) else picture
         return Prediction(file, image=decode(encoded, view.shape[-1]) if view.whole else view.of(encoded))
     except OSError as error:
         return Prediction(file, error=error.strerror or str(error))
@@ -263,6 +301,18 @@ def _divided(one: Prediction, answer: UInt8[np.ndarray, "h w"], names: Sequence[
     assert one.image is not None
     height, width = one.image.shape[:2]
     mask = np.asarray(Image.fromarray(answer).resize((width, height), Image.Resampling.NEAREST))
+    return divided(one, mask, names, top)
+
+
+def divided(one: Prediction, mask: UInt8[np.ndarray, "h w"], names: Sequence[str], top: int) -> Prediction:
+    """Return a prediction with a mask, and the largest of its regions.
+
+    Args:
+        one: the prediction.
+        mask: the class of each pixel.
+        names: names of all classes.
+        top: number of regions to name.
+    """
     shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
     found = _named(one, shares, names, min(top, int(np.count_nonzero(shares))))
     return dataclasses.replace(found, mask=mask)

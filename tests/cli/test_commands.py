@@ -225,7 +225,7 @@ def test_train_eval_compare_from_the_command_line(capsys, tmp_path, tiny_tfds):
     assert "densenet40_k12, seed 1 (run 2 of 2)" in said
     assert not jax.devices()[0].client.live_executables()  # too many of them would crash the process
     assert "densenet40_k12" in (folder / "report.html").read_text()
-    assert len(list((folder / "figures").glob("*.svg"))) == 6
+    assert len(list((folder / "figures").glob("*.svg"))) == 8
     assert [path.parent.name for path in folder.glob("figures/*/confusion.png")] == ["densenet40_k12-seed0"]
     assert "The confusion matrix of densenet40_k12" in (folder / "report.html").read_text()
     code, said, err = run(capsys, *words)

@@ -20,7 +20,8 @@ from jsep.results import CURVES_CSV, RESULTS_CSV, CurvePoint, Result, write_rows
 
 FIGURES = (
     *("validation_loss", "validation_accuracy", "validation_top5"),
-    *("parameters", "training_time", "flops", "accuracy_parameters"),
+    *("parameters", "training_time", "flops"),
+    *("accuracy_parameters", "accuracy_macs", "accuracy_training_time"),
 )
 
 
@@ -100,9 +101,8 @@ def test_figures_say_what_they_show(tmp_path):
         result("b", 0, params=801_226, flops=1_000_000_000, train_seconds=30.0),
     ]
     curves = points("a", 0) + points("a", 1, losses=(1.5, 0.7)) + points("b", 0)
-    loss, accuracy, top5, params, time, flops, against = (
-        picture.alt for picture in save_figures(tmp_path, results, curves)
-    )
+    pictures = save_figures(tmp_path, results, curves)
+    loss, accuracy, top5, params, time, flops, *against = (picture.alt for picture in pictures)
     assert "a 0.6 nats at epoch 2; b 0.5 nats at epoch 2" in loss
     assert "a 60.5 % at epoch 2; b 60 % at epoch 2" in accuracy
     assert "a 95 % at epoch 2; b 95 % at epoch 2" in top5
@@ -110,7 +110,9 @@ def test_figures_say_what_they_show(tmp_path):
     deviation = statistics.stdev([1, 1.4])
     assert f"a 1.200 ± {deviation:.3f} min; b 0.500 min" in time
     assert "a 1.485 TFLOP; b 0.256 TFLOP" in flops
-    assert re.search(r"a [\d.]+ % with 5,15\d,\d{3} parameters; b [\d.]+ % with 801,226 parameters", against)
+    costs = ("5,157,034 parameters", "801,226 parameters"), ("2,800,000,000 MACs",) * 2, ("72 s of", "30 s of training")
+    for alt, what, (one, other) in zip(against, ("parameters", "MACs", "training time"), costs, strict=True):
+        assert re.match(rf"Accuracy against {what}: a 80 % with {one}.*; b 80 % with {other}\.$", alt)
 
 
 @pytest.mark.parametrize("sizes", [(77_500,), (63_481, 67_986, 77_500), (9_990, 10_010), (151_370, 1_400_000)])
@@ -137,6 +139,7 @@ def test_eight_models_one_epoch_and_nothing_finite(tmp_path):
     )
     assert pictures[0].alt.count(" nan nats at epoch 1") == 8
     assert pictures[4].alt.count(" nan s") == 8
+    assert pictures[-1].alt.count(" nan % with nan s of training") == 8
 
 
 def test_labels_stay_apart_and_close():
@@ -152,6 +155,7 @@ def test_labels_stay_apart_and_close():
         ("regular_cnn", ["regular_cnn"]),
         ("separable_cnn_wide", ["separable_cnn_", "wide"]),
         ("x" * 20, ["x" * 14, "x" * 6]),
+        ("ssdlite320 backbone=mobilenet_v2_050", ["ssdlite320", "…ilenet_v2_050"]),
         ("regular_" + "x" * 40 + "_the_end", ["regular_xxxxxx", "xx…xxx_the_end"]),
     ],
 )
@@ -229,7 +233,8 @@ def test_detectors_and_segmenters_are_compared_by_their_own_figures(tmp_path, ma
     nothing |= {main: 0.3, f"best_{main}": 0.4, "ap50": 0.5 if main == "ap" else math.nan}
     row = dataclasses.replace(result(), **nothing)
     nothing = dict.fromkeys(("train_accuracy", "val_accuracy", "val_top5", "val_loss"), math.nan)
-    epochs = [dataclasses.replace(point, **nothing, **{f"val_{main}": 0.3}) for point in points()]
+    measured = dict.fromkeys(("val_ap", "val_ap50") if main == "ap" else ("val_miou",), 0.3)
+    epochs = [dataclasses.replace(point, **nothing, **measured) for point in points()]
     write_rows(tmp_path / "results.csv", [row])
     write_rows(tmp_path / "curves.csv", epochs)
     page = write_report(tmp_path, title="t").read_text()
@@ -237,9 +242,10 @@ def test_detectors_and_segmenters_are_compared_by_their_own_figures(tmp_path, ma
         assert f"<th scope='col'>{heading}<small>%</small></th>" in page
     assert "Top-5" not in page
     assert f"the best {headings[0]} is that of the best epoch" in page
-    assert (tmp_path / "figures" / f"validation_{main}.svg").exists()
-    assert (tmp_path / "figures" / f"{main}_parameters.svg").exists()
-    assert (tmp_path / "figures" / "validation_loss.svg").exists() == (main == "miou")
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
+    costs = {f"{main}_{cost}" for cost in ("parameters", "macs", "training_time")}
+    curves = {"validation_ap", "validation_ap50"} if main == "ap" else {"validation_loss", "validation_miou"}
+    assert drawn == {*curves, "parameters", "training_time", "flops", *costs}
 
 
 def test_mistakes_have_a_section_of_their_own(tmp_path):
