@@ -1,5 +1,6 @@
 """The pages say what the program does: their command lines parse, their Python runs, the site builds."""
 
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -9,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sample_rows import result
 
 from jsep import create_model, list_models
 from jsep.cli.main import COMMANDS
 from jsep.data import CATALOG
 from jsep.models import parse_options, registry
+from jsep.report.protocol import by_conditions
 from jsep.runs.experiments import find_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +124,16 @@ def test_a_comparison_on_the_page_has_its_pictures_and_what_was_not_run():
     assert "Not run under these conditions: `both_cnn width=0.125 momentum=0.9`" in text
     assert "| `both_cnn` | CIFAR-10 accuracy, epoch 150: 0.8390<br>" in text.partition("Published")[2]
     assert "**Not run yet:** `xception`, `inception_v3`." in hooks.table("protocol", "xception")
+
+
+def test_detectors_stand_on_the_page_with_both_of_their_figures():
+    rows = [dataclasses.replace(result("a", seed, options=""), ap=0.2, ap50=0.5 + seed / 10) for seed in range(2)]
+    (entries,) = by_conditions(rows).values()
+    heading, _, row = hooks.tables._entry_table(entries).splitlines()
+    assert "| runs | AP, % | AP50, % | parameters |" in heading
+    assert re.search(r"\| `a` \| 2 \| 20\.00\W*±\W*0\.00 \| 55\.00\W*±\W*7\.07 \|", row)
+    assert not hooks.tables._published(["ssdlite320 backbone=mobilenet_v2"])  # figures of another network
+    assert hooks.tables._published(["ssdlite320"])
 
 
 def test_every_network_stands_with_its_family():

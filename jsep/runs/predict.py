@@ -113,7 +113,7 @@ class Prediction:
             numbers = Counter(one.name for one in self.objects)
             return ", ".join(f"{number} {name}" for name, number in numbers.most_common()) or "none"
         shares = zip(self.classes, self.probabilities, strict=True)
-        return ", ".join(f"{share:.0%} {name}" for name, share in shares)
+        return ", ".join(f"{share:.0%} {'class ' * name.isdecimal()}{name}" for name, share in shares)
 
     def fitted(self, side: int) -> "Prediction":
         """Return the prediction for the picture scaled down to a longer side of at most so many pixels."""

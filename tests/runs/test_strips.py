@@ -31,6 +31,7 @@ def test_a_strip_shows_what_is_annotated(tmp_path, task):
         assert [one.caption for one in strip] == ["1 dog", "1 cat"]
     for number, (one, name) in enumerate(zip(strip, sets.BOXES["val"], strict=True), start=1):
         assert one.alt == f"Test picture {number}, annotation: {one.caption}"
+        assert (task == "segmentation") == ("% class " in one.caption)
         with Image.open(one.file) as image:
             pixels = np.asarray(image)
         factor = LEAST // sets.WIDTH
