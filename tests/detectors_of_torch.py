@@ -43,6 +43,20 @@ def spread(model: Any) -> None:
             classes.cls_logits.bias[:: classes.num_classes] = -40
 
 
+def thin(model: Any, factor: int) -> None:
+    """Give an SSD over VGG-16 new layers, which have a fraction of the features."""
+    torch.manual_seed(0)
+    for part, divisor in ((model.backbone, factor), (model.head, 1)):
+        for module in list(part.modules()):
+            for name, layer in module.named_children():
+                if isinstance(layer, torch.nn.Conv2d):
+                    shape: Any = {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+                    inside, out = max(3, layer.in_channels // factor), layer.out_channels // divisor
+                    setattr(module, name, torch.nn.Conv2d(inside, out, **shape))
+    scale = model.backbone.scale_weight
+    model.backbone.scale_weight = torch.nn.Parameter(scale.data[: len(scale) // factor])
+
+
 def losses_of(model: Any, answered: dict[str, torch.Tensor], objects: boxes.Objects) -> dict[str, torch.Tensor]:
     """Return the losses of answers."""
     counts = np.asarray(objects.valid).sum(1)

@@ -23,6 +23,7 @@ RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 SIZE, STEPS = (300, 300), (8, 16, 32, 64, 100, 300)  # of the published network
 EXTRA = ((256, 512, 2), (128, 256, 2), (128, 256, 1), (128, 256, 1))  # features of a 1x1 and a 3x3 convolution, stride
 VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # features and convolutions of each block of VGG-16
+DENSE = 1024  # features of what were its dense layers
 _xavier = nn.initializers.xavier_uniform()
 
 
@@ -48,8 +49,8 @@ class VGG16(nn.Module):
             if block < len(VGG):  # an odd side of the third block is rounded up
                 x = MaxPool(2, padding=((0, 1), (0, 1)) if block == 3 else "VALID", name=f"pool{block}")(x)
         x = MaxPool(3, 1, padding=1, name="pool5")(x)
-        x = nn.relu(Conv(1024, 3, dilation=6, name="fc6", **common)(x))
-        return [*maps, nn.relu(PointwiseConv(1024, name="fc7", **common)(x))]
+        x = nn.relu(Conv(DENSE, 3, dilation=6, name="fc6", **common)(x))
+        return [*maps, nn.relu(PointwiseConv(DENSE, name="fc7", **common)(x))]
 
 
 class SSD(Detector):
