@@ -112,7 +112,7 @@ def _name_activations(model: Any) -> None:
         return None, 0.0
 
     def before(name: str | None) -> Any:
-        return makers.get(name) if uses[name] == 1 else None
+        return makers.get(name) if name is not None and uses[name] == 1 else None
 
     def become(node: Any, kind: str, inputs: list[str], **attributes: float) -> None:
         node.op_type = kind
