@@ -9,7 +9,9 @@ Expect     Nothing is published for these detectors on these 364 pictures of thr
            of usual size reach an AP50 of about 90 %.
            With three classes, thousands of parameters and million MACs: 2234 and 409 (MobileNet V3), 1093 and 123
            (ShuffleNet V2), 1535 and 251 (MobileNet V2).
-State      Not run; seen to begin at 128 pixels.
+State      Not run to its end. ShuffleNet V2 alone with a rate of 0.002 and jitter: AP50 59.1 % after 57 epochs, RBC 78,
+           WBC 98 and platelets 2 %, whose sides are a third of the smallest default boxes. With smallest=0.08, 100
+           epochs: 61.4 %, platelets 17 and RBC 69 %. With flips alone it overfits: 59.0 % after 52 epochs.
 """
 
 from jsep.runs.comparison import Comparison

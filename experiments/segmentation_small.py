@@ -9,7 +9,7 @@ Expect     Nothing is published for these segmenters on CamVid. Other networks, 
            SegNet 55.6 and ENet 51.3 (from memory), a third party's ENet 52.1 (its README). They saw more pixels.
            With 11 classes at 256x256, thousands of parameters and million MACs: LR-ASPP 3220 and 493, DeepLabv3 11023
            and 2457, DiCENet 72 and 62.
-State      Not run.
+State      LR-ASPP run with one seed: mIoU 45.1 %, pixels 83.7 %, flat over the last ten epochs. The others not run.
 """
 
 from jsep.runs.comparison import Comparison
