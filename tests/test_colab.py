@@ -35,7 +35,7 @@ def test_the_notebook_runs_and_is_run_again_after_a_break(tmp_path, monkeypatch)
     for run, model in enumerate(("regular_cnn", "both_cnn", "separable_cnn"), start=1):
         assert f"{model}, seed 0 (run {run} of 3)" in said
     assert said.count("epoch 2/2") == 3
-    assert len([output for output in first["figures"] if "image/png" in output["data"]]) == 7
+    assert len([output for output in first["figures"] if "image/png" in output["data"]]) == 9
     table = first["table"][0]["data"]["text/markdown"]
     # an interruption during the second network, whose row is not written yet
     (tmp_path / "runs/colab/digits/both_cnn-seed0/results.csv").unlink()
