@@ -21,7 +21,7 @@ ENCODER_SIDE = 224  # in front of a decoder DiCENet keeps the filters that it ha
 
 
 class Blocks(NamedTuple):
-    """What the layers of one network have in common; called inside its compact method, whose submodules they become.
+    """Settings that the layers of one network share, and the layers, which become submodules of its compact method.
 
     Attributes:
         kernel_init: how kernels are drawn.

@@ -1,4 +1,4 @@
-"""What the rows of one protocol say: tables need their means, pictures their Pareto front, readers a sentence."""
+"""Means, Pareto fronts and sentences from the rows of one protocol, for the tables and pictures of a page."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ AXES = {"params": "parameters", "macs": "MACs an image", "train_seconds": "train
 
 
 class Conditions(NamedTuple):
-    """What rows must agree in to be compared.
+    """The conditions that rows must share to be compared.
 
     Attributes:
         dataset: name of the data set.

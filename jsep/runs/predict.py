@@ -103,7 +103,7 @@ class Prediction:
 
     @property
     def told(self) -> str:
-        """What is in the picture, in words.
+        """The content of the picture in words.
 
         >>> things = [Object(0, name, 0.9, (0, 0, 1, 1)) for name in ("cell", "disc", "cell")]
         >>> Prediction(Path(), objects=tuple(things)).told
@@ -116,7 +116,7 @@ class Prediction:
         return ", ".join(f"{share:.0%} {'class ' * name.isdecimal()}{name}" for name, share in shares)
 
     def fitted(self, side: int) -> "Prediction":
-        """Return the prediction for the picture scaled down to a longer side of at most so many pixels."""
+        """Return the prediction for the picture, scaled down until its longer side fits a number of pixels."""
         assert self.image is not None
         height, width = self.image.shape[:2]
         if (share := side / max(height, width)) >= 1:

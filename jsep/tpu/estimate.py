@@ -197,7 +197,7 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
     info = model_info(model)
     task = TASKS[info.task]
     shape = target.input or info.input_shape
-    network = create_model(
+    network: Any = create_model(
         model,
         num_classes=target.num_classes,
         dtype=jnp.dtype(target.dtype),
@@ -214,7 +214,7 @@ def estimate(model: str, options: Mapping[str, Any], target: Target) -> Estimate
         )
     images = target.batch // number
     resident = images_in_hbm(target, shape, task)
-    fetch, constants, share = _feed(resident, images, shape, task, getattr(network, "num_classes"))  # noqa: B009
+    fetch, constants, share = _feed(resident, images, shape, task, network.num_classes)
     batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct((number, *array.shape), array.dtype), share)
     name = f"{model} {format_options(options)}".strip()
     with ops.for_another_machine():

@@ -23,7 +23,7 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Verdict(NamedTuple):
-    """What was measured on all test images.
+    """Figures measured on all test images.
 
     Attributes:
         figures: the figures of the task by name.

@@ -1,4 +1,4 @@
-"""What rows say: which may be compared, which are on the Pareto front, and the sentences about them."""
+"""Which rows may be compared, which are on the Pareto front, and the sentences about them."""
 
 import dataclasses
 import math

@@ -77,7 +77,7 @@ def test_the_twelve_figures_are_pycocotools(seed):
 
 
 def test_the_figures_of_each_class_are_pycocotools():
-    """Of six classes the last but one is only ever a crowd, and the last has no object; both are detected."""
+    """Six classes are detected. The fifth occurs only as a crowd, and the sixth not at all."""
     truths, found = scene(0)
     truths[1].crowd[:] = True
     truths[1].labels[:], found[1].labels[:], found[2].labels[:1] = 4, 4, 5
