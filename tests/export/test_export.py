@@ -37,15 +37,8 @@ NETWORKS = (
     "both_cnn width=0.02",  # max-pooling
     "tiny_detection",
     "tiny_segmentation",
-    *(
-        pytest.param(text, marks=pytest.mark.slow)
-        for text in (
-            "mobilenet_v2_050 input=cifar width=0.1",
-            "shufflenet_v2_x0_5 input=cifar",
-            "densenet100_k12_bc depth=10",
-        )
-    ),
 )
+MORE = ("mobilenet_v2_050 input=cifar width=0.1", "shufflenet_v2_x0_5 input=cifar", "densenet100_k12_bc depth=10")
 # warnings of the converters
 pytestmark = pytest.mark.filterwarnings("default:::jax2onnx", "default:::onnx", "default::DeprecationWarning")
 
@@ -84,7 +77,10 @@ def test_detectors_have_no_tflite_form(program, tmp_path):
         FORMATS["tflite"].write(program("tiny_detection"), tmp_path / "model", None)
 
 
-FILES = [(text, to) for text in NETWORKS for to in FORMATS if (text, to) != ("tiny_detection", "tflite")]  # see above
+FILES = [
+    *((text, to) for text in NETWORKS for to in FORMATS if (text, to) != ("tiny_detection", "tflite")),  # see above
+    *(pytest.param(text, to, marks=pytest.mark.slow) for text in MORE for to in FORMATS),
+]
 
 
 @pytest.mark.parametrize(("text", "to"), FILES)
