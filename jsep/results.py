@@ -126,7 +126,7 @@ class CurvePoint:
     val_miou: float = math.nan
 
 
-Row = TypeVar("Row", Result, CurvePoint)
+Row = TypeVar("Row", bound=Any)  # a dataclass
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -46,20 +47,24 @@ EVERYDAY = ("both_cnn", "mobilenet_v1", "tuned")
 FORMATS = (".weights.h5", ".keras", ".h5")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Return the path of a network that Keras saved, without its suffix."""
+    """Return the path of a network that Keras saved, without its suffix. All of them take 1.6 GB."""
+    made = []
 
     @functools.cache
     def folder(everyday: bool) -> Path:
         names = [name for name in NETWORKS if (name in EVERYDAY) == everyday]
         path = tmp_path_factory.mktemp("keras")
+        made.append(path)
         program = Path(__file__).with_name("keras_networks.py")
         environment = {**os.environ, "KERAS_BACKEND": "jax"}
         subprocess.run([sys.executable, program, path, *names], env=environment, check=True, capture_output=True)
         return path
 
-    return lambda name: folder(name in EVERYDAY) / name
+    yield lambda name: folder(name in EVERYDAY) / name
+    for path in made:
+        shutil.rmtree(path)
 
 
 @needs_keras
