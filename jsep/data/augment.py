@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from jsep.boxes import Objects
 from jsep.data import pixels
+from jsep.data.decode import CROP_AREA
 from jsep.data.pixels import Image
 from jsep.errors import UserError, require, require_types
 
@@ -42,7 +43,7 @@ class Augmentation:
     resized_crop: bool = False
     """Cut out a random part of the area at an aspect ratio of 3/4 to 4/3 and scale it back (Inception).
     Streamed images of different sizes are cut like this in any case."""
-    crop_area: float = 0.08
+    crop_area: float = CROP_AREA
     """Least share of the area that --resized-crop cuts out."""
     jitter: float = 0.0
     """Change brightness, contrast and saturation by up to this share, as torchvision's ColorJitter (0.4 is usual)."""

@@ -20,6 +20,7 @@ from jsep.errors import first_line
 
 cykooz = optional("cykooz_resizer")
 
+CROP_AREA = 0.08  # usual least share of the area that a random crop of the training keeps
 KEPT = 0.875  # usual share of the shorter side that the centre crop of the evaluation keeps
 BACKGROUND = (255, 255, 255)  # what transparent pixels show
 
@@ -151,7 +152,7 @@ def random_resized_crop(
     channels: int,
     rng: np.random.Generator,
     interpolation: str = "bilinear",
-    least: float = 0.08,
+    least: float = CROP_AREA,
     *,
     draft: bool = True,
 ) -> UInt8[np.ndarray, "s s c"]:
@@ -296,7 +297,7 @@ def _array(picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
     return array[..., None] if array.ndim == 2 else array
 
 
-def _window(width: int, height: int, rng: np.random.Generator, least: float = 0.08) -> tuple[int, int, int, int]:
+def _window(width: int, height: int, rng: np.random.Generator, least: float = CROP_AREA) -> tuple[int, int, int, int]:
     """Draw a crop as left, top, width and height; the central square where none of ten draws fits into the image."""
     for _ in range(10):
         area = height * width * rng.uniform(least, 1)

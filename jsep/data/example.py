@@ -10,7 +10,7 @@ from PIL import Image
 from jsep.boxes import Objects
 from jsep.data.augment import Augmentation
 from jsep.data.catalog import Dataset
-from jsep.data.decode import decode, evaluation_view, random_resized_crop, scaled
+from jsep.data.decode import CROP_AREA, decode, evaluation_view, random_resized_crop, scaled
 from jsep.data.masks import classes_only, decoded_mask
 from jsep.data.objects import padded
 from jsep.data.pictures import decoded
@@ -76,7 +76,7 @@ class Classified:
     eval_size: int = 0
     crop_share: float = 1.0
     interpolation: str = "bilinear"
-    crop_area: float = 0.08
+    crop_area: float = CROP_AREA
 
     def training(self, record: Record, rng: np.random.Generator) -> tuple[UInt8[np.ndarray, "s s c"], np.int32]:
         size, _, channels = self.image_shape
