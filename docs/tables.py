@@ -329,6 +329,23 @@ def tpu_measure() -> str:
     return markdown(("thousand cycles", "code", "compiler's estimate", "ideal"), lines, 3) + origin(path, rows)
 
 
+def tpu_forms() -> str:
+    """Whole training steps with the forms of all platforms, and with those for TPUs."""
+    path = "studies/results/tpu_forms.csv"
+    rows, lines = read(path), []
+    for (network, side, batch), pair in grouped(rows, "network", "side", "batch").items():
+        forms = {row["forms"]: row for row in pair}
+        if len(forms) < 2:  # the run was ended between them
+            continue
+        cells = [f"`{network}`", side, batch]
+        for column in ("code_mcycles", "moved_gb"):
+            common, tpu = (float(forms[name][column]) for name in ("common", "tpu"))
+            cells += [f"{common:.3f}", f"{tpu:.3f}", f"{tpu / common:.2f}"]
+        lines.append(cells)
+    headings = ("network", "input", "batch", "million cycles, common forms", "forms for TPUs", "ratio", "GB moved")
+    return markdown((*headings, "forms for TPUs", "ratio"), lines, 8) + origin(path, rows)
+
+
 def tpu_zoo(table: str) -> str:
     """Compiled training steps: `table` is zoo, paper or topologies."""
     path = "studies/results/tpu_zoo.csv"

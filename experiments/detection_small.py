@@ -3,8 +3,8 @@
 Source     Not from a paper. The heads of SSDLite (arXiv 1801.04381, section 6.2) over MobileNet V3 large with half of
            its last stage, as in torchvision, over ShuffleNet V2 and over MobileNet V2 at half the width.
 Command    jsep compare detection_small --data PATH/bccd/1.0.0 --resume
-Recipe     Adam, a cosine from 0.001 to zero over 100 epochs, batch 16, flips, IoU crops and jitter, from random weights.
-           The smallest default boxes have a tenth of the image's side, since a platelet has a twelfth.
+Recipe     Adam, a cosine from 0.001 to zero over 100 epochs, batch 16, flips, IoU crops and jitter, from random
+           weights. The smallest default boxes have a tenth of the image's side, since a platelet has a twelfth.
            Different from torchvision's for COCO: SGD, a cosine from 0.15 over 660 epochs of batch 192, decay 4e-5.
 Expect     Nothing is published for these detectors on these 364 pictures of three classes. From memory: other detectors
            of usual size reach an AP50 of about 90 %.

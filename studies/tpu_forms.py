@@ -126,6 +126,8 @@ def main(only: Sequence[str] = ()) -> None:
         # the compiler gives memory back when its process ends
         with get_context("spawn").Pool(1, leave_accelerators_alone) as pool:
             row = pool.apply(measure, ((network, batch, forms),))
+            pool.close()
+            pool.join()  # ends by itself: libtpu prints a trace when its process is terminated
         rows.append(row)
         write_rows(RESULTS, rows)
         console.print(f"{network}, batch {batch}, forms {forms}: {row.code_mcycles} M cycles, {row.moved_gb} GB")
