@@ -27,12 +27,14 @@ from rich.console import Console
 from jsep.errors import UserError
 from jsep.models import create_model
 from jsep.models.shufflenet_v2 import FEATURES, REPEATS
+from jsep.port.convert import convert
+from jsep.port.names import Names
 from jsep.runs.adopt import save_weights
 from jsep.train import Data, Recipe, RunConfig
 from jsep.trees import flatten, load_arrays, unflatten
 
 MODEL, WIDTH = "shufflenet_v2_x0_5", 0.5
-CLASSES = 10  # of a classifier that is not used
+CLASSES, SHAPE = 10, (64, 64, 3)  # of a classifier that is not used
 BRANCHES = {  # positions in the authors' lists, of convolutions and of the batch norms behind them
     "shortcut_depthwise": ("branch_proj.0", "branch_proj.1"),
     "shortcut": ("branch_proj.2", "branch_proj.3"),
@@ -40,32 +42,29 @@ BRANCHES = {  # positions in the authors' lists, of convolutions and of the batc
     "depthwise": ("branch_main.3", "branch_main.4"),
     "project": ("branch_main.5", "branch_main.6"),
 }
+ROWS = {"stem": "backbone.first_conv.0", "stem_norm": "backbone.first_conv.1"}
+for part, positions in BRANCHES.items():
+    for suffix, position in zip(("", "_norm"), positions, strict=True):
+        ROWS[f"stage{{stage}}_unit{{unit}}_{part}{suffix}"] = f"backbone.stage{{stage}}.{{unit0}}.{position}"
+LAYOUT = Names("dog-qiuqiu/FastestDet", ROWS, {})
+LACKING = ("head", "head_norm", "classifier")  # layers
 Channel = tuple[str, int]  # the branch that made it, and its position there
 
 
-def authors_variables(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return FastestDet's backbone by our names, in the authors' order."""
-    found: dict[str, np.ndarray] = {}
+def authors_variables(weights: Path) -> dict[str, np.ndarray]:
+    """Return FastestDet's backbone by our names, in the authors' order.
 
-    def give(ours: str, conv: str, norm: str) -> None:
-        found[f"params/{ours}/kernel"] = arrays[f"backbone.{conv}.weight"].transpose(2, 3, 1, 0)
-        for collection, leaf, theirs in (
-            ("params", "scale", "weight"),
-            ("params", "bias", "bias"),
-            ("batch_stats", "mean", "running_mean"),
-            ("batch_stats", "var", "running_var"),
-        ):
-            found[f"{collection}/{ours}_norm/{leaf}"] = arrays[f"backbone.{norm}.{theirs}"]
-
-    give("stem", "first_conv.0", "first_conv.1")
-    found["params/stem/kernel"] = found["params/stem/kernel"][:, :, ::-1]
-    for stage, repeats in enumerate(REPEATS, start=2):
-        for unit in range(repeats):
-            for part, (conv, norm) in BRANCHES.items():
-                if unit == 0 or not part.startswith("shortcut"):
-                    at = f"stage{stage}.{unit}"
-                    give(f"stage{stage}_unit{unit + 1}_{part}", f"{at}.{conv}", f"{at}.{norm}")
-    return {name: np.ascontiguousarray(array) for name, array in found.items()}
+    Raises:
+        UserError: the file holds no such backbone.
+    """
+    state = {name: array for name, array in load_arrays(weights)[0].items() if name.startswith("backbone.")}
+    model = create_model(MODEL, num_classes=CLASSES, units="authors")
+    variables, wrong = convert(model, SHAPE, state, LAYOUT)
+    if wrong := [line for line in wrong if line.split("/")[1] not in LACKING]:
+        raise UserError(f"{weights} does not hold FastestDet's backbone: {wrong[0]}")
+    found = {name: np.asarray(array) for name, array in flatten(variables).items()}
+    found["params/stem/kernel"] = np.ascontiguousarray(found["params/stem/kernel"][:, :, ::-1])
+    return found
 
 
 def halves(order: list[Channel], authors: bool) -> tuple[list[Channel], list[Channel]]:
@@ -92,11 +91,11 @@ def follow(repeats: int, half: int, authors: bool) -> tuple[list[list[Channel]],
     def made(branch: str) -> list[Channel]:
         return [(branch, i) for i in range(half)]
 
-    order, read = joined(made("shortcut"), made("unit1")), []
+    order, read = joined(made("unit1_shortcut"), made("unit1_project")), []
     for unit in range(2, repeats + 1):
         kept, taken = halves(order, authors)
         read.append(taken)
-        order = joined(kept, made(f"unit{unit}"))
+        order = joined(kept, made(f"unit{unit}_project"))
     return read, order
 
 
@@ -119,7 +118,7 @@ def in_torchvisions_order(variables: dict[str, np.ndarray]) -> tuple[dict[str, n
     """Reorder the authors' variables.
 
     Args:
-        variables: arrays by name, in the authors' order.
+        variables: arrays by name, in the authors' order; with or without those of the last 1x1 convolution.
 
     Returns:
         The arrays in torchvision's order, and which of the authors' channels each of the last stage is.
@@ -137,18 +136,17 @@ def in_torchvisions_order(variables: dict[str, np.ndarray]) -> tuple[dict[str, n
 
     order = np.arange(variables["params/stem/kernel"].shape[-1])
     for stage, (width, repeats) in enumerate(zip(FEATURES[WIDTH], REPEATS, strict=False), start=2):
-        half, name = width // 2, f"stage{stage}_unit"
+        half, name = width // 2, f"stage{stage}"
         pair = pairs(repeats, half)
         (theirs, their_last), (ours, our_last) = (follow(repeats, half, authors) for authors in (True, False))
-        write(f"{name}1_shortcut_depthwise", order)
-        read(f"{name}1_shortcut", order)
-        read(f"{name}1_expand", order)
+        write(f"{name}_unit1_shortcut_depthwise", order)
+        read(f"{name}_unit1_shortcut", order)
+        read(f"{name}_unit1_expand", order)
         for unit, (mine, other) in enumerate(zip(ours, theirs, strict=True), start=2):
             at = {channel: i for i, channel in enumerate(other)}
-            read(f"{name}{unit}_expand", np.array([at[pair[channel]] for channel in mine]))
-        for branch in ("shortcut", *(f"unit{unit}" for unit in range(1, repeats + 1))):
-            made = np.array([pair[branch, i][1] for i in range(half)])
-            write(f"{name}1_shortcut" if branch == "shortcut" else f"{name}{branch[4:]}_project", made)
+            read(f"{name}_unit{unit}_expand", np.array([at[pair[channel]] for channel in mine]))
+        for branch in ("unit1_shortcut", *(f"unit{unit}_project" for unit in range(1, repeats + 1))):
+            write(f"{name}_{branch}", np.array([pair[branch, i][1] for i in range(half)]))
         at = {channel: i for i, channel in enumerate(their_last)}
         order = np.array([at[pair[channel]] for channel in our_last])
     if "params/head/kernel" in found:
@@ -166,7 +164,7 @@ def maps(units: str, arrays: dict[str, np.ndarray], images: Any) -> np.ndarray:
 
 def main(weights: str, out: str) -> None:
     """Write a run folder with the backbone in torchvision's order, and say how far the maps are apart."""
-    theirs = authors_variables(load_arrays(Path(weights))[0])
+    theirs = authors_variables(Path(weights))
     ours, order = in_torchvisions_order(theirs)
     images = np.random.default_rng(0).uniform(0, 1, (2, 96, 96, 3)).astype(np.float32)
     expected, found = maps("authors", theirs, images)[..., order], maps("torchvision", ours, images)

@@ -9,7 +9,8 @@ import pytest
 import shufflenet_orders as experiment
 
 from jsep import create_model
-from jsep.trees import flatten, load_arrays, unflatten
+from jsep.errors import UserError
+from jsep.trees import flatten, save_arrays, unflatten
 
 WEIGHTS = Path(__file__).parents[3] / "shared" / "weights" / "fastestdet_coco.safetensors"
 
@@ -23,11 +24,18 @@ def test_reordered_weights_give_the_same_logits(trained):
     np.testing.assert_allclose(found, theirs.apply(variables, images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fastestdets_backbone_is_whole():
     if not WEIGHTS.is_file():
         pytest.skip(f"{WEIGHTS.name} is not beside the project")
-    ours, order = experiment.in_torchvisions_order(experiment.authors_variables(load_arrays(WEIGHTS)[0]))
+    theirs = experiment.authors_variables(WEIGHTS)
+    ours, order = experiment.in_torchvisions_order(theirs)
     images = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (1, 64, 64, 3)), jnp.float32)
-    theirs = experiment.authors_variables(load_arrays(WEIGHTS)[0])
     expected = experiment.maps("authors", theirs, images)[..., order]
     np.testing.assert_allclose(experiment.maps("torchvision", ours, images), expected, atol=1e-5 * expected.max())
+
+
+def test_other_weights_are_refused(tmp_path):
+    save_arrays(tmp_path / "other.safetensors", {"backbone": {"conv": np.zeros((1, 1))}})
+    with pytest.raises(UserError, match=r"does not hold FastestDet's backbone: .* is missing"):
+        experiment.authors_variables(tmp_path / "other.safetensors")
